@@ -1,0 +1,214 @@
+"""The budget: what the pruned model and the search for it may cost, read from short texts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+
+from autoprune import units
+from autoprune.errors import BudgetError
+
+_PERCENT = re.compile(r"([0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})\s*%")
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_SHOWN = 60
+
+_READERS: Mapping[str, Callable[[str], float]] = {
+    "flops": units.parse_count,
+    "params": units.parse_count,
+    "size": units.parse_bytes,
+    "latency": units.parse_seconds,
+}
+_WRITERS: Mapping[str, Callable[[float], str]] = {
+    "flops": units.exact_count,
+    "params": units.exact_count,
+    "size": units.exact_bytes,
+    "latency": units.exact_seconds,
+}
+MODEL_COSTS: tuple[str, ...] = tuple(_READERS)
+_NAMES = (*MODEL_COSTS, "time", "trials")
+
+_EXAMPLES: Mapping[str, str] = {
+    "flops": "flops=50%, flops=300M or params=1M",
+    "params": "params=50%, params=1M or flops=300M",
+    "size": "size=50%, size=4MB or size=512KiB",
+    "latency": "latency=50%, latency=2ms or latency=800us",
+    "time": "time=30m, time=90s or time=1h30m",
+    "trials": "trials=200, 200 or time=30m",
+}
+_ANY_EXAMPLES = "latency=50%, flops=300M or time=30m"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that the pruned model may cost in one respect.
+
+    Attributes:
+        what: ``"flops"``, ``"params"``, ``"size"`` or ``"latency"``.
+        amount: a share of the uncut model's cost (0 to 1) when ``relative``, otherwise FLOPs,
+            parameters, bytes or seconds.
+        relative: whether ``amount`` is such a share.
+    """
+
+    what: str
+    amount: float
+    relative: bool
+
+    def absolute(self, reference: float) -> float:
+        """The limit in the cost's own unit; ``reference`` is the uncut model's cost in that unit."""
+        return self.amount * reference if self.relative else self.amount
+
+    def __str__(self) -> str:
+        if self.relative:
+            return f"{self.what}={units.plain(Decimal(repr(self.amount)) * 100)}%"
+        return f"{self.what}={_WRITERS[self.what](self.amount)}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent; ``parse_budget([str(budget)])`` gives an equal budget unless it is empty.
+
+    Attributes:
+        limits: one limit a model cost, in the order given.
+        seconds: time for the search, or None for no limit.
+        trials: number of trials of the search, or None for no limit.
+    """
+
+    limits: tuple[Limit, ...] = ()
+    seconds: float | None = None
+    trials: int | None = None
+
+    def limit(self, what: str) -> Limit | None:
+        """The limit on one model cost, or None when the budget has none."""
+        return next((limit for limit in self.limits if limit.what == what), None)
+
+    def __str__(self) -> str:
+        parts = [str(limit) for limit in self.limits]
+        if self.seconds is not None:
+            parts.append(f"time={units.exact_seconds(self.seconds)}")
+        if self.trials is not None:
+            parts.append(f"trials={self.trials}")
+        return ",".join(parts)
+
+
+def parse_budget(texts: Sequence[str]) -> Budget:
+    """Read ``WHAT=HOW-MUCH`` texts, each of which may hold several, separated by commas.
+
+    ``flops``, ``params``, ``size`` and ``latency`` bound the pruned model, ``time`` and ``trials`` the
+    search. A bare duration means time, a bare whole number trials, a bare percentage flops.
+
+    Raises:
+        BudgetError: with the text that cannot be read, the reason and correct examples.
+    """
+    limits: dict[str, Limit] = {}
+    search: dict[str, float] = {}
+    for text in _pieces([texts] if isinstance(texts, str) else texts):
+        name, amount = _split(text)
+        if name in limits or name in search:
+            raise _error(text, f"{name} is given twice", name)
+        try:
+            if amount.startswith("-"):
+                raise ValueError("it must be more than zero")
+            if name in _READERS:
+                limits[name] = _limit(name, amount)
+            else:
+                search[name] = _trials(amount) if name == "trials" else _seconds(amount)
+        except ValueError as reason:
+            raise _error(text, str(reason), name) from None
+    trials = search.get("trials")
+    return Budget(tuple(limits.values()), search.get("time"), None if trials is None else int(trials))
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[str]:
+    for text in texts:
+        for piece in text.split(","):
+            if not piece.strip():
+                raise _error(text, "a part of it is empty")
+            yield piece.strip()
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Name and amount of one piece; the name of a bare amount follows from its form."""
+    name, equals, amount = (part.strip() for part in text.partition("="))
+    if equals:
+        if name not in _NAMES:
+            raise _error(text, f"there is no cost {_short(name)}{_closest(name)}")
+        return name, amount
+    if _PERCENT.fullmatch(text):
+        return "flops", text
+    if _WHOLE.fullmatch(text):
+        return "trials", text
+    if text in _NAMES:
+        raise _error(text, "it does not say how much", text)
+    try:
+        units.parse_seconds(text)
+    except ValueError:
+        reason = "it is no percentage, duration or number of trials"
+        hint = _share_hint(text)
+        raise _error(text, f"{reason}, {hint}" if hint else reason) from None
+    return "time", text
+
+
+def _limit(what: str, text: str) -> Limit:
+    percent = _PERCENT.fullmatch(text)
+    if percent:
+        share = float(Decimal(percent[1]) / 100)
+        if share > 1:
+            raise ValueError("a share of the uncut model cannot be over 100%")
+        return Limit(what, _positive(share), relative=True)
+    hint = _share_hint(text, f"{what}=")
+    if hint:
+        raise ValueError(hint)
+    amount = _positive(_READERS[what](text))
+    if _READERS[what] is units.parse_count and amount <= 1:
+        raise ValueError("it must be more than 1")
+    return Limit(what, amount, relative=False)
+
+
+def _seconds(text: str) -> float:
+    if text.endswith("%"):
+        raise ValueError("the time of a search is a duration, not a share")
+    return _positive(units.parse_seconds(text))
+
+
+def _trials(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("trials must be a whole number below a billion")
+    return int(_positive(int(text)))
+
+
+def _positive(amount: float) -> float:
+    if not amount > 0:
+        raise ValueError("it must be more than zero")
+    if not math.isfinite(amount):
+        raise ValueError("it is too large")
+    return amount
+
+
+def _share_hint(text: str, prefix: str = "") -> str:
+    """A question for the one who writes a share as a fraction: ``0.5`` instead of ``50%``."""
+    try:
+        share = float(text)
+    except ValueError:
+        return ""
+    if not 0 < share <= 1:
+        return ""
+    return f"did you mean {prefix}{units.plain(Decimal(repr(share)) * 100)}%?"
+
+
+def _closest(name: str) -> str:
+    near = get_close_matches(name.lower(), _NAMES, n=1)
+    return f", did you mean {near[0]}?" if near else f" (there are {', '.join(_NAMES)})"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _error(text: str, reason: str, name: str | None = None) -> BudgetError:
+    examples = _ANY_EXAMPLES if name is None else _EXAMPLES[name]
+    end = "" if reason.endswith("?") else ";"
+    return BudgetError(f"budget {_short(text)} cannot be read: {reason}{end} write for example {examples}")

@@ -1,0 +1,41 @@
+"""BatchNorm recalibration: statistics that fit the pruned network, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from autoprune.tasks.evaluate import call, device_of, training_mode
+
+
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Re-estimate the running statistics of all BatchNorm modules of ``model``, in place.
+
+    They become the average over ``batches`` (inputs ``[N, ...]``), as in Li et al., "EagleEye" (2020).
+    Momentum and training flags are left as they were. Returns the number of BatchNorm modules; without
+    any, no batch is read.
+
+    Raises DataError when the model cannot take a batch.
+    """
+    modules = [
+        module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    if not modules:
+        return 0
+    device = device_of(model)
+    momenta = [module.momentum for module in modules]
+    with training_mode(model, False), torch.no_grad():
+        try:
+            for module in modules:
+                module.reset_running_stats()
+                module.momentum = None
+                module.training = True
+            for inputs in batches:
+                call(model, inputs.to(device))
+        finally:
+            for module, momentum in zip(modules, momenta, strict=True):
+                module.momentum = momentum
+    return len(modules)

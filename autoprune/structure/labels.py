@@ -1,0 +1,126 @@
+"""Labels: which unit every element of a tensor belongs to, and a union-find over them.
+
+A tensor's labels are an integer tensor with as many axes, stored with size 1 along every axis on which
+they do not change. Two elements with the same label are kept or removed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+
+class LabelSpace:
+    """Hands out fresh labels, joins them, and remembers which must stay and why."""
+
+    def __init__(self) -> None:
+        self._parent: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._frozen: list[tuple[NDArray[np.int64], str]] = []
+        self._inexact: list[NDArray[np.int64]] = []
+        self.padding = self.fixed((), "padded with constants")
+
+    def fresh(self, shape: Sequence[int]) -> Tensor:
+        """New labels, all different."""
+        count = int(np.prod(shape, dtype=np.int64))
+        start = len(self._parent)
+        self._parent = np.concatenate([self._parent, np.arange(start, start + count)])
+        return torch.arange(start, start + count).reshape(tuple(shape))
+
+    def fixed(self, shape: Sequence[int], reason: str) -> Tensor:
+        """One new label for a whole tensor of this shape, which can never be removed."""
+        label = self.fresh([1] * len(shape))
+        self.freeze(label, reason)
+        return label
+
+    def find(self, labels: Tensor) -> Tensor:
+        """The representative of each label, in the same shape."""
+        roots = labels.numpy()
+        while True:
+            parents = self._parent[roots]
+            if np.array_equal(parents, roots):
+                return torch.from_numpy(np.ascontiguousarray(parents))
+            roots = parents
+
+    def join(self, left: Tensor, right: Tensor) -> None:
+        """Make elements at the same position one unit; shapes broadcast."""
+        left, right = torch.broadcast_tensors(self.find(left), self.find(right))
+        pairs = np.stack([left.reshape(-1).numpy(), right.reshape(-1).numpy()])
+        pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
+        if not pairs.size:
+            return
+        nodes, flat = np.unique(pairs, return_inverse=True)
+        rows, columns = flat.reshape(pairs.shape)
+        graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(nodes), len(nodes)))
+        _, component = connected_components(graph, directed=False)
+        smallest = np.full(component.max() + 1, np.iinfo(np.int64).max)
+        np.minimum.at(smallest, component, nodes)
+        self._parent[nodes] = smallest[component]
+
+    def freeze(self, labels: Tensor, reason: str) -> None:
+        """These units must stay; the first reason given to a unit is the one that is kept."""
+        self._frozen.append((np.unique(labels.numpy()), reason))
+
+    def mark_inexact(self, labels: Tensor) -> None:
+        """A normalisation runs over these units: removing one changes the statistics of the others."""
+        self._inexact.append(np.unique(labels.numpy()))
+
+    def frozen(self) -> dict[int, str]:
+        """Representative of every unit that must stay -> why."""
+        reasons: dict[int, str] = {}
+        for labels, reason in self._frozen:
+            for root in np.unique(self.find(torch.from_numpy(labels)).numpy()):
+                reasons.setdefault(int(root), reason)
+        return reasons
+
+    def inexact(self) -> set[int]:
+        """Representatives of the units over which a normalisation runs."""
+        if not self._inexact:
+            return set()
+        labels = torch.from_numpy(np.concatenate(self._inexact))
+        return set(np.unique(self.find(labels).numpy()).tolist())
+
+    def settle(self, labels: Tensor) -> Tensor:
+        """Representatives, stored compactly."""
+        return compact(self.find(labels))
+
+    def straighten(self, labels: Tensor) -> Tensor:
+        """Tie labels until they change along one axis at most.
+
+        What is left of a tensor must be a dense block, so a unit can only be a slice along one axis.
+        The longest axis keeps its units; along the others, elements are tied together.
+        """
+        labels = self.settle(labels)
+        axes = varying(labels)
+        if len(axes) > 1:
+            kept = max(axes, key=lambda axis: labels.shape[axis])
+            for axis in axes:
+                if axis != kept:
+                    self.join(labels, labels.narrow(axis, 0, 1))
+            labels = self.settle(labels)
+        return labels
+
+
+def compact(labels: Tensor) -> Tensor:
+    """Drop every axis along which the labels do not change to size 1."""
+    for axis in reversed(range(labels.dim())):
+        if labels.shape[axis] > 1:
+            first = labels.narrow(axis, 0, 1)
+            if labels.stride(axis) == 0 or bool((labels == first).all()):
+                labels = first
+    return labels.contiguous()
+
+
+def varying(labels: Tensor) -> list[int]:
+    """Axes along which compact labels change."""
+    return [axis for axis, size in enumerate(labels.shape) if size > 1]
+
+
+def along(labels: Tensor, axis: int, size: int) -> Tensor:
+    """Labels along one axis as a vector of `size`; the labels must not change along the others."""
+    return labels.reshape(labels.shape[axis]).expand(size)

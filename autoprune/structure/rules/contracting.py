@@ -1,0 +1,112 @@
+"""Contracting operators tie what comes in to the weight's input axis and give fresh labels to what goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from autoprune.structure.labels import along, varying
+from autoprune.structure.nodes import arguments, shape_of
+from autoprune.structure.propagate import Propagation
+from autoprune.structure.registry import rule
+
+
+def units_along(state: Propagation, node: fx.Node, axis: int, reason: str) -> Tensor:
+    """Labels ``[size]`` of a value along one axis; units that lie on another axis are frozen."""
+    labels, size = state.labels(node), shape_of(node)[axis]
+    if set(varying(labels)) - {axis % labels.dim()}:
+        state.space.freeze(labels, reason)
+        return state.space.fixed((), reason).expand(size)
+    return along(labels, axis, size)
+
+
+def _own_parameters(state: Propagation, weight: Any, bias: Any) -> tuple[str, str | None] | None:
+    """State-dict names of weight and bias, or None when one of them is computed."""
+    names = state.parameter(weight), state.parameter(bias)
+    if names[0] is None or (bias is not None and names[1] is None):
+        return None
+    return names[0], names[1]
+
+
+def _on_axis(labels: Tensor, rank: int, axis: int) -> Tensor:
+    shape = [1] * rank
+    shape[axis] = -1
+    return labels.reshape(shape)
+
+
+@rule("linear")
+def linear(state: Propagation, node: fx.Node) -> Any:
+    """``x @ weight.T + bias`` over the last axis."""
+    bound = arguments(node)
+    names = _own_parameters(state, bound["weight"], bound["bias"])
+    if names is None:
+        return state.opaque(node, "the weight of this layer is computed")
+    weight, bias = names
+    entering = units_along(state, bound["input"], -1, "a linear layer runs along another axis than the units")
+    state.space.join(entering, state.axis(weight, 1, "in"))
+    leaving = state.axis(weight, 0, "out")
+    if bias is not None:
+        state.space.join(leaving, state.axis(bias, 0, "pass"))
+    return state.space.settle(_on_axis(leaving, len(shape_of(node)), -1))
+
+
+@rule("embedding")
+def embedding(state: Propagation, node: fx.Node) -> Any:
+    """Rows are looked up by value and stay; columns are the units."""
+    bound = arguments(node)
+    weight = state.parameter(bound["weight"])
+    if weight is None:
+        return state.opaque(node, "the weight of this layer is computed")
+    state.space.freeze(state.axis(weight, 0, "pass"), "rows of an embedding are looked up by value")
+    return state.space.settle(_on_axis(state.axis(weight, 1, "out"), len(shape_of(node)), -1))
+
+
+@rule("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def convolution(state: Propagation, node: fx.Node) -> Any:
+    """Plain, grouped, depthwise and transposed convolutions; the units are channels."""
+    bound = arguments(node)
+    names = _own_parameters(state, bound["weight"], bound["bias"])
+    rank = len(shape_of(bound["weight"]))
+    if names is None or len(shape_of(node)) != rank:
+        return state.opaque(node, "the weight of this layer is computed or its input has no batch axis")
+    weight, bias = names
+    entering = units_along(state, bound["input"], 1, "a convolution slides along the axis of the units")
+    transposed = "transpose" in str(node.target)
+    connect = _transposed if transposed else _forward
+    leaving = connect(state, weight, entering, int(bound["groups"]), shape_of(node)[1])
+    if bias is not None:
+        state.space.join(leaving, state.axis(bias, 0, "pass"))
+    return state.space.settle(_on_axis(leaving, rank, 1))
+
+
+def _forward(state: Propagation, weight: str, entering: Tensor, groups: int, channels: int) -> Tensor:
+    """Weight ``[out, in / groups, ...]``."""
+    depthwise = groups > 1 and state.trace.shapes[weight][1] == 1
+    if depthwise:
+        leaving = state.axis(weight, 0, "pass")
+        state.space.join(leaving.view(groups, -1), entering.view(groups, 1))
+        return leaving
+    leaving = state.axis(weight, 0, "out")
+    state.space.join(entering.reshape(groups, -1), state.axis(weight, 1, "in"))
+    _tie_groups(state, leaving, groups)
+    return leaving
+
+
+def _transposed(state: Propagation, weight: str, entering: Tensor, groups: int, channels: int) -> Tensor:
+    """Weight ``[in, out / groups, ...]``."""
+    if groups > 1 and state.trace.shapes[weight][1] == 1 and len(entering) == groups:
+        state.space.join(entering, state.axis(weight, 0, "pass"))
+        return entering
+    state.space.join(entering, state.axis(weight, 0, "in"))
+    _tie_groups(state, entering, groups)
+    per_group = state.axis(weight, 1, "out")
+    return torch.cat([per_group] * groups)
+
+
+def _tie_groups(state: Propagation, labels: Tensor, groups: int) -> None:
+    """Every group keeps as many channels as the others: the same positions leave each of them."""
+    if groups > 1:
+        positions = labels.reshape(groups, -1)
+        state.space.join(positions, positions[:1])

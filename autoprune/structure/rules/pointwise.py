@@ -1,0 +1,92 @@
+"""Pointwise operators join the labels of their operands."""
+
+from __future__ import annotations
+
+from torch import Tensor, fx
+
+from autoprune.structure.labels import LabelSpace, compact, varying
+from autoprune.structure.nodes import arguments, shape_of, tensor_nodes
+from autoprune.structure.propagate import Propagation
+from autoprune.structure.registry import rule
+
+UNARY = """
+    abs alias alpha_dropout bernoulli celu clamp clamp_max clamp_min clone contiguous cos detach detach_ dropout
+    elu erf exp expm1 feature_dropout fill float gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu
+    lift_fresh_copy log log1p log_sigmoid logical_not mish nan_to_num neg reciprocal relu relu6 round rsqrt
+    rrelu selu sigmoid sign silu sin softplus softshrink softsign sqrt square sub_scalar tan tanh threshold to
+    type_as zero _to_copy zeros_like ones_like full_like empty_like rand_like randn_like
+"""
+SEVERAL = """
+    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod ge gt le
+    lerp logical_and logical_or lt masked_fill max_other maximum min_other minimum mul multiply ne pow remainder
+    rsub sub subtract true_divide where
+"""
+
+
+@rule(*UNARY.split(), *SEVERAL.split())
+def pointwise(state: Propagation, node: fx.Node) -> Tensor:
+    """The result carries the labels of its operands, joined position by position."""
+    shape = shape_of(node)
+    operands = tensor_nodes((node.args, node.kwargs))
+    if operator_reads_first_only(node):
+        operands = operands[:1]
+    if not operands:
+        return state.space.fixed(shape, "tied to a constant of fixed shape")
+    return join_broadcast(state.space, [(state.labels(a), shape_of(a)) for a in operands], shape)
+
+
+def operator_reads_first_only(node: fx.Node) -> bool:
+    """Operators whose other tensors give a type or a scalar, not values."""
+    return getattr(node.target, "__name__", "").startswith(("fill", "type_as"))
+
+
+def join_broadcast(
+    space: LabelSpace, operands: list[tuple[Tensor, tuple[int, ...]]], shape: tuple[int, ...]
+) -> Tensor:
+    """Join operands of a broadcasting operator and return the labels of its result.
+
+    An operand of size 1 along an axis serves every position there: it is needed as long as one of them
+    stays, so nothing is joined across an axis on which the other operand's units lie.
+    """
+    aligned = []
+    for labels, size in operands:
+        missing = len(shape) - len(size)
+        aligned.append((labels.reshape((1,) * missing + labels.shape), (1,) * missing + size))
+    result, extent = aligned[0]
+    for labels, size in aligned[1:]:
+        result, labels = space.settle(result), space.settle(labels)
+        if _serves_all(size, extent, varying(result)) or _serves_all(extent, size, varying(labels)):
+            if varying(result) and varying(labels):
+                space.freeze(labels, "combined with units of another axis")
+            elif varying(labels):
+                result = labels
+        else:
+            space.join(result, labels)
+            if len(varying(labels)) > len(varying(result)):
+                result = labels
+        extent = tuple(max(a, b) for a, b in zip(extent, size, strict=True))
+    return compact(space.find(result))
+
+
+def _serves_all(size: tuple[int, ...], other: tuple[int, ...], axes: list[int]) -> bool:
+    """Whether a tensor of `size` is broadcast along one of the axes on which the other has units."""
+    return any(size[axis] == 1 and other[axis] > 1 for axis in axes)
+
+
+@rule("prelu")
+def prelu(state: Propagation, node: fx.Node) -> Tensor:
+    """A slope a channel (axis 1), or one slope for all."""
+    bound = arguments(node)
+    labels, weight = state.labels(bound["self"]), state.parameter(bound["weight"])
+    if weight is not None and state.trace.shapes[weight][0] > 1:
+        shape = [1] * labels.dim()
+        shape[1] = -1
+        state.space.join(labels, state.axis(weight, 0, "pass").reshape(shape))
+    return state.space.settle(labels)
+
+
+@rule("zeros", "ones", "full", "empty", "arange", "scalar_tensor", "rand", "randn", "eye", "linspace")
+@rule("new_zeros", "new_ones", "new_full", "new_empty", "lift_fresh")
+def factory(state: Propagation, node: fx.Node) -> Tensor:
+    """A new tensor has a shape that does not follow a cut."""
+    return state.space.fixed(shape_of(node), "tied to a constant of fixed shape")

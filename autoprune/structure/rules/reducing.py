@@ -1,0 +1,70 @@
+"""Operators that gather values along some axes: harmless beside the units, fatal across them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, fx
+
+from autoprune.structure.labels import varying
+from autoprune.structure.nodes import arguments, operator_name, shape_of
+from autoprune.structure.propagate import Propagation
+from autoprune.structure.registry import rule
+
+REDUCTIONS = """
+    all amax amin any argmax argmin count_nonzero logsumexp max mean median min nansum norm prod std sum var
+    linalg_vector_norm
+"""
+ALONG_ONE_AXIS = "cumprod cumsum log_softmax softmax sort topk _log_softmax _softmax glu"
+SPATIAL = {
+    1: "adaptive_avg_pool1d adaptive_max_pool1d avg_pool1d max_pool1d upsample_linear1d upsample_nearest1d",
+    2: """adaptive_avg_pool2d adaptive_max_pool2d avg_pool2d lp_pool2d max_pool2d max_pool2d_with_indices
+        upsample_bicubic2d upsample_bilinear2d upsample_nearest2d _upsample_bilinear2d_aa""",
+    3: "adaptive_avg_pool3d avg_pool3d max_pool3d upsample_nearest3d upsample_trilinear3d",
+}
+
+
+def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
+    """Labels of a value with the given axes reduced to size 1; units that lie on them are frozen."""
+    labels = state.labels(node)
+    touched = {axis % labels.dim() for axis in axes}
+    if touched & set(varying(labels)):
+        state.space.freeze(labels, "combined over the axis of the units")
+        return state.space.fixed([1] * labels.dim(), "combined over the axis of the units")
+    return labels
+
+
+@rule(*REDUCTIONS.split())
+def reduction(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
+    """Mean, sum, maximum and the like."""
+    bound = arguments(node)
+    source = bound.get("self", bound.get("input"))
+    rank = len(shape_of(source))
+    dims = bound.get("dim")
+    axes = list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else list(dims)
+    labels = across(state, source, axes)
+    if not bound.get("keepdim", False):
+        for axis in sorted({axis % rank for axis in axes}, reverse=True):
+            labels = labels.select(axis, 0)
+    value = node.meta["val"]
+    return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels
+
+
+@rule(*ALONG_ONE_AXIS.split())
+def along_one_axis(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
+    """Each result depends on every element along one axis."""
+    bound = arguments(node)
+    labels = across(state, bound["self"], [bound.get("dim", -1)])
+    value = node.meta["val"]
+    return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels
+
+
+@rule(*SPATIAL[1].split(), *SPATIAL[2].split(), *SPATIAL[3].split())
+def spatial(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
+    """Pooling and resampling over the last axes."""
+    kind = operator_name(node)
+    axes = next(count for count, names in SPATIAL.items() if kind in names.split())
+    bound = arguments(node)
+    labels = across(state, bound.get("self", bound.get("input")), range(-axes, 0))
+    value = node.meta["val"]
+    return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels

@@ -1,0 +1,87 @@
+"""Surgery: the same model with smaller tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from autoprune.structure.attributes import follow
+from autoprune.structure.groups import Role, Structure
+from autoprune.structure.plan import Plan
+
+Kept = dict[str, dict[int, NDArray[np.int64]]]
+"""Tensor name -> axis -> positions that stay."""
+
+
+def apply(model: nn.Module, plan: Plan, structure: Structure) -> nn.Module:
+    """A new model without the units that the plan removes; the given one is left as it was.
+
+    Args:
+        model: the uncut model that `structure` describes.
+        plan: the units that stay.
+        structure: result of :func:`discover` for this model.
+
+    Raises:
+        PlanError: when the plan does not fit, removes nothing or empties a group.
+    """
+    plan.check(structure)
+    return cut(model, kept_positions(plan, structure))
+
+
+def kept_positions(plan: Plan, structure: Structure) -> Kept:
+    """Positions that stay on every axis of every tensor that the plan makes smaller."""
+    kept: Kept = {}
+    for name, axes in removed_positions(plan, structure).items():
+        kept[name] = {
+            axis: np.setdiff1d(np.arange(_length(structure, name, axis)), gone) for axis, gone in axes.items()
+        }
+    return kept
+
+
+def removed_positions(
+    plan: Plan, structure: Structure, roles: tuple[Role, ...] = ("out", "in", "pass")
+) -> dict[str, dict[int, NDArray[np.int64]]]:
+    """Positions that go, by tensor name and axis, in the given roles only."""
+    removed: dict[str, dict[int, list[NDArray[np.int64]]]] = defaultdict(lambda: defaultdict(list))
+    for group in structure.groups:
+        units = plan.keep.get(group.name)
+        if units is None or len(units) == group.width:
+            continue
+        gone = np.setdiff1d(np.arange(group.width), np.asarray(units, dtype=np.int64))
+        for part in group.slices:
+            if part.role in roles:
+                removed[part.parameter][part.axis].append(part.index[gone].reshape(-1))
+    return {
+        name: {axis: np.unique(np.concatenate(lists)) for axis, lists in axes.items()}
+        for name, axes in removed.items()
+    }
+
+
+def cut(model: nn.Module, kept: Kept) -> nn.Module:
+    """Copy the model with each named tensor reduced to the kept positions."""
+    memo: dict[int, Any] = {}
+    tensors: Mapping[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, axes in kept.items():
+        tensor = tensors[name]
+        smaller = tensor.detach()
+        for axis, positions in axes.items():
+            smaller = smaller.index_select(axis, torch.from_numpy(positions).to(tensor.device))
+        smaller = smaller.contiguous()
+        if isinstance(tensor, nn.Parameter):
+            memo[id(tensor)] = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+        else:
+            memo[id(tensor)] = smaller
+    pruned = copy.deepcopy(model, memo)
+    follow(model, pruned)
+    return pruned
+
+
+def _length(structure: Structure, name: str, axis: int) -> int:
+    return structure.tensors[name][axis].at(structure.widths)

@@ -1,0 +1,40 @@
+"""Models, data sets and metrics by name, and the embedded default."""
+
+from autoprune.tasks.augment import CropFlip
+from autoprune.tasks.cache import cache_folder
+from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit
+from autoprune.tasks.evaluate import Score, device_of, evaluate, training_mode
+from autoprune.tasks.models import load_model
+from autoprune.tasks.reference import call_factory, is_reference, resolve
+from autoprune.tasks.sources import load_data
+from autoprune.tasks.task import Task, classification, regression, task_by_name
+from autoprune.tasks.weights import load_weights, save_weights, weights_hash
+from autoprune.tasks.zoo import digits_resnet, resnet20
+
+__all__ = [
+    "CropFlip",
+    "Data",
+    "DatasetSplit",
+    "LoaderSplit",
+    "Score",
+    "Split",
+    "Task",
+    "TensorSplit",
+    "cache_folder",
+    "call_factory",
+    "classification",
+    "device_of",
+    "digits_resnet",
+    "evaluate",
+    "is_reference",
+    "load_data",
+    "load_model",
+    "load_weights",
+    "regression",
+    "resnet20",
+    "resolve",
+    "save_weights",
+    "task_by_name",
+    "training_mode",
+    "weights_hash",
+]

@@ -1,0 +1,102 @@
+"""What a user's data factory may return.
+
+A factory is called without arguments. It returns an :class:`autoprune.tasks.Data`, or a mapping with
+
+- ``train``, ``validation``, ``test``: each a ``DataLoader``, a map-style ``Dataset`` that yields
+  ``(input, target)``, or a pair of tensors ``(inputs [N, ...], targets [N, ...])``;
+- ``task`` (optional): ``"classification"`` (the default), ``"regression"``, or a
+  :class:`autoprune.tasks.Task`;
+- ``classes`` (optional): the number of classes, else one more than the largest training target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from autoprune.errors import DataError
+from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit
+from autoprune.tasks.reference import call_factory, summary
+from autoprune.tasks.task import Task, task_by_name
+
+PARTS = ("train", "validation", "test")
+KEYS = (*PARTS, "task", "classes")
+
+
+def from_factory(spec: str) -> Data:
+    """Call the factory that ``spec`` names and check what it returns (see the module's docstring).
+
+    Raises DataError, naming the factory, when it fails or returns something else.
+    """
+    made = call_factory(spec, "data", DataError)
+    if isinstance(made, Data):
+        return made
+    try:
+        return _from_mapping(spec, made)
+    except DataError as error:
+        raise DataError(f"data {spec!r}: {error}") from error
+    except Exception as failure:
+        raise DataError(f"data {spec!r}: reading it failed: {summary(failure)}") from failure
+
+
+def _from_mapping(name: str, made: Any) -> Data:
+    if not isinstance(made, Mapping):
+        raise DataError(
+            f"the factory returned {type(made).__name__}: return a mapping with {', '.join(PARTS)}"
+        )
+    missing = [key for key in PARTS if key not in made]
+    if missing:
+        raise DataError(f"the key {missing[0]!r} is missing: return {', '.join(PARTS)}")
+    unknown = [key for key in made if key not in KEYS]
+    if unknown:
+        raise DataError(f"the key {unknown[0]!r} is unknown: the keys are {', '.join(KEYS)}")
+    train, validation, test = (_split(key, made[key]) for key in PARTS)
+    task = _task(made.get("task", "classification"), made.get("classes"), train)
+    data = Data(name=name, train=train, validation=validation, test=test, task=task)
+    data.example()
+    return data
+
+
+def _split(key: str, value: Any) -> Split:
+    if isinstance(value, DataLoader):
+        if isinstance(value.dataset, IterableDataset):
+            raise DataError(f"{key!r} streams an IterableDataset: use a map-style dataset")
+        return LoaderSplit(value)
+    if isinstance(value, Dataset) and hasattr(value, "__getitem__") and hasattr(value, "__len__"):
+        return DatasetSplit(value)
+    if (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(isinstance(part, Tensor) for part in value)
+    ):
+        return TensorSplit(value[0], value[1])
+    raise DataError(
+        f"{key!r} is a {type(value).__name__}: give a DataLoader, a map-style Dataset or a pair of tensors"
+    )
+
+
+def _task(task: Any, classes: Any, train: Split) -> Task:
+    if isinstance(task, Task):
+        return task
+    if not isinstance(task, str):
+        raise DataError(f"'task' is a {type(task).__name__}: give 'classification', 'regression' or a Task")
+    if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool)):
+        raise DataError(f"'classes' is a {type(classes).__name__}: give a whole number")
+    if task == "classification" and classes is None:
+        classes = _count_classes(train)
+    return task_by_name(task, classes)
+
+
+def _count_classes(train: Split) -> int:
+    largest = -1
+    for _, targets in train.batches(500):
+        if targets.is_floating_point() or targets.ndim != 1:
+            raise DataError(
+                f"targets are {targets.dtype} of {targets.ndim} axes: classification needs integers [N]; "
+                "set 'task' to 'regression' for numbers"
+            )
+        largest = max(largest, int(targets.max()))
+    return largest + 1

@@ -1,0 +1,79 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torchvision
+from torch import nn
+
+from autoprune.errors import MissingExtraError, ModelError
+from autoprune.tasks.reference import call_factory, is_reference, summary
+
+FORMS = "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory"
+
+
+def load_model(spec: str, *, classes: int | None = None) -> nn.Module:
+    """Build the model that ``spec`` names, with random weights.
+
+    Forms: ``torchvision:NAME`` and ``timm:NAME`` (built for ``classes`` outputs where given), and
+    ``package.module:factory`` or ``path/file.py:factory``, called without arguments.
+
+    Raises ModelError for an unknown name or a factory that fails or returns no module, and
+    MissingExtraError when timm is not installed.
+    """
+    library, _, name = spec.partition(":")
+    if library == "torchvision":
+        return _from_torchvision(name, classes)
+    if library == "timm":
+        return _from_timm(name, classes)
+    if not is_reference(spec):
+        raise ModelError(f"unknown model {spec!r}: use {FORMS}")
+    model = call_factory(spec, "model", ModelError)
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model {spec!r} returned {type(model).__name__}: it must return a torch.nn.Module")
+    return model
+
+
+def _from_torchvision(name: str, classes: int | None) -> nn.Module:
+    known = torchvision.models.list_models()
+    if name not in known:
+        raise ModelError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
+    builder = torchvision.models.get_model_builder(name)
+    chosen: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if _takes(builder, "weights_backbone"):
+        chosen["weights_backbone"] = None
+    # Their auxiliary heads serve training from scratch only and return more than one tensor.
+    if name in ("googlenet", "inception_v3"):
+        chosen |= {"init_weights": True, "aux_logits": False}
+    try:
+        model: nn.Module = builder(weights=None, **chosen)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"torchvision:{name} cannot be built: {summary(error)}") from error
+    return model
+
+
+def _from_timm(name: str, classes: int | None) -> nn.Module:
+    if importlib.util.find_spec("timm") is None:
+        raise MissingExtraError("timm", "timm")
+    timm = importlib.import_module("timm")
+    if not timm.is_model(name):
+        raise ModelError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+    chosen = {} if classes is None else {"num_classes": classes}
+    model: nn.Module = timm.create_model(name, pretrained=False, **chosen)
+    return model
+
+
+def _takes(builder: Any, parameter: str) -> bool:
+    return parameter in inspect.signature(builder).parameters
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """``": did you mean ...?"`` with the closest known names, or a hint to check the spelling."""
+    close = difflib.get_close_matches(name, known, n=3)
+    return f": did you mean {' or '.join(close)}?" if close else ": check the spelling"

@@ -1,0 +1,46 @@
+"""Data by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from autoprune.errors import DataError
+from autoprune.tasks import images
+from autoprune.tasks.contract import from_factory
+from autoprune.tasks.data import Data
+from autoprune.tasks.imagefolder import imagefolder
+from autoprune.tasks.reference import is_reference
+
+NAMED: dict[str, Callable[[str | None], Data]] = {
+    "fashion-mnist": images.fashion_mnist,
+    "mnist": images.mnist,
+    "cifar10": images.cifar10,
+}
+FORMS = (
+    "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], imagefolder:ROOT, "
+    "package.module:factory or path/file.py:factory"
+)
+
+
+def load_data(spec: str) -> Data:
+    """Load the data that ``spec`` names; the three splits are the same every time.
+
+    Forms: ``digits`` (bundled with scikit-learn), ``fashion-mnist[:ROOT]``, ``mnist[:ROOT]`` and
+    ``cifar10[:ROOT]`` (downloaded into the user's cache without ROOT), ``imagefolder:ROOT``, and
+    ``package.module:factory`` or ``path/file.py:factory`` (see :mod:`autoprune.tasks.contract`).
+
+    Raises DataError when the name is unknown, or the data is missing or unusable.
+    """
+    name, _, root = spec.partition(":")
+    if spec == "digits":
+        return images.digits()
+    if name in NAMED:
+        return NAMED[name](root or None)
+    if name == "imagefolder":
+        return imagefolder(root)
+    if is_reference(spec):
+        return from_factory(spec)
+    close = difflib.get_close_matches(name, ["digits", *NAMED, "imagefolder"], n=1)
+    hint = f", did you mean {close[0]}?" if close else ":"
+    raise DataError(f"unknown data {spec!r}{hint} use {FORMS}")
