@@ -38,14 +38,14 @@ class Config(BaseModel):
         sampler: which Optuna sampler suggests; ``auto`` chooses by the number of groups and trials.
         criterion: what ranks the units of a group.
         seed: seed of everything random.
-        finetune_steps: optimizer steps of recovery for each candidate.
+        finetune_steps: optimizer steps of recovery for each candidate; None means 150, on small data
+            what five epochs take.
         optimizer: optimizer of recovery.
         lr: its peak learning rate.
         weight_decay: its weight decay.
         batch_size: samples a step of recovery.
         distill: weight of the uncut model's outputs in the recovery loss, 0 to 1.
         label_smoothing: share of label mass spread over all classes.
-        final_steps: more recovery steps for the models of the front; 0 means none.
         train_epochs: epochs of training a model that comes without weights; 0 means none.
         train_lr: peak learning rate of that training.
         train_batch_size: samples a step of that training.
@@ -69,14 +69,13 @@ class Config(BaseModel):
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = "auto"
     criterion: Text = "l2"
     seed: int = Field(0, ge=0, lt=2**32)
-    finetune_steps: Count = 150
+    finetune_steps: Count | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Rate = 0.02
     weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
     batch_size: Positive = 128
     distill: float = Field(0.5, ge=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    final_steps: Count = 0
     train_epochs: Count = 0
     train_lr: Rate = 0.2
     train_batch_size: Positive = 128
@@ -84,7 +83,7 @@ class Config(BaseModel):
     min_density: float = Field(0.1, gt=0, le=1)
     latency: bool = True
     latency_batch: Positive = 1
-    latency_seconds: Rate = 1.0
+    latency_seconds: Rate = 0.5
     threads: Positive | None = None
 
     @field_validator("budget", mode="before")

@@ -11,7 +11,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def follow(original: nn.Module, pruned: nn.Module) -> None:
-    """Set the size attributes of every layer of `pruned` whose own tensors differ in shape from the original's."""
+    """Set the size attributes of every layer of `pruned` whose own tensors differ in shape."""
     for before, after in zip(original.modules(), pruned.modules(), strict=True):
         own = zip(_own_tensors(before), _own_tensors(after), strict=True)
         if any(old.shape != new.shape for old, new in own):

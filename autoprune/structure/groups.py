@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Role = Literal["out", "in", "pass"]
 """How a slice serves its unit: it produces it, consumes it, or carries it along (BatchNorm, depthwise)."""
+ROLES: tuple[Role, ...] = ("out", "in", "pass")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,11 @@ class Extent:
     fixed: int
     per_group: tuple[tuple[str, int], ...] = ()
 
+    def without(self, lost: Mapping[str, int]) -> Extent:
+        """The same length when the groups in `lost` keep the width given there for good."""
+        kept = tuple((name, k) for name, k in self.per_group if name not in lost)
+        return Extent(self.fixed + sum(k * lost[name] for name, k in self.per_group if name in lost), kept)
+
     def at(self, widths: Mapping[str, int]) -> int:
         """Length of the axis when the groups have these widths (in units)."""
         return self.fixed + sum(k * widths[name] for name, k in self.per_group)
@@ -102,6 +108,25 @@ class Structure:
     def widths(self) -> dict[str, int]:
         """Width (units) of every group in the uncut model."""
         return {group.name: group.width for group in self.groups}
+
+    def without(self, reasons: Mapping[str, str]) -> Structure:
+        """The structure with the named groups frozen, each with the reason given."""
+        if not reasons:
+            return self
+        lost = {name: width for name, width in self.widths.items() if name in reasons}
+
+        def fold(shape: Shape) -> Shape:
+            return tuple(extent.without(lost) for extent in shape)
+
+        return Structure(
+            groups=tuple(group for group in self.groups if group.name not in lost),
+            frozen={**self.frozen, **reasons},
+            operations=tuple(
+                Operation(op.kind, tuple(map(fold, op.inputs)), fold(op.output)) for op in self.operations
+            ),
+            tensors={name: fold(shape) for name, shape in self.tensors.items()},
+            parameters=self.parameters,
+        )
 
     def group(self, name: str) -> Group:
         """The group of that name. Raises KeyError when there is none."""

@@ -49,8 +49,8 @@ class LabelSpace:
 
     def join(self, left: Tensor, right: Tensor) -> None:
         """Make elements at the same position one unit; shapes broadcast."""
-        left, right = torch.broadcast_tensors(self.find(left), self.find(right))
-        pairs = np.stack([left.reshape(-1).numpy(), right.reshape(-1).numpy()])
+        a, b = np.broadcast_arrays(self.find(left).numpy(), self.find(right).numpy())
+        pairs = np.stack([a.reshape(-1), b.reshape(-1)])
         pairs = np.unique(pairs[:, pairs[0] != pairs[1]], axis=1)
         if not pairs.size:
             return

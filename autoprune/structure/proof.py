@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from autoprune.structure.groups import Group, Structure
 from autoprune.structure.plan import Plan
@@ -31,19 +31,18 @@ def prove(model: nn.Module, structure: Structure, example_inputs: ExampleInputs)
     double = _perturbed(model)
     args = tuple(_to_double(argument) for argument in as_args(example_inputs))
     faults = _faults(double, structure, structure.groups, args)
-    groups = tuple(group for group in structure.groups if group.name not in faults)
-    return replace(structure, groups=groups, frozen={**structure.frozen, **faults})
+    return structure.without(faults)
 
 
-def zeroed(model: nn.Module, plan: Plan, structure: Structure) -> nn.Module:
-    """A copy of the full model in which nothing reads the units that the plan removes."""
-    model = copy.deepcopy(model)
+def zeroed(model: nn.Module, plan: Plan, structure: Structure) -> dict[str, Tensor]:
+    """The parameters of the full model that read a removed unit, with what they read it by set to zero."""
     parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, axes in removed_positions(plan, structure, roles=("in",)).items():
-            for axis, positions in axes.items():
-                parameters[name].index_fill_(axis, torch.from_numpy(positions), 0.0)
-    return model
+    state = {}
+    for name, axes in removed_positions(plan, structure, roles=("in",)).items():
+        state[name] = parameters[name].detach().clone()
+        for axis, positions in axes.items():
+            state[name].index_fill_(axis, torch.from_numpy(positions).to(state[name].device), 0.0)
+    return state
 
 
 def half_plan(structure: Structure, groups: Sequence[Group], seed: int = 0) -> Plan:
@@ -59,8 +58,8 @@ def half_plan(structure: Structure, groups: Sequence[Group], seed: int = 0) -> P
 def difference(model: nn.Module, structure: Structure, plan: Plan, args: tuple[Any, ...]) -> float:
     """Largest difference between sliced and zeroed model, relative to the largest output."""
     with torch.no_grad():
-        sliced = _tensors(apply(model, plan, structure)(*args))
-        reference = _tensors(zeroed(model, plan, structure)(*args))
+        sliced = _tensors(apply(model, plan, structure, share=True)(*args))
+        reference = _tensors(functional_call(model, zeroed(model, plan, structure), args))
     worst = 0.0
     for ours, theirs in zip(sliced, reference, strict=True):
         if ours.shape != theirs.shape:
@@ -94,7 +93,7 @@ def _fault(
             off = difference(model, structure, plan, args)
             return None if off <= TOLERANCE else "the sliced model computes something else"
         with torch.no_grad():
-            apply(model, plan, structure)(*args)
+            apply(model, plan, structure, share=True)(*args)
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
         line = str(error).strip().splitlines()
         return f"a shape is baked into forward: {line[0] if line else type(error).__name__}"

@@ -144,7 +144,9 @@ class Propagation:
 
     def _tensor_record(self, node: fx.Node) -> TensorRecord:
         value = self._values[node]
-        return TensorRecord(self.parameter(node), value if isinstance(value, Tensor) else None, shape_of(node))
+        return TensorRecord(
+            self.parameter(node), value if isinstance(value, Tensor) else None, shape_of(node)
+        )
 
     def _loose_labels(self, name: str) -> Tensor:
         shape = self.trace.shapes[name]
@@ -157,7 +159,9 @@ class Propagation:
         if name not in self._loose:
             small = torch.Size(shape).numel() <= MOST_LOOSE_ELEMENTS
             self._loose[name] = (
-                self.space.fresh(shape) if small else self.space.fixed(shape, f"tied to the large tensor {name}")
+                self.space.fresh(shape)
+                if small
+                else self.space.fixed(shape, f"tied to the large tensor {name}")
             )
         return self._loose[name]
 

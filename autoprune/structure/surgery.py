@@ -13,29 +13,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoprune.structure.attributes import follow
-from autoprune.structure.groups import Role, Structure
+from autoprune.structure.groups import ROLES, Role, Structure
 from autoprune.structure.plan import Plan
 
 Kept = dict[str, dict[int, NDArray[np.int64]]]
 """Tensor name -> axis -> positions that stay."""
 
 
-def apply(model: nn.Module, plan: Plan, structure: Structure) -> nn.Module:
+def apply(model: nn.Module, plan: Plan, structure: Structure, *, share: bool = False) -> nn.Module:
     """A new model without the units that the plan removes; the given one is left as it was.
 
     Args:
         model: the uncut model that `structure` describes.
         plan: the units that stay.
         structure: result of :func:`discover` for this model.
+        share: let the tensors that are not cut be the given model's own, which saves their memory.
 
     Raises:
         PlanError: when the plan does not fit, removes nothing or empties a group.
     """
     plan.check(structure)
-    return cut(model, kept_positions(plan, structure))
+    return _cut(model, _kept_positions(plan, structure), share)
 
 
-def kept_positions(plan: Plan, structure: Structure) -> Kept:
+def _kept_positions(plan: Plan, structure: Structure) -> Kept:
     """Positions that stay on every axis of every tensor that the plan makes smaller."""
     kept: Kept = {}
     for name, axes in removed_positions(plan, structure).items():
@@ -46,7 +47,7 @@ def kept_positions(plan: Plan, structure: Structure) -> Kept:
 
 
 def removed_positions(
-    plan: Plan, structure: Structure, roles: tuple[Role, ...] = ("out", "in", "pass")
+    plan: Plan, structure: Structure, roles: tuple[Role, ...] = ROLES
 ) -> dict[str, dict[int, NDArray[np.int64]]]:
     """Positions that go, by tensor name and axis, in the given roles only."""
     removed: dict[str, dict[int, list[NDArray[np.int64]]]] = defaultdict(lambda: defaultdict(list))
@@ -64,10 +65,11 @@ def removed_positions(
     }
 
 
-def cut(model: nn.Module, kept: Kept) -> nn.Module:
+def _cut(model: nn.Module, kept: Kept, share: bool) -> nn.Module:
     """Copy the model with each named tensor reduced to the kept positions."""
-    memo: dict[int, Any] = {}
     tensors: Mapping[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    # A deep copy asks its memo first: what is entered there is taken instead of being copied.
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()} if share else {}
     for name, axes in kept.items():
         tensor = tensors[name]
         smaller = tensor.detach()

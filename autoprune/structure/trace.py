@@ -44,7 +44,7 @@ def as_args(example_inputs: ExampleInputs) -> tuple[Any, ...]:
 
 
 def shell(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares every tensor, so that flags can be set without touching the original."""
+    """A copy of the modules that shares every tensor: flags can be set without touching the original."""
     tensors = [*model.parameters(), *model.buffers()]
     try:
         return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autoprune.structure.groups import Extent, Group, Operation, Role, Shape, Slice, Structure
+from autoprune.structure.groups import ROLES, Extent, Group, Operation, Role, Shape, Slice, Structure
 from autoprune.structure.labels import varying
 from autoprune.structure.propagate import Propagation, TensorRecord
 
@@ -39,9 +39,7 @@ def assemble(propagation: Propagation) -> Structure:
     group_of = {int(root): family.name for family in families for root in family.roots}
     widths = {group.name: group.width for group in groups}
     tensors = {
-        name: tuple(
-            _tensor_axis(ties, name, axis, size, group_of, widths) for axis, size in enumerate(shape)
-        )
+        name: tuple(_tensor_axis(ties, name, axis, size, group_of, widths) for axis, size in enumerate(shape))
         for name, shape in propagation.trace.shapes.items()
     }
     operations = tuple(
@@ -116,7 +114,8 @@ def _positions(vector: Roots, roots: Roots, count: int) -> NDArray[np.int64]:
     """Positions ``[len(roots), count]`` at which each representative stands in `vector`."""
     by_root = np.argsort(vector, kind="stable")
     starts = np.searchsorted(vector[by_root], roots)
-    return by_root[starts[:, None] + np.arange(count)].astype(np.int64)
+    positions: Roots = by_root[starts[:, None] + np.arange(count)].astype(np.int64)
+    return positions
 
 
 def _tensor_axis(
@@ -127,8 +126,8 @@ def _tensor_axis(
     group_of: Mapping[int, str],
     widths: Mapping[str, int],
 ) -> Extent:
-    for role in ("out", "in", "pass"):
-        vector = ties.get((name, axis, role))  # type: ignore[arg-type]
+    for role in ROLES:
+        vector = ties.get((name, axis, role))
         if vector is not None:
             return _extent(vector, group_of, widths)
     return Extent(size)

@@ -1,4 +1,4 @@
-"""Contracting operators tie what comes in to the weight's input axis and give fresh labels to what goes out."""
+"""Contracting operators tie what enters to the weight's input axis; what leaves gets fresh labels."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
 
 REARRANGING = """
-    broadcast_to cat channel_shuffle chunk concat concatenate expand expand_as flatten flip hstack index movedim
-    permute pixel_shuffle pixel_unshuffle repeat repeat_interleave reshape reshape_as roll rot90 select slice
-    split split_with_sizes squeeze stack swapaxes swapdims t transpose unbind unflatten unfold unsqueeze
-    unsafe_chunk unsafe_split unsafe_split_with_sizes vstack view view_as index_select narrow
-    tile numpy_T tensor_split diagonal adjoint ravel atleast_2d
+    adjoint atleast_2d broadcast_to cat channel_shuffle chunk concat concatenate diagonal expand
+    expand_as flatten flip hstack index index_select movedim narrow numpy_T permute pixel_shuffle
+    pixel_unshuffle ravel repeat repeat_interleave reshape reshape_as roll rot90 select slice split
+    split_with_sizes squeeze stack swapaxes swapdims t tensor_split tile transpose unbind unflatten
+    unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as vstack
 """
 EVEN = {"chunk", "split", "unsafe_chunk", "unsafe_split", "tensor_split", "split_with_sizes"}
 BY_POSITION = {"slice", "select", "index", "index_select", "narrow", "roll", "unbind", "diagonal", "unfold"}
@@ -42,7 +42,7 @@ def move(state: Propagation, node: fx.Node) -> Any:
 
 @rule("pad", "constant_pad_nd")
 def pad(state: Propagation, node: fx.Node) -> Tensor:
-    """Zeros beside the units of another axis leave with their row; on the units' own axis they always stay."""
+    """Zeros beside the units of another axis leave with their row; along the units they always stay."""
     bound = arguments(node)
     labels, shape = state.labels(bound["self"]), shape_of(bound["self"])
     touched = range(len(shape) - len(bound["pad"]) // 2, len(shape))
@@ -83,7 +83,7 @@ def _tie_sections(state: Propagation, node: fx.Node) -> None:
     if axis not in varying(labels) or len(parts) == 1:
         return
     if len(set(parts)) == 1:
-        sections = labels.unflatten(axis, (len(parts), parts[0]))
+        sections = labels.reshape(*labels.shape[:axis], len(parts), parts[0], *labels.shape[axis + 1 :])
         state.space.join(sections, sections.narrow(axis, 0, 1))
     else:
         state.space.freeze(labels, "split into unequal parts at fixed positions")

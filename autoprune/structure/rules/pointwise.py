@@ -10,15 +10,15 @@ from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
 
 UNARY = """
-    abs alias alpha_dropout bernoulli celu clamp clamp_max clamp_min clone contiguous cos detach detach_ dropout
-    elu erf exp expm1 feature_dropout fill float gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu
-    lift_fresh_copy log log1p log_sigmoid logical_not mish nan_to_num neg reciprocal relu relu6 round rsqrt
-    rrelu selu sigmoid sign silu sin softplus softshrink softsign sqrt square sub_scalar tan tanh threshold to
-    type_as zero _to_copy zeros_like ones_like full_like empty_like rand_like randn_like
+    _to_copy abs alias alpha_dropout bernoulli celu clamp clamp_max clamp_min clone contiguous cos
+    detach dropout elu empty_like erf exp expm1 feature_dropout fill float full_like gelu hardshrink
+    hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy log log1p log_sigmoid logical_not mish
+    nan_to_num neg ones_like rand_like randn_like reciprocal relu relu6 round rrelu rsqrt selu sigmoid
+    sign silu sin softplus softshrink softsign sqrt square tan tanh threshold to type_as zero zeros_like
 """
 SEVERAL = """
-    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod ge gt le
-    lerp logical_and logical_or lt masked_fill max_other maximum min_other minimum mul multiply ne pow remainder
+    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod
+    ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne pow remainder
     rsub sub subtract true_divide where
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, fx
 
@@ -24,6 +25,13 @@ SPATIAL = {
 }
 
 
+def source_of(bound: dict[str, Any]) -> fx.Node:
+    """The tensor that an operator reads, whichever of the two usual names its schema gives it."""
+    node = bound.get("self", bound.get("input"))
+    assert isinstance(node, fx.Node)
+    return node
+
+
 def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
     """Labels of a value with the given axes reduced to size 1; units that lie on them are frozen."""
     labels = state.labels(node)
@@ -38,10 +46,12 @@ def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
 def reduction(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
     """Mean, sum, maximum and the like."""
     bound = arguments(node)
-    source = bound.get("self", bound.get("input"))
+    source = source_of(bound)
     rank = len(shape_of(source))
     dims = bound.get("dim")
-    axes = list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else list(dims)
+    axes = (
+        list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else list(dims)
+    )
     labels = across(state, source, axes)
     if not bound.get("keepdim", False):
         for axis in sorted({axis % rank for axis in axes}, reverse=True):
@@ -65,6 +75,6 @@ def spatial(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
     kind = operator_name(node)
     axes = next(count for count, names in SPATIAL.items() if kind in names.split())
     bound = arguments(node)
-    labels = across(state, bound.get("self", bound.get("input")), range(-axes, 0))
+    labels = across(state, source_of(bound), range(-axes, 0))
     value = node.meta["val"]
     return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels

@@ -1,0 +1,17 @@
+"""Writing a pruned model for deployment, with every file loaded back and compared."""
+
+from autoprune.export.formats import FORMATS, default_formats
+from autoprune.export.load import load_exported
+from autoprune.export.records import Candidate, Card, Exported, Numbers
+from autoprune.export.write import export_candidate
+
+__all__ = [
+    "FORMATS",
+    "Candidate",
+    "Card",
+    "Exported",
+    "Numbers",
+    "default_formats",
+    "export_candidate",
+    "load_exported",
+]

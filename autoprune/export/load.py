@@ -1,0 +1,43 @@
+"""A pruned model from its plan and weights."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from torch import nn
+
+from autoprune.errors import UserError
+from autoprune.structure import Plan, apply, discover
+from autoprune.structure.trace import ExampleInputs
+from autoprune.tasks import load_weights
+
+PLAN_FILE = "plan.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
+    """Rebuild the pruned model that an export folder holds in the ``state`` format.
+
+    Args:
+        folder: holds ``plan.json`` and ``model.safetensors``.
+        model: the uncut model with any weights; it is not changed.
+        example_inputs: one sample in a batch, as for :func:`autoprune.discover`.
+
+    Returns:
+        The pruned model in evaluation mode.
+
+    Raises:
+        PlanError: when the plan cannot be read or does not fit the model.
+        ModelError: when the model cannot be traced, or the weights are missing or do not fit.
+        UserError: when there is no plan in the folder.
+    """
+    file = Path(folder) / PLAN_FILE
+    try:
+        plan = Plan.from_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: give a folder that autoprune exported to") from error
+    # A plan without groups is what an exported uncut model has.
+    pruned = apply(model, plan, discover(model, example_inputs)) if plan.keep else copy.deepcopy(model)
+    load_weights(pruned, Path(folder) / WEIGHTS_FILE)
+    return pruned.eval()

@@ -1,0 +1,108 @@
+"""What goes into an export and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from autoprune.structure import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """The model to export and what it was cut from.
+
+    Attributes:
+        model: the pruned model; it is not changed.
+        plan: what was cut; one that keeps everything stands for the uncut model.
+        base: the uncut model.
+        spec: text from which :func:`autoprune.tasks.load_model` builds `base`; None where there is none.
+        classes: number of outputs that `spec` is built for; None for its own.
+        example: inputs ``[samples, ...]``; real samples make the comparisons meaningful.
+    """
+
+    model: nn.Module
+    plan: Plan
+    base: nn.Module
+    spec: str | None
+    classes: int | None
+    example: Tensor
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Quality and costs of one model.
+
+    Attributes:
+        quality: metric on the validation split.
+        flops: for one sample.
+        parameters: how many.
+        size: bytes.
+        test: metric on the test split, where it was measured.
+        latency_ms: milliseconds, where it was measured.
+        latency_ratio: share of the uncut model's latency.
+        latency_low: lower end of the ratio's 95 % interval.
+        latency_high: its upper end.
+    """
+
+    quality: float
+    flops: float
+    parameters: float
+    size: float
+    test: float | None = None
+    latency_ms: float | None = None
+    latency_ratio: float | None = None
+    latency_low: float | None = None
+    latency_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the model card tells.
+
+    Attributes:
+        title: readable name of the uncut model.
+        metric: name of the quality metric.
+        data: name of the data.
+        before: the uncut model.
+        after: the pruned one.
+        widths: group -> units before and after.
+        study: name of the study.
+        trial: number of the trial.
+        weights: SHA-256 of the uncut model's weights.
+        device: what the latency was measured on.
+    """
+
+    title: str
+    metric: str
+    data: str
+    before: Numbers
+    after: Numbers
+    widths: Mapping[str, tuple[int, int]]
+    study: str = ""
+    trial: int | None = None
+    weights: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One format that was written, loaded back and found equal.
+
+    Attributes:
+        format: ``"state"``, ``"pt2"`` or ``"onnx"``.
+        path: the file with the weights.
+        max_difference: largest absolute difference between its outputs and the pruned model's.
+        note: how it was compared, and which batch sizes it takes.
+    """
+
+    format: str
+    path: Path
+    max_difference: float
+    note: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: largest difference {self.max_difference:.2g} ({self.note})"

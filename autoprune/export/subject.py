@@ -1,0 +1,148 @@
+"""The model under export: on the CPU, in evaluation mode, with the inputs that every file is checked on."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from autoprune.errors import ExportError, UserError
+from autoprune.export.checks.run_pt2 import tensors_of
+
+TRACED_BATCH = 2
+"""A batch of one would be taken for a constant by ``torch.export``."""
+CHECKED_BATCHES = (1, 3)
+"""Neither is the traced one, so that a batch size left in a file shows."""
+
+_LOGGERS = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """An exported program.
+
+    Attributes:
+        program: the graph, with the batch dimension dynamic if `dynamic`.
+        dynamic: whether any batch size will do.
+        batches: inputs to check files on that hold this program.
+        note: which batch sizes it takes, and why.
+    """
+
+    program: ExportedProgram
+    dynamic: bool
+    batches: tuple[Tensor, ...]
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model and the inputs to compare its files on.
+
+    Attributes:
+        model: a copy on the CPU in evaluation mode.
+        example: inputs ``[samples, ...]`` on the CPU.
+        batches: what `model` was run on: batches of other sizes where it takes them, else the example.
+        fixed: why the batch size cannot vary; empty where it can.
+    """
+
+    model: nn.Module
+    example: Tensor
+    batches: tuple[Tensor, ...]
+    fixed: str
+
+    @property
+    def smallest(self) -> Tensor:
+        """The smallest batch that the model takes, for tracing: one sample where the size can vary."""
+        return self.example if self.fixed else self.example[:1]
+
+    @cached_property
+    def traced(self) -> Traced:
+        """The program, with a dynamic batch where possible. Raises ExportError when it cannot be traced."""
+        reason = self.fixed
+        if not reason:
+            try:
+                return Traced(self._dynamic_program(), True, self.batches, "any batch size")
+            except Exception as error:  # torch.export documents no error type
+                reason = first_line(error)
+        try:
+            with quiet():
+                program = torch.export.export(self.model, (torch.zeros_like(self.example),), strict=False)
+        except Exception as error:
+            raise ExportError(f"torch.export cannot follow the pruned model: {first_line(error)}") from error
+        note = f"batch size fixed at {len(self.example)}: {reason}"
+        return Traced(program, False, (self.example,), note)
+
+    def _dynamic_program(self) -> ExportedProgram:
+        # The example inputs are stored in the program: zeros keep the user's samples out of the file.
+        inputs = torch.zeros_like(batch_of(self.example, TRACED_BATCH))
+        shapes = ({0: Dim("batch", min=1)},)
+        with quiet():
+            return torch.export.export(self.model, (inputs,), dynamic_shapes=shapes, strict=False)
+
+
+def subject_of(model: nn.Module, example: Tensor) -> Subject:
+    """Copy the model to the CPU and find out whether its batch size can vary.
+
+    Raises:
+        UserError: when the example is no batch.
+        ExportError: when the model does not run on it.
+    """
+    if example.ndim == 0 or len(example) == 0:
+        raise UserError(f"the example has shape {list(example.shape)}: give a batch of at least one sample")
+    own, example = copy.deepcopy(model).cpu().eval(), example.detach().cpu()
+    batches = tuple(batch_of(example, size) for size in CHECKED_BATCHES)
+    try:
+        run(own, (example,))
+    except Exception as error:
+        raise ExportError(
+            f"the pruned model does not run on inputs of shape {list(example.shape)}: {first_line(error)}"
+        ) from error
+    try:
+        run(own, batches)
+    except Exception as error:
+        return Subject(own, example, (example,), first_line(error))
+    return Subject(own, example, batches, "")
+
+
+def run(model: nn.Module, batches: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Output tensors of every batch, under the names ``"batch.position"``."""
+    with torch.no_grad():
+        rows = [tensors_of(model(batch)) for batch in batches]
+    return {f"{b}.{i}": tensor for b, row in enumerate(rows) for i, tensor in enumerate(row)}
+
+
+def batch_of(example: Tensor, size: int) -> Tensor:
+    """`size` samples from the example; where they must repeat, floats are scaled so that no two are equal."""
+    rounds = range(math.ceil(size / len(example)))
+    repeats = [example * 0.9**i if example.is_floating_point() else example for i in rounds]
+    return torch.cat(repeats)[:size]
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error, for a one-line message, without torch's advice on its logs."""
+    lines = str(error).strip().splitlines()
+    return lines[0].split("! ")[0] if lines else type(error).__name__
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' warnings and progress out of the caller's terminal."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    try:
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

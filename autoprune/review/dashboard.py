@@ -1,0 +1,80 @@
+"""Optuna Dashboard over the storage of a study."""
+
+from __future__ import annotations
+
+import errno
+from ipaddress import ip_address
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from rich.console import Console
+
+from autoprune.errors import UserError
+from autoprune.review.storage import open_storage
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each request in a thread that does not outlive the command."""
+
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps the terminal free of a line for each request."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
+def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Serve Optuna Dashboard until Ctrl-C; its address goes to standard output first.
+
+    Port 0 takes any free port. The dashboard has no login: whoever reaches the port can change
+    and delete studies.
+
+    Raises:
+        StudyError: the storage is missing or cannot be used.
+        UserError: the address cannot be listened on.
+    """
+    storage = open_storage(storage_url, must_exist=True)
+    try:
+        with _listen(host, port) as server:
+            # Imported here: it brings scikit-learn, for which no other command should wait.
+            import optuna_dashboard
+
+            server.set_app(optuna_dashboard.wsgi(storage))
+            _announce(host, server.server_port)
+            server.serve_forever()
+    except KeyboardInterrupt:
+        Console(stderr=True).print()
+
+
+def _announce(host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}/dashboard/"
+    Console().print(url, soft_wrap=True, highlight=False, markup=False)
+    notes = Console(stderr=True)
+    if not _is_loopback(host):
+        notes.print("Anyone who reaches this address can change and delete studies.")
+    notes.print("Ctrl-C stops the dashboard.")
+
+
+def _listen(host: str, port: int) -> WSGIServer:
+    if not 0 <= port <= 65535:
+        raise UserError(f"there is no port {port}: pass --port with a number up to 65535")
+    try:
+        return _Server((host, port), _Handler)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"port {port} is in use: pass --port with another number") from None
+        if error.errno == errno.EACCES:
+            raise UserError(f"port {port} is not allowed: pass --port with a number above 1023") from None
+        raise UserError(f"cannot listen on {host}: {error.strerror}: pass another --host") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

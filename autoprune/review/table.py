@@ -1,0 +1,136 @@
+"""The Pareto front as a table in the terminal, and as CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.review.front import Summary
+from autoprune.review.text import limits_text, quality_text, share_text
+from autoprune.units import human_bytes, human_count, human_seconds
+
+_DROPPED_FIRST = ("size", "origin", "parameters", "test", "latency")
+_LEFT_ALIGNED = ("", "origin")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the table: its cells by column, and how it is shown."""
+
+    cells: Mapping[str, str]
+    style: str
+
+
+def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Table:
+    """The front below the uncut model, with the best trial marked.
+
+    Columns that do not fit into ``width`` characters are left out, the least important first.
+    """
+    lines = [_uncut(summary), *(_trial(row, summary) for row in _cut(frame))]
+    columns = [name for name in lines[0].cells if name in _LEFT_ALIGNED or _filled(name, lines)]
+    measure = Console(width=1000)
+    table = _table(columns, lines)
+    for name in _DROPPED_FIRST:
+        if measure.measure(table).maximum <= width:
+            break
+        columns = [column for column in columns if column != name]
+        table = _table(columns, lines)
+    return table
+
+
+def headline(summary: Summary) -> str:
+    """Study, model, limits and trial counts, in two lines."""
+    limits = limits_text(summary.limits) or "no limit"
+    return f"{summary.name}: {summary.model}, {limits}\n{counts_text(summary)}"
+
+
+def counts_text(summary: Summary) -> str:
+    """``100 trials: 80 evaluated, 18 over budget, 2 failed``."""
+    words = {"COMPLETE": "evaluated", "PRUNED": "over budget", "FAIL": "failed", "RUNNING": "running"}
+    parts = [f"{summary.trials[state]} {word}" for state, word in words.items() if summary.trials.get(state)]
+    total = sum(number for state, number in summary.trials.items() if state != "WAITING")
+    return f"{total} trial{'' if total == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The front as CSV with a header line; numbers in full, unknown ones empty."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def to_json(frame: pd.DataFrame) -> str:
+    """The front as a JSON list of objects; unknown numbers are null."""
+    return frame.to_json(orient="records", indent=2, double_precision=15) + "\n"
+
+
+def _uncut(summary: Summary) -> _Line:
+    baseline = summary.baseline
+    is_best = baseline.trial is not None and baseline.trial == summary.best
+    test, latency = baseline.test_quality, baseline.latency_ms
+    cells = {
+        "": "uncut, best" if is_best else "uncut",
+        "trial": "" if baseline.trial is None else str(baseline.trial),
+        summary.metric: quality_text(summary.metric, baseline.quality, baseline.quality_error),
+        "test": "" if test is None else quality_text(summary.metric, test),
+        "FLOPs": f"{human_count(baseline.flops)} (100%)",
+        "latency": "" if latency is None else _latency(latency, 1.0),
+        "parameters": human_count(baseline.parameters),
+        "size": human_bytes(baseline.size),
+        "origin": "",
+    }
+    return _Line(cells, "bold" if is_best else "dim")
+
+
+def _cut(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.to_dict(orient="records")
+    return [{str(name): value for name, value in row.items()} for row in rows if row["origin"] != "uncut"]
+
+
+def _trial(row: Mapping[str, Any], summary: Summary) -> _Line:
+    metric = summary.metric
+    is_best = row["trial"] == summary.best
+    test, latency = row.get(f"test_{metric}"), row.get("latency_ms")
+    cells = {
+        "": "best" if is_best else "",
+        "trial": str(row["trial"]),
+        metric: quality_text(metric, row[metric], row[f"{metric}_error"]),
+        "test": "" if test is None or isnan(test) else quality_text(metric, test),
+        "FLOPs": f"{human_count(row['flops'])} ({share_text(row['flops_ratio'])})",
+        "latency": "" if latency is None or isnan(latency) else _latency(latency, row["latency_ratio"]),
+        "parameters": human_count(row["parameters"]),
+        "size": human_bytes(row["size"]),
+        "origin": str(row["origin"]),
+    }
+    return _Line(cells, "bold" if is_best else "")
+
+
+def _latency(milliseconds: float, ratio: float) -> str:
+    return f"{human_seconds(milliseconds / 1000)} ({ratio:.2f}×)"  # noqa: RUF001
+
+
+def _filled(name: str, lines: list[_Line]) -> bool:
+    return name == "trial" or any(line.cells[name] for line in lines)
+
+
+def _table(columns: list[str], lines: list[_Line]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        caption=None if len(lines) > 1 else "no pruned model within the budget yet",
+        caption_justify="left",
+        caption_style="",
+    )
+    for name in columns:
+        table.add_column(name, justify="left" if name in _LEFT_ALIGNED else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*(Text(line.cells[name]) for name in columns), style=line.style)
+    return table

@@ -1,0 +1,39 @@
+"""Short texts for the numbers of a study, shared by the table and the live view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from autoprune.units import human_bytes, human_count, human_seconds
+
+_LIMITS: Mapping[str, Callable[[float], str]] = {
+    "flops": human_count,
+    "params": human_count,
+    "size": human_bytes,
+    "latency": human_seconds,
+}
+
+
+def quality_text(metric: str, quality: float, error: float | None = None) -> str:
+    """``96.11% ±0.52`` for an accuracy (a share from 0 to 1), four significant digits for other metrics."""
+    as_percent = metric.endswith("accuracy")
+    text = f"{quality:.2%}" if as_percent else f"{quality:.4g}"
+    if error is None or math.isnan(error):
+        return text
+    return f"{text} ±{100 * error:.2f}" if as_percent else f"{text} ±{error:.2g}"
+
+
+def share_text(share: float) -> str:
+    """``50%``; one decimal below ten percent."""
+    return f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
+
+
+def whole_seconds(seconds: float) -> str:
+    """Time that passes or is left, without decimals: ``12 s``, ``4m 10s``."""
+    return f"{seconds:.0f} s" if seconds < 59.5 else human_seconds(seconds)
+
+
+def limits_text(limits: Mapping[str, float]) -> str:
+    """Absolute limits with their units: ``flops 15.5M, latency 1.20 ms``."""
+    return ", ".join(f"{what} {_LIMITS.get(what, str)(most)}" for what, most in limits.items())

@@ -1,0 +1,66 @@
+"""Weights of the trials on the front, kept beside the study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from torch import nn
+
+from autoprune.errors import ModelError
+from autoprune.review.front import front_trials
+from autoprune.structure import Plan
+from autoprune.tasks import load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class WeightStore:
+    """A folder with ``trial-N.safetensors`` and ``trial-N.plan.json`` for each trial worth keeping."""
+
+    folder: Path
+
+    @classmethod
+    def beside(cls, storage: str, study: str) -> WeightStore:
+        """``autoprune_artifacts/<study>`` beside an SQLite file, else in the working folder."""
+        scheme, _, path = storage.partition(":///")
+        parent = Path(path).parent if scheme == "sqlite" and path else Path()
+        return cls(parent / "autoprune_artifacts" / study)
+
+    def save(self, number: int, model: nn.Module, plan: Plan) -> None:
+        """Write one trial; each file appears whole or not at all."""
+        save_weights(model, self._weights(number))
+        plan_file = self._plan(number)
+        partial = plan_file.with_suffix(".partial")
+        partial.write_text(plan.to_json())
+        partial.replace(plan_file)
+
+    def load(self, number: int, pruned: nn.Module) -> bool:
+        """Read a trial's weights into a model of its widths; false when they are not there."""
+        if not self._weights(number).is_file():
+            return False
+        try:
+            load_weights(pruned, self._weights(number))
+        except ModelError:
+            # Damaged by something outside our reach: the caller makes the weights again.
+            return False
+        return True
+
+    def plan(self, number: int) -> Plan | None:
+        """The plan of one trial; None when its file is not there."""
+        file = self._plan(number)
+        return Plan.from_json(file.read_text()) if file.is_file() else None
+
+    def prune(self, study: optuna.Study) -> None:
+        """Delete the files of trials that are no longer on the front."""
+        wanted = {trial.number for trial in front_trials(study)}
+        for file in self.folder.glob("trial-*.*"):
+            number = file.name.removeprefix("trial-").split(".")[0]
+            if number.isdigit() and int(number) not in wanted:
+                file.unlink(missing_ok=True)
+
+    def _weights(self, number: int) -> Path:
+        return self.folder / f"trial-{number}.safetensors"
+
+    def _plan(self, number: int) -> Path:
+        return self.folder / f"trial-{number}.plan.json"

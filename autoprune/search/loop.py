@@ -1,0 +1,185 @@
+"""The search itself: ask, evaluate, tell, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.errors import AutopruneError
+from autoprune.search.evaluate import Candidate, OverBudget, evaluate_candidate
+from autoprune.search.keep import WeightStore
+from autoprune.search.problem import Problem
+from autoprune.search.progress import Listener
+from autoprune.search.record import attributes, values, write
+from autoprune.search.space import Space, make_space
+from autoprune.search.study import INTERRUPTED, UNFINISHED, requeue, revive, this_process
+from autoprune.search.warmstart import warm_starts
+
+DEFAULT_TRIALS = 30
+"""When the budget limits neither time nor trials."""
+MOST_REPEATS = 50
+"""Suggestions of known plans in a row after which the space counts as exhausted."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How much of the search budget is used: distinct plans recorded, and seconds of this run."""
+
+    trials: int
+    total: int | None
+    started: float
+    seconds: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the time budget ends; None without one."""
+        return None if self.seconds is None else max(0.0, self.started + self.seconds - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether another trial may not begin."""
+        return (self.total is not None and self.trials >= self.total) or self.seconds_left == 0.0
+
+
+def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
+    """Search until the trials or the time of the budget are spent.
+
+    A failing candidate is recorded with its reason and the search goes on. Ctrl-C ends it: the trial at
+    hand is recorded as failed and queued again, and KeyboardInterrupt is raised again.
+    """
+    space = make_space(problem)
+    revived = revive(study)
+    if revived:
+        listener.note(f"{revived} trial(s) of a search that was killed are run again")
+    if not study.get_trials(deepcopy=False):
+        for start in warm_starts(problem):
+            study.enqueue_trial(
+                space.parameters(start.widths), user_attrs={"origin": start.origin, "widths": start.widths}
+            )
+    started, repeats = time.monotonic(), 0
+    while repeats < MOST_REPEATS:
+        spent = _spent(problem, study, started)
+        if spent.is_over:
+            return
+        trial = study.ask()
+        trial.set_user_attr("process", this_process())
+        origin = trial.user_attrs.get("origin", "sampler")
+        trial.set_user_attr("origin", origin)
+        listener.trial_started(trial.number, origin, spent.trials, spent.total, spent.seconds_left)
+        repeated = _run_trial(problem, study, store, space, trial)
+        repeats = repeats + 1 if repeated else 0
+        _announce(problem, study, listener, trial.number, started)
+    listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
+
+
+def _run_trial(
+    problem: Problem, study: optuna.Study, store: WeightStore, space: Space, trial: optuna.Trial
+) -> bool:
+    """Evaluate and tell one trial; true when its plan had been evaluated before."""
+    try:
+        suggested = space.suggest(trial)
+        # A warm start is tried exactly as it is, even where the space comes only near it.
+        widths = trial.user_attrs.get("widths", suggested)
+        before = _same_widths(study, widths)
+        if before is not None:
+            _tell_again(study, trial, before)
+            return True
+        trial.set_user_attr("widths", widths)
+        candidate = evaluate_candidate(problem, widths)
+        _tell(problem, study, store, trial, candidate)
+    except OverBudget as over:
+        trial.set_user_attr("reason", str(over))
+        _constrain(problem, trial, over.excess)
+        study.tell(trial, state=TrialState.PRUNED)
+    except (AutopruneError, RuntimeError, ValueError, MemoryError) as error:
+        trial.set_user_attr("reason", f"{type(error).__name__}: {error}".splitlines()[0])
+        study.tell(trial, state=TrialState.FAIL)
+    except BaseException:
+        _abandon(study, trial)
+        raise
+    return False
+
+
+def _tell(
+    problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
+) -> None:
+    recorded = attributes(problem, candidate)
+    write(trial, recorded)
+    if candidate.plan is not None:
+        # Saved before the trial is told: a recorded trial never lacks its weights.
+        store.save(trial.number, candidate.model, candidate.plan)
+    _constrain(problem, trial, dict(candidate.excess))
+    study.tell(trial, values(problem, recorded))
+    store.prune(study)
+
+
+def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Queue an interrupted trial again, unless it was told in the last moment."""
+    if not _recorded(study, trial.number).state.is_finished():
+        trial.set_user_attr("reason", INTERRUPTED)
+        study.tell(trial, state=TrialState.FAIL)
+        requeue(study, _recorded(study, trial.number))
+
+
+def _recorded(study: optuna.Study, number: int) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[number]
+
+
+def _constrain(problem: Problem, trial: optuna.Trial, excess: dict[str, float]) -> None:
+    """Set every constraint of the budget, in one order; a cost that was not measured counts as met."""
+    for what in problem.limits:
+        trial.set_constraint(what, excess.get(what, 0.0))
+
+
+def _tell_again(study: optuna.Study, trial: optuna.Trial, before: FrozenTrial) -> None:
+    """Record the known result of an equal plan under the new parameters."""
+    copied: dict[str, Any] = {
+        key: value for key, value in before.user_attrs.items() if key not in ("origin", "process")
+    }
+    write(trial, copied | {"duplicate_of": before.user_attrs.get("duplicate_of", before.number)})
+    for name, value in before.constraints.items():
+        trial.set_constraint(name, value)
+    if before.state is TrialState.COMPLETE:
+        study.tell(trial, before.values)
+    else:
+        study.tell(trial, state=before.state)
+
+
+def _same_widths(study: optuna.Study, widths: dict[str, int]) -> FrozenTrial | None:
+    """The first recorded trial with these widths, however it ended."""
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return next((trial for trial in ended if trial.user_attrs.get("widths") == widths), None)
+
+
+def _spent(problem: Problem, study: optuna.Study, started: float) -> Spent:
+    budget = problem.budget
+    total = budget.trials
+    if total is None and budget.seconds is None:
+        total = DEFAULT_TRIALS
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    counted = [
+        trial
+        for trial in ended
+        if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("reason") not in UNFINISHED
+    ]
+    return Spent(len(counted), total, started, budget.seconds)
+
+
+def _announce(problem: Problem, study: optuna.Study, listener: Listener, number: int, started: float) -> None:
+    trial = _recorded(study, number)
+    spent = _spent(problem, study, started)
+    listener.trial_finished(
+        study,
+        number,
+        trial.state.name,
+        trial.user_attrs.get("quality"),
+        trial.user_attrs.get("flops_ratio"),
+        trial.user_attrs.get("reason"),
+        spent.trials,
+        spent.total,
+        spent.seconds_left,
+    )

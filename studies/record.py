@@ -1,0 +1,74 @@
+"""Record a study's result beside its file: all trials, the front, and a picture of it.
+
+python studies/record.py sqlite:///autoprune.db fashion-mnist-resnet20 studies/fashion_mnist_resnet20
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import optuna
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from autoprune import review
+
+matplotlib.use("svg")
+COLUMNS = ("origin", "flops", "flops_ratio", "parameters", "latency_ms", "latency_ratio", "quality")
+COLOURS = {"sampler": "#0072b2", "uniform": "#d55e00", "global l2": "#009e73", "global taylor": "#cc79a7"}
+
+
+def trials(study: optuna.Study) -> pd.DataFrame:
+    """One row an evaluated plan."""
+    rows = [
+        {"trial": trial.number} | {name: trial.user_attrs.get(name) for name in COLUMNS}
+        for trial in study.get_trials(deepcopy=False)
+        if trial.values and "duplicate_of" not in trial.user_attrs
+    ]
+    return pd.DataFrame(rows)
+
+
+def picture(every: pd.DataFrame, front: pd.DataFrame, summary: review.Summary, file: Path) -> None:
+    """Quality on the validation split against FLOPs, by the method that suggested the plan."""
+    figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
+    for origin, colour in COLOURS.items():
+        some = every[every["origin"] == origin]
+        axes.scatter(
+            100 * some["flops_ratio"], 100 * some["quality"], s=22, c=colour, label=origin, alpha=0.8
+        )
+    metric = summary.metric
+    ordered = front.sort_values("flops_ratio")
+    axes.step(
+        100 * ordered["flops_ratio"], 100 * ordered[metric], where="post", c="#555555", lw=1, label="front"
+    )
+    axes.axhline(100 * summary.baseline.quality, c="#999999", ls="--", lw=1)
+    axes.annotate(
+        "uncut", (100 * every["flops_ratio"].min(), 100 * summary.baseline.quality), va="bottom", size=9
+    )
+    axes.set_xlabel("FLOPs, % of the uncut model")
+    axes.set_ylabel(f"validation {metric}, %")
+    axes.set_title(f"{summary.name}: {len(every)} plans", size=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(file, metadata={"Date": None})
+
+
+def main() -> None:
+    """Write ``trials.csv``, ``front.csv`` and ``front.svg``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("storage")
+    parser.add_argument("study")
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    study = review.open_study(arguments.storage, arguments.study)
+    every, front = trials(study), review.front(study)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    every.to_csv(arguments.folder / "trials.csv", index=False, float_format="%.6g")
+    front.to_csv(arguments.folder / "front.csv", index=False, float_format="%.6g")
+    picture(every, front, review.summary(study), arguments.folder / "front.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoprune.cost import Latency, measure_latency
+from autoprune.errors import ConfigError, TrialError
+
+
+def stack(layers: int) -> nn.Sequential:
+    return nn.Sequential(*[nn.Linear(256, 256) for _ in range(layers)])
+
+
+INPUTS = (torch.rand(16, 256),)
+
+
+@pytest.fixture(scope="module")
+def quadruple() -> Latency:
+    # A wide tolerance ends this soon on a calm machine, and the cap leaves time on a busy one.
+    return measure_latency(stack(32), stack(8), INPUTS, threads=1, tolerance=0.25, max_seconds=5.0)
+
+
+def test_four_times_the_work_takes_longer(quadruple: Latency) -> None:
+    assert quadruple.ratio > 1.5
+    assert quadruple.ratio_low <= quadruple.ratio <= quadruple.ratio_high
+    assert quadruple.seconds > quadruple.reference_seconds > 0
+    assert quadruple.repeats >= 3
+
+
+def test_fingerprint_says_how_it_was_measured(quadruple: Latency) -> None:
+    assert (quadruple.fingerprint.runtime, quadruple.fingerprint.threads) == ("eager", 1)
+    assert quadruple.fingerprint.accelerator == ""
+
+
+class Probe(nn.Module):
+    """Notes the state it is called in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout()
+        self.seen: set[tuple[bool, bool, int]] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add((self.dropout.training, torch.is_inference_mode_enabled(), torch.get_num_threads()))
+        return x @ x.T
+
+
+def test_models_run_in_eval_and_inference_mode_with_the_threads_and_are_left_as_they_were() -> None:
+    probe, reference = Probe(), Probe().eval()
+    probe.dropout.eval()
+    before = torch.get_num_threads()
+    measure_latency(probe, reference, INPUTS, threads=before + 1, max_seconds=0.02, warmup=0.0)
+    assert probe.seen == reference.seen == {(False, True, before + 1)}
+    assert torch.get_num_threads() == before
+    assert probe.training
+    assert not probe.dropout.training
+    assert not reference.training
+
+
+def test_a_runtime_of_ones_own() -> None:
+    prepared: list[nn.Module] = []
+
+    class Counting:
+        name = "counting"
+
+        def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+            prepared.append(model)
+            return lambda: sum(range(1000)) and None
+
+    candidate, reference = nn.Identity(), nn.Identity()
+    latency = measure_latency(
+        candidate, reference, (), runtime=Counting(), threads=1, max_seconds=0.05, warmup=0.0
+    )
+    assert prepared == [candidate, reference]
+    assert latency.fingerprint.runtime == "counting"
+
+
+def test_unknown_runtime() -> None:
+    with pytest.raises(ConfigError, match="eager"):
+        measure_latency(stack(1), stack(1), INPUTS, runtime="abacus")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"threads": 0}, {"tolerance": 0.0}, {"max_seconds": 0.0}, {"warmup": -1.0}]
+)
+def test_settings_out_of_range(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        measure_latency(stack(1), stack(1), INPUTS, **settings)
+
+
+def test_model_that_does_not_run_is_named_and_everything_is_restored() -> None:
+    before = torch.get_num_threads()
+    reference = stack(1).train()
+    with pytest.raises(TrialError, match="the candidate does not run") as caught:
+        measure_latency(nn.Linear(3, 3), reference, INPUTS, threads=before + 1)
+    assert "\n" not in str(caught.value)
+    assert torch.get_num_threads() == before
+    assert reference.training
+    with pytest.raises(TrialError, match="the reference does not run"):
+        measure_latency(reference, nn.Linear(3, 3), INPUTS, threads=1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_is_waited_for() -> None:
+    inputs = (torch.rand(1024, 1024, device="cuda"),)
+    wide = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(64)]).cuda()
+    narrow = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(8)]).cuda()
+    latency = measure_latency(wide, narrow, inputs, tolerance=0.25, max_seconds=5.0)
+    assert latency.ratio > 1.5
+    assert latency.fingerprint.accelerator == torch.cuda.get_device_name()

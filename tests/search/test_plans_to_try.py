@@ -1,0 +1,84 @@
+from collections.abc import Callable
+
+import optuna
+import pytest
+
+from autoprune.errors import BudgetError
+from autoprune.search import Problem
+from autoprune.search.feasible import FLOOR, excess, fit, meets, on_grid
+from autoprune.search.space import OffsetSpace, WidthSpace, make_space
+from autoprune.search.warmstart import warm_starts
+
+Make = Callable[..., Problem]
+
+
+@pytest.mark.parametrize("budget", ["flops=50%", "params=40%", "size=60%", "flops=60%,params=50%"])
+def test_shrunk_widths_meet_the_budget_and_are_not_far_below(make_problem: Make, budget: str) -> None:
+    problem = make_problem(budget=(budget, "trials=5"))
+    full = problem.structure.widths
+    assert not meets(problem, full)
+    widths = fit(problem, full)
+    over = excess(problem, widths)
+    assert all(value <= 0 for value in over.values())
+    assert max(over.values()) > -0.1
+    assert fit(problem, widths) == widths
+
+
+def test_widths_within_the_budget_are_left_alone_unless_far_below_it(make_problem: Make) -> None:
+    problem = make_problem()
+    half = {name: on_grid(problem, name, 0.6 * width) for name, width in problem.structure.widths.items()}
+    assert fit(problem, half) == half
+    grown = fit(problem, problem.min_widths)
+    flops = [problem.costs.flops(widths) for widths in (problem.min_widths, grown)]
+    assert flops[0] < 0.8 * flops[1]
+    assert flops[1] <= FLOOR * problem.most_flops
+
+
+def test_a_budget_that_no_plan_meets_says_what_the_narrowest_needs(make_problem: Make) -> None:
+    with pytest.raises(
+        BudgetError, match=r"no plan meets flops=.*the narrowest one needs .*%.*--min-density"
+    ):
+        make_problem(budget=("flops=0.5%",), min_density=0.5)
+
+
+def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make) -> None:
+    problem = make_problem()
+    starts = warm_starts(problem)
+    assert {start.origin for start in starts} == {"uniform", "global l2", "global taylor"}
+    assert len({tuple(start.widths.values()) for start in starts}) == len(starts) >= 9
+    assert all(meets(problem, start.widths) for start in starts)
+    top = next(start for start in starts if start.origin == "uniform")
+    shares = [top.widths[name] / width for name, width in problem.structure.widths.items()]
+    # As even as whole steps allow, the widest being one of 12 to 24 units.
+    assert max(shares) - min(shares) < 0.15
+
+
+def test_without_a_limit_the_uncut_model_is_tried_first(make_problem: Make) -> None:
+    problem = make_problem(budget=("trials=5",))
+    first = warm_starts(problem)[0]
+    assert (first.origin, first.widths) == ("uncut", problem.structure.widths)
+
+
+@pytest.mark.parametrize("space", [WidthSpace, OffsetSpace])
+def test_enqueued_parameters_come_back_as_the_widths(make_problem: Make, space: type) -> None:
+    problem = make_problem()
+    form, study = space(problem), optuna.create_study()
+    for start in warm_starts(problem):
+        study.enqueue_trial(form.parameters(start.widths))
+        widths = form.suggest(study.ask())
+        assert meets(problem, widths)
+        slack = 0 if space is WidthSpace else 2
+        # The offset form reaches 40 percentage points around its density.
+        near = [abs(widths[name] - start.widths[name]) <= slack for name in widths]
+        assert sum(near) >= len(near) - 1
+
+
+def test_every_suggestion_is_within_the_budget(make_problem: Make) -> None:
+    problem = make_problem()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = make_space(problem)
+    assert isinstance(space, WidthSpace)
+    for _ in range(50):
+        widths = space.suggest(study.ask())
+        assert meets(problem, widths)
+        assert all(problem.min_widths[n] <= w <= problem.structure.widths[n] for n, w in widths.items())

@@ -1,0 +1,227 @@
+import dataclasses
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+from torch import nn
+
+import autoprune
+from autoprune.errors import StudyError
+from autoprune.review import QuietView
+from autoprune.search import Problem, create_study, run, test_front, trial_model
+from autoprune.search.evaluate import OverBudget, evaluate_candidate
+from autoprune.search.keep import WeightStore
+from autoprune.tasks import Data, evaluate
+
+Make = Callable[..., Problem]
+test_front.__test__ = False  # type: ignore[attr-defined]
+
+
+class Watcher(QuietView):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.notes: list[str] = []
+
+    def trial_started(self, number: int, *rest: Any) -> None:
+        self.started.append(number)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def searched(problem: Problem, folder: Path, watcher: Watcher | None = None) -> optuna.Study:
+    study = create_study(problem)
+    run(problem, study, WeightStore(folder), watcher or Watcher())
+    return study
+
+
+def test_the_python_call_gives_a_front_within_the_budget(
+    tiny: nn.Module, digits: Data, tmp_path: Path
+) -> None:
+    study = autoprune.search(
+        tiny,
+        digits,
+        budget="flops=50%",
+        trials=8,
+        storage=f"sqlite:///{tmp_path}/study.db",
+        finetune_steps=10,
+        latency_seconds=0.2,
+    )
+    front = study.front()
+    assert len(front) >= 2
+    assert (front["flops_ratio"] <= 0.5).all()
+    assert front["test_accuracy"].notna().all()
+    best = study.best()
+    assert best.values[0] == front["accuracy"].max() > 0.5
+    attributes = best.user_attrs
+    assert attributes["latency_low"] <= attributes["latency_ratio"] <= attributes["latency_high"]
+    assert set(attributes["seconds"]) == {"cut", "latency", "recalibrate", "finetune", "evaluate"}
+    assert set(attributes["widths"]) == set(study.problem.structure.widths)
+    assert study.optuna.metric_names == ["accuracy", "flops"]
+    assert set(study.optuna.user_attrs["test"]) == {"baseline", *map(str, front["trial"])}
+    model = study.model()
+    assert evaluate(model, digits.validation, digits.task).value == pytest.approx(best.values[0])
+    kept = {int(file.name.split("-")[1].split(".")[0]) for file in tmp_path.glob("autoprune_artifacts/*/*")}
+    assert kept == set(front["trial"])
+
+
+def test_the_same_seed_gives_the_same_trials_bit_for_bit(make_problem: Make, tmp_path: Path) -> None:
+    runs = []
+    for number in range(2):
+        problem = make_problem(storage=f"sqlite:///{tmp_path}/{number}.db", budget=("flops=50%", "trials=14"))
+        study = searched(problem, tmp_path / str(number))
+        runs.append([(trial.params, trial.values, trial.user_attrs["plan"]) for trial in study.trials])
+    assert runs[0] == runs[1]
+    assert any(trial.user_attrs["origin"] == "sampler" for trial in study.trials)
+
+
+def test_no_plan_is_evaluated_twice(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(
+        min_density=0.95, budget=("flops=95%", "trials=200"), finetune_steps=1, sampler="random"
+    )
+    watcher = Watcher()
+    study = searched(problem, tmp_path, watcher)
+    evaluated = [t.user_attrs["plan"] for t in study.trials if "duplicate_of" not in t.user_attrs]
+    assert len(set(evaluated)) == len(evaluated)
+    repeated = [t for t in study.trials if "duplicate_of" in t.user_attrs]
+    assert repeated
+    assert all(t.values == study.trials[t.user_attrs["duplicate_of"]].values for t in repeated)
+    assert "known already" in watcher.notes[-1]
+
+
+def test_a_second_run_continues_and_asks_for_no_more_than_the_budget(
+    make_problem: Make, tmp_path: Path
+) -> None:
+    first = searched(make_problem(budget=("flops=50%", "trials=3")), tmp_path)
+    values = [trial.values for trial in first.trials if trial.state is TrialState.COMPLETE]
+    study = searched(make_problem(budget=("flops=50%", "trials=5")), tmp_path)
+    ended = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
+    assert len(ended) == 5
+    assert [trial.values for trial in ended[:3]] == values
+    watcher = Watcher()
+    searched(make_problem(budget=("flops=50%", "trials=5")), tmp_path, watcher)
+    assert watcher.started == []
+
+
+@pytest.mark.parametrize(
+    "changed", [{"lr": 0.5}, {"budget": ("flops=40%", "trials=6")}, {"criterion": "l1"}], ids=str
+)
+def test_other_settings_do_not_mix_into_a_study(
+    make_problem: Make, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    create_study(make_problem(study="one"))
+    with pytest.raises(StudyError, match="made with other settings"):
+        create_study(make_problem(study="one", **changed))
+
+
+def test_an_interrupted_trial_is_run_again(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
+    study = create_study(problem)
+    broken = dataclasses.replace(problem, data=Interrupting(problem.data, after=2))
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, study, WeightStore(tmp_path), Watcher())
+    failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]
+    assert [trial.user_attrs["reason"] for trial in failed] == ["interrupted"]
+    run(problem, study, WeightStore(tmp_path), Watcher())
+    ended = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
+    assert len(ended) >= 14
+    again = next(trial for trial in ended if trial.user_attrs.get("retry_of") == failed[0].number)
+    assert again.params == failed[0].params
+    assert again.user_attrs["origin"] == failed[0].user_attrs["origin"]
+
+
+class Interrupting(Data):
+    """Data whose validation split is interrupted once it has been read a number of times."""
+
+    def __init__(self, data: Data, after: int) -> None:
+        fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+        super().__init__(**fields | {"validation": _InterruptingSplit(data.validation, after)})
+
+
+class _InterruptingSplit:
+    def __init__(self, split: Any, after: int) -> None:
+        self._split, self._left = split, after
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def batches(self, *args: Any, **kwargs: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+        return self._split.batches(*args, **kwargs)
+
+
+def test_a_running_trial_of_a_dead_process_is_run_again(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(budget=("flops=50%", "trials=2"), finetune_steps=1)
+    study = searched(problem, tmp_path)
+    lost = study.ask({})
+    lost.set_user_attr("process", {"host": platform.node(), "pid": 2**22 + 1})
+    for name, width in problem.min_widths.items():
+        lost.suggest_int(name, width, problem.structure.widths[name])
+    more = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
+    study = searched(more, tmp_path)
+    assert study.trials[lost.number].state is TrialState.FAIL
+    assert study.trials[lost.number].user_attrs["reason"] == "its process died"
+    again = [trial for trial in study.trials if trial.user_attrs.get("retry_of") == lost.number]
+    assert [trial.params for trial in again] == [lost.params]
+
+
+def test_a_diverging_trial_fails_alone_with_its_reason(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(lr=1e30, finetune_steps=20, budget=("flops=50%", "trials=3"))
+    study = searched(problem, tmp_path)
+    assert [trial.state for trial in study.trials[:3]] == [TrialState.FAIL] * 3
+    assert "lower --lr" in study.trials[0].user_attrs["reason"]
+
+
+def test_over_a_latency_budget_nothing_is_trained(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(
+        latency=True, latency_seconds=0.1, budget=("latency=0.001ms", "trials=3"), finetune_steps=10**9
+    )
+    study = searched(problem, tmp_path)
+    assert {trial.state for trial in study.trials[:3]} == {TrialState.PRUNED}
+    assert study.trials[0].constraints["latency"] > 0
+    assert study.trials[0].user_attrs["reason"].startswith("over budget: latency")
+    assert study.metric_names == ["accuracy", "flops", "latency_ms"]
+
+
+def test_over_a_flops_budget_nothing_is_even_cut(make_problem: Make) -> None:
+    problem = make_problem(finetune_steps=10**9)
+    with pytest.raises(OverBudget, match=r"flops 100\.0% over"):
+        evaluate_candidate(problem, problem.structure.widths)
+
+
+def test_lost_weights_are_made_again_the_same(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(budget=("flops=50%", "trials=3"))
+    store = WeightStore(tmp_path / "kept")
+    study = create_study(problem)
+    run(problem, study, store, Watcher())
+    best = study.best_trials[0]
+    model, plan = trial_model(problem, best, store)
+    file = next((tmp_path / "kept").glob(f"trial-{best.number}.safetensors"))
+    file.write_bytes(file.read_bytes()[:100])
+    again, _ = trial_model(problem, best, store)
+    file.unlink()
+    third, same = trial_model(problem, best, WeightStore(tmp_path / "nothing"))
+    assert plan == same
+    for other in (again, third):
+        pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "nsga3", "random"])
+def test_every_sampler_suggests_beyond_the_warm_starts(
+    make_problem: Make, tmp_path: Path, sampler: str
+) -> None:
+    problem = make_problem(sampler=sampler, budget=("flops=50%", "trials=14"), finetune_steps=1)
+    study = searched(problem, tmp_path)
+    suggested = [trial for trial in study.trials if trial.user_attrs["origin"] == "sampler"]
+    assert suggested
+    assert all(trial.user_attrs["flops_ratio"] <= 0.5 for trial in study.trials if trial.values)

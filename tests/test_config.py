@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoprune.config import Config, load_config
+from autoprune.errors import BudgetError, ConfigError
+
+# Time limits would fail on a busy machine.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def _study(folder: Path, text: str) -> Path:
+    file = folder / "study.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults() -> None:
+    config = load_config(None, {})
+    assert config == Config()
+    assert (config.data, config.sampler, config.criterion, config.distill) == ("digits", "auto", "l2", 0.5)
+    assert config.model is None
+
+
+def test_frozen() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Config().seed = 3
+
+
+def test_file_takes_dashes_underscores_and_a_budget_as_text_or_list(tmp_path: Path) -> None:
+    config = load_config(
+        _study(tmp_path, 'batch-size = 32\nfinetune_steps = 10\nlr = 1\nbudget = "latency=50%,30m"\n'), {}
+    )
+    assert (config.batch_size, config.finetune_steps, config.lr) == (32, 10, 1.0)
+    assert config.budget == ("latency=50%,30m",)
+    listed = load_config(_study(tmp_path, 'budget = ["latency=50%", "200"]\n'), {})
+    assert listed.budget == ("latency=50%", "200")
+
+
+def test_overrides_win_and_none_is_not_given(tmp_path: Path) -> None:
+    file = _study(tmp_path, "seed = 1\nbatch-size = 32\n")
+    config = load_config(file, {"seed": 2, "batch_size": None, "budget": ["50%"], "train-epochs": 3})
+    assert (config.seed, config.batch_size, config.budget, config.train_epochs) == (2, 32, ("50%",), 3)
+
+
+def test_paths_that_exist_beside_the_file_start_there(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").touch()
+    (tmp_path / "nets.py").touch()
+    (tmp_path / "photos").mkdir()
+    text = 'weights = "w.safetensors"\nmodel = "nets.py:small"\n'
+    text += 'data = "imagefolder:./photos"\ncriterion = "nets.py:rank"\n'
+    config = load_config(_study(tmp_path, text), {})
+    assert config.weights == str(tmp_path / "w.safetensors")
+    assert config.model == f"{tmp_path / 'nets.py'}:small"
+    assert config.data == f"imagefolder:{tmp_path / 'photos'}"
+    assert config.criterion == f"{tmp_path / 'nets.py'}:rank"
+
+
+def test_other_paths_and_overrides_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "resnet18").mkdir()
+    (tmp_path / "w.pt").touch()
+    text = 'weights = "gone.pt"\nmodel = "torchvision:resnet18"\ndata = "nets.py:data"\n'
+    file = _study(tmp_path, text)
+    config = load_config(file, {})
+    assert (config.weights, config.model, config.data) == ("gone.pt", "torchvision:resnet18", "nets.py:data")
+    assert load_config(file, {"data": "digits"}).data == "digits"
+    assert load_config(file, {"weights": "w.pt"}).weights == "w.pt"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("samplr = 'tpe'", ["unknown setting 'samplr'", "did you mean sampler?"]),
+        ("zzz = 1", ["unknown setting 'zzz'", "there are model, weights, data"]),
+        ("[search]\nseed = 1", ["unknown setting 'search'"]),
+        ("sampler = 'tpee'", ["sampler", "auto, gp, tpe, nsga2, nsga3, random", "did you mean tpe?"]),
+        ("seed = -1", ["seed = -1", "greater than or equal to 0"]),
+        ("min-density = 0.0", ["min_density = 0.0", "greater than 0"]),
+        ("distill = 1.5", ["distill", "less than or equal to 1"]),
+        ("label_smoothing = 1.0", ["label_smoothing", "less than 1"]),
+        ("lr = nan", ["lr = nan", "finite"]),
+        ("weight_decay = inf", ["weight_decay", "finite"]),
+        ("batch_size = 1.5", ["batch_size = 1.5", "valid integer"]),
+        ("batch_size = true", ["batch_size = True", "valid integer"]),
+        ("batch_size = 0\nseed = -1", ["(and 1 more)"]),
+        ("latency = 'yes'", ["latency", "valid boolean"]),
+        ("model = ''", ["model", "at least 1 character"]),
+        ("budget = 3", ["budget = 3", "'latency=50%'"]),
+        ("budget = [1]", ["budget", "list of such texts"]),
+        ("seed = 1\nseed = 2", ["not valid TOML", "overwrite a value"]),
+        ("batch-size = 1\nbatch_size = 2", ["batch_size is given twice"]),
+    ],
+)
+def test_errors_name_file_key_and_what_is_allowed(tmp_path: Path, text: str, parts: list[str]) -> None:
+    file = _study(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {})
+    line = str(caught.value)
+    assert line.startswith(f"{file}: ")
+    assert "\n" not in line
+    for part in parts:
+        assert part in line
+
+
+def test_error_of_an_override_does_not_blame_the_file(tmp_path: Path) -> None:
+    file = _study(tmp_path, "seed = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, {"sampler": "gpp"})
+    assert str(caught.value).startswith("sampler = 'gpp'")
+
+
+def test_budget_in_a_file_is_checked(tmp_path: Path) -> None:
+    file = _study(tmp_path, 'budget = "latncy=2ms"\n')
+    with pytest.raises(BudgetError, match="did you mean latency") as caught:
+        load_config(file, {})
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+def test_missing_unreadable_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config(tmp_path / "gone.toml", {})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path, {})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_config(tmp_path / "binary.toml", {})
+
+
+_settings = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+        "budget": st.sampled_from([(), ("50%",), ("latency=2ms", "30m")]),
+        "sampler": st.sampled_from(["gp", "nsga2"]),
+        "seed": st.integers(0, 2**32 - 1),
+        "lr": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+        "distill": st.floats(0, 1),
+        "latency": st.booleans(),
+        "threads": st.none() | st.integers(1, 64),
+    },
+)
+
+
+@patient
+@given(_settings)
+def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, given_settings: dict[str, Any]) -> None:
+    config = Config(**given_settings)
+    file = _study(tmp_path_factory.mktemp("study"), config.to_toml())
+    assert load_config(file, {}) == config
