@@ -128,7 +128,7 @@ def test_without_a_study_the_next_step_is_named_and_no_file_appears(folder: Path
 
 
 def test_a_failing_search_says_why(folder: Path, weights: Path) -> None:
-    result = call("search", "--weights", weights, *QUICK, "--lr", "1e30", "--budget", "trials=2")
+    result = call("search", "--weights", weights, *QUICK, "--lr", "1e30", "--budget", "flops=50%,trials=2")
     assert result.exit_code == 1
     assert "lower --lr" in result.stderr.splitlines()[-1]
 

@@ -68,7 +68,10 @@ def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None =
 
 
 def revive(study: optuna.Study) -> int:
-    """Queue again what was running when its process on this machine died; returns how many there were."""
+    """Queue again what was running when its process on this machine died; returns how many there were.
+
+    A trial that was queued again before, and died again, is given up: it may be what kills the process.
+    """
     lost = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -77,8 +80,16 @@ def revive(study: optuna.Study) -> int:
     for trial in lost:
         optuna.Trial(study, trial._trial_id).set_user_attr("reason", DIED)
         study.tell(trial.number, state=TrialState.FAIL)
+    again = [trial for trial in lost if not _died_before(study, trial)]
+    for trial in again:
         requeue(study, trial)
-    return len(lost)
+    return len(again)
+
+
+def _died_before(study: optuna.Study, trial: FrozenTrial) -> bool:
+    first = trial.user_attrs.get("retry_of")
+    trials = study.get_trials(deepcopy=False)
+    return first is not None and trials[first].user_attrs.get("reason") == DIED
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:

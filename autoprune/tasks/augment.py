@@ -18,7 +18,9 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator, fill: 
     columns = offsets[1] + torch.arange(width)
     samples = torch.arange(count)[:, None, None]
     cropped = padded[samples, :, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2).contiguous()
+    # With one channel the permuted strides already count as contiguous, and would make the whole network
+    # run channels-last.
+    return cropped.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,6 +16,8 @@ from autoprune.review import QuietView
 from autoprune.search import Problem, create_study, run, test_front, trial_model
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
+from autoprune.search.space import make_space
+from autoprune.search.study import revive
 from autoprune.tasks import Data, evaluate
 
 Make = Callable[..., Problem]
@@ -172,6 +174,18 @@ def test_a_running_trial_of_a_dead_process_is_run_again(make_problem: Make, tmp_
     assert study.trials[lost.number].user_attrs["reason"] == "its process died"
     again = [trial for trial in study.trials if trial.user_attrs.get("retry_of") == lost.number]
     assert [trial.params for trial in again] == [lost.params]
+
+
+def test_a_trial_that_kills_its_process_twice_is_given_up(make_problem: Make) -> None:
+    problem = make_problem()
+    study = create_study(problem)
+    for _ in range(2):
+        trial = study.ask()
+        trial.set_user_attr("process", {"host": platform.node(), "pid": 2**22 + 1})
+        make_space(problem).suggest(trial)
+        revived = revive(study)
+    assert revived == 0
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
 
 
 def test_a_diverging_trial_fails_alone_with_its_reason(make_problem: Make, tmp_path: Path) -> None:
