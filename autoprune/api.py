@@ -20,7 +20,6 @@ from autoprune.errors import PlanError, StudyError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
 from autoprune.search import (
     ATTRIBUTE,
-    Listener,
     Problem,
     classes_of,
     create_study,
@@ -163,7 +162,7 @@ def search(
     trials: int | None = None,
     storage: str | None = None,
     name: str | None = None,
-    listener: Listener | None = None,
+    listener: review.Listener | None = None,
     **settings: Any,
 ) -> Study:
     """Search the best trade-offs between quality and cost.
@@ -193,7 +192,7 @@ def search(
     config = load_config(None, given)
     return run_search(
         config,
-        listener or review.QuietView(),
+        listener or review.Listener(),
         model=model if isinstance(model, nn.Module) else None,
         data=data if isinstance(data, Data) else None,
     )
@@ -201,7 +200,7 @@ def search(
 
 def run_search(
     config: Config,
-    listener: Listener,
+    listener: review.Listener,
     *,
     model: nn.Module | None = None,
     data: Data | None = None,
@@ -221,7 +220,7 @@ def run_search(
     return Study(study, problem)
 
 
-def open_search(storage: str, name: str | None, listener: Listener) -> Study:
+def open_search(storage: str, name: str | None, listener: review.Listener) -> Study:
     """A recorded study with its problem made anew from its settings.
 
     Raises:

@@ -122,12 +122,12 @@ def _search(config: Any, quiet: bool) -> None:
     import torch
 
     from autoprune.api import run_search
-    from autoprune.review import LiveView, QuietView
+    from autoprune.review import Listener, LiveView
 
     if config.threads:
         torch.set_num_threads(config.threads)
     try:
-        with QuietView() if quiet else LiveView() as view:
+        with Listener() if quiet else LiveView() as view:
             result = run_search(config, view)
     except KeyboardInterrupt:
         typer.echo("\nstopped; nothing finished is lost: the same command goes on from here", err=True)
@@ -222,11 +222,11 @@ def export(
     with _errors(debug):
         from autoprune.api import open_search
         from autoprune.errors import UserError
-        from autoprune.review import QuietView
+        from autoprune.review import Listener
 
         if best and trial is not None:
             raise UserError("give --best or --trial N, not both")
-        result = open_search(storage, study, QuietView())
+        result = open_search(storage, study, Listener())
         chosen = result.best().number if trial is None else trial
         for item in result.export(chosen, formats or None, to):
             typer.echo(str(item))

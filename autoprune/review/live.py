@@ -9,59 +9,20 @@ from types import TracebackType
 from typing import Self
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.live import Live
 
 from autoprune.review.display import Progress, ended, render
 from autoprune.review.front import best, summary
+from autoprune.review.listener import Count, Listener
 from autoprune.review.text import quality_text, share_text, whole_seconds
 
 # Few frames a second: drawing shares the processor with the timing of candidates.
 _FRAMES_PER_SECOND = 2
 
 
-class QuietView:
-    """Shows nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def phase(self, name: str, detail: str = "") -> None:
-        """A phase begins; the one before is over."""
-
-    def progress(self, fraction: float, detail: str = "") -> None:
-        """The phase is done to ``fraction`` (0 to 1)."""
-
-    def trial_started(
-        self, number: int, origin: str, finished: int, total: int | None, seconds_left: float | None
-    ) -> None:
-        """A trial begins; ``finished`` of ``total`` are done (None: only time limits the search)."""
-
-    def trial_finished(
-        self,
-        study: optuna.Study,
-        number: int,
-        state: str,
-        quality: float | None,
-        flops_ratio: float | None,
-        reason: str | None,
-        finished: int,
-        total: int | None,
-        seconds_left: float | None,
-    ) -> None:
-        """A trial is told; ``state`` is the name of Optuna's trial state."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-
-class LiveView(QuietView):
+class LiveView(Listener):
     """Shows a search on standard error, as a context manager around it.
 
     In a terminal: the phase, a progress bar, time left, the best trial within the budget and the size of
@@ -71,7 +32,6 @@ class LiveView(QuietView):
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._state = Progress(started=monotonic())
-        self._origins: dict[int, str] = {}
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -109,48 +69,38 @@ class LiveView(QuietView):
         """The phase is done to ``fraction`` (0 to 1); seen in a terminal only."""
         self._state = replace(self._state, fraction=fraction, detail=detail or self._state.detail)
 
-    def trial_started(
-        self, number: int, origin: str, finished: int, total: int | None, seconds_left: float | None
-    ) -> None:
-        """A trial begins; ``finished`` of ``total`` are done (None: only time limits the search)."""
-        self._origins[number] = origin
+    def trial_started(self, number: int, origin: str, count: Count) -> None:
+        """A trial begins; `count` is without it."""
         trial = f"trial {number} ({origin})"
         self._state = replace(self._state, trial=trial, trial_started=monotonic())
-        self._count(finished, total, seconds_left)
+        self._count(count)
 
-    def trial_finished(
-        self,
-        study: optuna.Study,
-        number: int,
-        state: str,
-        quality: float | None,
-        flops_ratio: float | None,
-        reason: str | None,
-        finished: int,
-        total: int | None,
-        seconds_left: float | None,
-    ) -> None:
-        """A trial is told; ``state`` is the name of Optuna's trial state."""
-        origin = self._origins.pop(number, "")
-        trial = f"trial {number} ({origin})" if origin else f"trial {number}"
-        outcome = _outcome(study, TrialState[state], quality, flops_ratio, reason)
+    def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
+        """A trial is told; `count` includes it."""
+        origin = trial.user_attrs.get("origin")
+        name = f"trial {trial.number} ({origin})" if origin else f"trial {trial.number}"
+        outcome = _outcome(study, trial)
         if self._live is None:
-            count = f"{finished}" if total is None else f"{finished}/{total}"
-            left = "" if seconds_left is None else f", {whole_seconds(seconds_left)} left"
-            self._print(f"{count}  {trial}: {outcome}{left}")
+            done = f"{count.finished}" if count.total is None else f"{count.finished}/{count.total}"
+            left = "" if count.seconds_left is None else f", {whole_seconds(count.seconds_left)} left"
+            self._print(f"{done}  {name}: {outcome}{left}")
             return
-        if TrialState[state] is TrialState.FAIL:
-            self._print(f"{trial}: {outcome}")
+        if trial.state is TrialState.FAIL:
+            self._print(f"{name}: {outcome}")
         self._state = replace(self._state, trial="", result=result_text(study))
-        self._count(finished, total, seconds_left)
+        self._count(count)
 
     def note(self, text: str) -> None:
         """Something the user should know."""
         self._print(text)
 
-    def _count(self, finished: int, total: int | None, seconds_left: float | None) -> None:
+    def _count(self, count: Count) -> None:
         self._state = replace(
-            self._state, finished=finished, total=total, seconds_left=seconds_left, estimated=monotonic()
+            self._state,
+            finished=count.finished,
+            total=count.total,
+            seconds_left=count.seconds_left,
+            estimated=monotonic(),
         )
 
     def _print(self, text: str) -> None:
@@ -173,21 +123,16 @@ def result_text(study: optuna.Study) -> str:
     return ", ".join(parts)
 
 
-def _outcome(
-    study: optuna.Study,
-    state: TrialState,
-    quality: float | None,
-    flops_ratio: float | None,
-    reason: str | None,
-) -> str:
-    if state is TrialState.FAIL:
-        return f"failed: {reason}" if reason else "failed"
-    if state is TrialState.PRUNED:
-        return reason or "over budget"
+def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    if trial.state is TrialState.FAIL:
+        return f"failed: {attributes['reason']}" if "reason" in attributes else "failed"
+    if trial.state is TrialState.PRUNED:
+        return str(attributes.get("reason", "over budget"))
     parts = []
-    if quality is not None:
+    if "quality" in attributes:
         metric = str(study.user_attrs["autoprune"]["metric"])
-        parts.append(f"{metric} {quality_text(metric, quality)}")
-    if flops_ratio is not None:
-        parts.append(f"{share_text(flops_ratio)} FLOPs")
-    return " at ".join(parts) or state.name.lower()
+        parts.append(f"{metric} {quality_text(metric, attributes['quality'])}")
+    if "flops_ratio" in attributes:
+        parts.append(f"{share_text(attributes['flops_ratio'])} FLOPs")
+    return " at ".join(parts) or trial.state.name.lower()

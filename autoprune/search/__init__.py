@@ -4,13 +4,11 @@ from autoprune.search.final import test_front, trial_model
 from autoprune.search.loop import run
 from autoprune.search.prepare import classes_of, prepare
 from autoprune.search.problem import Baseline, Problem
-from autoprune.search.progress import Listener
 from autoprune.search.study import ATTRIBUTE, create_study
 
 __all__ = [
     "ATTRIBUTE",
     "Baseline",
-    "Listener",
     "Problem",
     "classes_of",
     "create_study",

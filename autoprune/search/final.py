@@ -7,11 +7,11 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from autoprune.errors import StudyError
+from autoprune.review import Listener
 from autoprune.review.front import front_trials
 from autoprune.search.evaluate import cut_model, recover
 from autoprune.search.keep import WeightStore
 from autoprune.search.problem import Problem
-from autoprune.search.progress import Listener
 from autoprune.structure import Plan
 from autoprune.tasks import evaluate
 

@@ -10,13 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import AutopruneError
+from autoprune.review import Count, Listener
 from autoprune.search.evaluate import Candidate, OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
 from autoprune.search.problem import Problem
-from autoprune.search.progress import Listener
 from autoprune.search.record import attributes, values, write
 from autoprune.search.space import Space, make_space
-from autoprune.search.study import INTERRUPTED, UNFINISHED, requeue, revive, this_process
+from autoprune.search.study import INTERRUPTED, SAMPLER, UNFINISHED, requeue, revive, this_process
 from autoprune.search.warmstart import warm_starts
 
 DEFAULT_TRIALS = 30
@@ -38,6 +38,11 @@ class Spent:
     def seconds_left(self) -> float | None:
         """Seconds until the time budget ends; None without one."""
         return None if self.seconds is None else max(0.0, self.started + self.seconds - time.monotonic())
+
+    @property
+    def count(self) -> Count:
+        """For the listener."""
+        return Count(self.trials, self.total, self.seconds_left)
 
     @property
     def is_over(self) -> bool:
@@ -67,12 +72,13 @@ def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Lis
             return
         trial = study.ask()
         trial.set_user_attr("process", this_process())
-        origin = trial.user_attrs.get("origin", "sampler")
+        origin = trial.user_attrs.get("origin", SAMPLER)
         trial.set_user_attr("origin", origin)
-        listener.trial_started(trial.number, origin, spent.trials, spent.total, spent.seconds_left)
+        listener.trial_started(trial.number, origin, spent.count)
         repeated = _run_trial(problem, study, store, space, trial)
         repeats = repeats + 1 if repeated else 0
-        _announce(problem, study, listener, trial.number, started)
+        count = _spent(problem, study, started).count
+        listener.trial_finished(study, _recorded(study, trial.number), count)
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
 
 
@@ -167,19 +173,3 @@ def _spent(problem: Problem, study: optuna.Study, started: float) -> Spent:
         if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("reason") not in UNFINISHED
     ]
     return Spent(len(counted), total, started, budget.seconds)
-
-
-def _announce(problem: Problem, study: optuna.Study, listener: Listener, number: int, started: float) -> None:
-    trial = _recorded(study, number)
-    spent = _spent(problem, study, started)
-    listener.trial_finished(
-        study,
-        number,
-        trial.state.name,
-        trial.user_attrs.get("quality"),
-        trial.user_attrs.get("flops_ratio"),
-        trial.user_attrs.get("reason"),
-        spent.trials,
-        spent.total,
-        spent.seconds_left,
-    )

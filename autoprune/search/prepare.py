@@ -16,10 +16,10 @@ from autoprune.cost import CostModel, measure_latency
 from autoprune.criteria import Context, Ranking, criterion, score_units
 from autoprune.errors import ConfigError, ModelError
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
+from autoprune.review import Listener
 from autoprune.search.evaluate import calibration_batches
 from autoprune.search.feasible import check_reachable
 from autoprune.search.problem import Baseline, Problem
-from autoprune.search.progress import Listener
 from autoprune.structure import Structure, discover
 from autoprune.tasks import Data, evaluate, load_data, load_model, load_weights, weights_hash
 

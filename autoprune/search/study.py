@@ -25,6 +25,8 @@ ATTRIBUTE = "autoprune"
 MAY_CHANGE = {"budget", "storage", "study", "threads", "latency_seconds", "sampler"}
 """Settings that a continued study may be given anew; the rest decide what its results mean."""
 
+SAMPLER = "sampler"
+"""Origin of trials that no warm start gave."""
 INTERRUPTED, DIED = "interrupted", "its process died"
 UNFINISHED = (INTERRUPTED, DIED)
 """Reasons of failed trials that were queued again and do not count."""
@@ -96,7 +98,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put the parameters of a trial that did not finish back into the queue."""
     parameters = trial.params or trial.system_attrs.get("fixed_params")
     if parameters:
-        again: dict[str, Any] = {key: trial.user_attrs[key] for key in ("origin", "widths") if key in trial.user_attrs}
+        again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("origin", "widths")}
         study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
 
 

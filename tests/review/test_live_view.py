@@ -13,7 +13,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
-from autoprune.review import LiveView, QuietView
+from autoprune.review import Count, Listener, LiveView
 from autoprune.review.display import Progress, ended, render
 
 
@@ -22,23 +22,21 @@ def study() -> optuna.Study:
     return create(InMemoryStorage())
 
 
-def search(view: QuietView, study: optuna.Study, total: int | None = 3) -> None:
+def search(view: Listener, study: optuna.Study, total: int | None = 3) -> None:
     with view:
         view.phase("baseline", "digits")
         view.progress(0.5, "epoch 1/2")
         view.phase("search")
         view.note("continues study 'digits': 12 trials are already there")
-        view.trial_started(0, "uniform", 0, total, None)
-        tell(study, 0.5, 0.94)
-        view.trial_finished(study, 0, "COMPLETE", 0.94, 0.5, None, 1, total, 250.0)
-        view.trial_started(1, "sampler", 1, total, 250.0)
-        reason = "over budget: flops 20.0% over"
-        tell(study, 0.8, state=TrialState.PRUNED, reason=reason)
-        view.trial_finished(study, 1, "PRUNED", None, None, reason, 2, total, 12.4)
-        view.trial_started(2, "sampler", 2, total, 12.4)
-        reason = "TrialError: the loss is not finite"
-        tell(study, 0.3, state=TrialState.FAIL, reason=reason)
-        view.trial_finished(study, 2, "FAIL", None, None, reason, 3, total, None)
+        view.trial_started(0, "uniform", Count(0, total, None))
+        tell(study, 0.5, 0.94, origin="uniform")
+        view.trial_finished(study, study.trials[0], Count(1, total, 250.0))
+        view.trial_started(1, "sampler", Count(1, total, 250.0))
+        tell(study, 0.8, state=TrialState.PRUNED, reason="over budget: flops 20.0% over")
+        view.trial_finished(study, study.trials[1], Count(2, total, 12.4))
+        view.trial_started(2, "sampler", Count(2, total, 12.4))
+        tell(study, 0.3, state=TrialState.FAIL, reason="TrialError: the loss is not finite")
+        view.trial_finished(study, study.trials[2], Count(3, total, None))
 
 
 def text(renderable: object, width: int = 80) -> str:
@@ -74,7 +72,7 @@ def test_everything_goes_to_standard_error(study: optuna.Study, capsys: pytest.C
 
 
 def test_the_quiet_view_shows_nothing(study: optuna.Study, capsys: pytest.CaptureFixture[str]) -> None:
-    search(QuietView(), study)
+    search(Listener(), study)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
@@ -121,7 +119,7 @@ def test_an_interrupted_search_leaves_the_terminal_as_it_was(study: optuna.Study
     console = Console(file=file, force_terminal=True, width=80, _environ={"TERM": "xterm"})
     with pytest.raises(KeyboardInterrupt), LiveView(console) as view:
         view.phase("search")
-        view.trial_started(0, "uncut", 0, 10, None)
+        view.trial_started(0, "uncut", Count(0, 10, None))
         raise KeyboardInterrupt
     assert file.getvalue().rstrip().endswith("0/10 trials, stopped")
     assert file.getvalue().count("\x1b[?25l") == file.getvalue().count("\x1b[?25h") == 1

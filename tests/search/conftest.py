@@ -7,7 +7,7 @@ from torch import nn
 
 from autoprune.config import load_config
 from autoprune.recovery import Recipe, finetune
-from autoprune.review import QuietView
+from autoprune.review import Listener
 from autoprune.search import Problem, prepare
 from autoprune.tasks import Data, load_data
 
@@ -54,6 +54,6 @@ def make_problem(tiny: nn.Module, digits: Data, tmp_path: Path) -> Callable[...,
             "latency": False,
             "calibration_batches": 2,
         }
-        return prepare(load_config(None, given | settings), QuietView(), model=tiny, data=digits)
+        return prepare(load_config(None, given | settings), Listener(), model=tiny, data=digits)
 
     return make

@@ -12,7 +12,7 @@ from torch import nn
 
 import autoprune
 from autoprune.errors import StudyError
-from autoprune.review import QuietView
+from autoprune.review import Listener
 from autoprune.search import Problem, create_study, run, test_front, trial_model
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
@@ -24,7 +24,7 @@ Make = Callable[..., Problem]
 test_front.__test__ = False  # type: ignore[attr-defined]
 
 
-class Watcher(QuietView):
+class Watcher(Listener):
     """Remembers what it was told."""
 
     def __init__(self) -> None:

@@ -1,0 +1,52 @@
+"""What a search tells whoever watches it; this base class ignores all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import optuna
+from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True)
+class Count:
+    """How far a search is.
+
+    Attributes:
+        finished: trials that count towards the budget.
+        total: how many there may be; None when only time limits the search.
+        seconds_left: until the time budget ends; None without one.
+    """
+
+    finished: int
+    total: int | None
+    seconds_left: float | None
+
+
+class Listener:
+    """Receives the events of a search, and is a context manager around it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """A phase begins; the one before is over."""
+
+    def progress(self, fraction: float, detail: str = "") -> None:
+        """The present phase is done to ``fraction`` (0 to 1)."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+    def trial_started(self, number: int, origin: str, count: Count) -> None:
+        """A trial begins; `count` is without it."""
+
+    def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
+        """A trial is told; `count` includes it."""
