@@ -3,8 +3,8 @@
     python studies/samplers/compare.py --trials 40 --seeds 3
 
 Every sampler searches the embedded digits model with the same warm starts, recovery and budget. The
-measure is the hypervolume of validation error against FLOPs, in percent of the largest box possible; the
-recorded results of the command above stand in ``results.csv`` beside this file.
+measure is the hypervolume of validation error against FLOPs, in percent of the largest box possible.
+Results are written to ``results.csv`` beside this file.
 """
 
 from __future__ import annotations
