@@ -19,7 +19,7 @@ from autoprune.search.space import Space, make_space
 from autoprune.search.study import INTERRUPTED, SAMPLER, UNFINISHED, requeue, revive, this_process
 from autoprune.search.warmstart import warm_starts
 
-DEFAULT_TRIALS = 30
+DEFAULT_TRIALS = 20
 """When the budget limits neither time nor trials."""
 MOST_REPEATS = 50
 """Suggestions of known plans in a row after which the space counts as exhausted."""
