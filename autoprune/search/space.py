@@ -31,8 +31,9 @@ class WidthSpace:
 
     def suggest(self, trial: optuna.Trial) -> Widths:
         """Suggested widths, scaled in proportion where they are over the budget or far below it."""
-        least, full = self._problem.min_widths, self._problem.structure.widths
-        return fit(self._problem, {name: trial.suggest_int(name, least[name], full[name]) for name in full})
+        least, full, steps = self._problem.min_widths, self._problem.structure.widths, self._problem.steps
+        widths = {n: trial.suggest_int(n, least[n], full[n], step=steps[n]) for n in full}
+        return fit(self._problem, widths)
 
     def parameters(self, widths: Widths) -> dict[str, int]:
         """The widths themselves."""
