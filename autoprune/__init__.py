@@ -11,9 +11,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.api import Study, export, prune, search
+    from autoprune.api import Study, export, search
     from autoprune.criteria import register as register_criterion
-    from autoprune.structure import Group, Plan, Structure, apply, discover
+    from autoprune.masking import mask
+    from autoprune.oneshot import prune
+    from autoprune.structure import Group, Plan, Structure, apply, discover, restrict
+    from autoprune.structure.masks import fold
     from autoprune.tasks import Data
 
 _HOME = {
@@ -25,7 +28,10 @@ _HOME = {
     "apply": ("autoprune.structure", "apply"),
     "discover": ("autoprune.structure", "discover"),
     "export": ("autoprune.api", "export"),
-    "prune": ("autoprune.api", "prune"),
+    "fold": ("autoprune.structure.masks", "fold"),
+    "mask": ("autoprune.masking", "mask"),
+    "prune": ("autoprune.oneshot", "prune"),
+    "restrict": ("autoprune.structure", "restrict"),
     "register_criterion": ("autoprune.criteria", "register"),
     "search": ("autoprune.api", "search"),
 }
@@ -39,8 +45,11 @@ __all__ = [
     "apply",
     "discover",
     "export",
+    "fold",
+    "mask",
     "prune",
     "register_criterion",
+    "restrict",
     "search",
 ]
 

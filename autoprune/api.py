@@ -1,8 +1,8 @@
-"""What ``import autoprune`` hands out: prune once, search, export."""
+"""What ``import autoprune`` hands out for searching: search, the study it gives, export."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ from torch import nn
 
 from autoprune import review
 from autoprune.config import Config, load_config
-from autoprune.criteria import Context, Ranking, score_units
-from autoprune.criteria import criterion as criterion_named
-from autoprune.errors import PlanError, StudyError
+from autoprune.cost import DeviceFingerprint
+from autoprune.errors import StudyError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
 from autoprune.search import (
     ATTRIBUTE,
@@ -25,64 +24,12 @@ from autoprune.search import (
     create_study,
     prepare,
     run,
+    settled_problem,
     test_front,
     trial_model,
 )
 from autoprune.search.keep import WeightStore
-from autoprune.structure import Plan, Structure, apply, discover
-from autoprune.structure.trace import ExampleInputs
-from autoprune.tasks import Data, weights_hash
-
-
-def prune(
-    model: nn.Module,
-    example_inputs: ExampleInputs,
-    sparsity: float | Mapping[str, float] = 0.5,
-    *,
-    criterion: str = "l2",
-    data: Data | None = None,
-    structure: Structure | None = None,
-) -> nn.Module:
-    """Cut a model once, without search or recovery.
-
-    Args:
-        model: left as it is.
-        example_inputs: a tensor, or the positional arguments of ``forward``.
-        sparsity: share of units to remove, in [0, 1): one for all groups, or one for each named group
-            (the others stay whole). At least one unit of every group stays.
-        criterion: what ranks the units within a group.
-        data: for criteria that need it.
-        structure: result of :func:`discover`, to save time.
-
-    Returns:
-        A new, smaller model in the training mode of the given one.
-
-    Raises:
-        PlanError: for a sparsity out of range, an unknown group, or when nothing would be removed.
-        ModelError: when the model cannot be traced.
-        CriterionError: when the criterion is unknown or lacks data.
-    """
-    structure = structure or discover(model, example_inputs)
-    shares = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(structure.widths, sparsity)
-    for name, share in shares.items():
-        if name not in structure.widths:
-            raise PlanError(f"there is no group {name!r}: see [g.name for g in structure.groups]")
-        if not 0 <= share < 1:
-            raise PlanError(f"the sparsity of {name!r} must be at least 0 and below 1, not {share}")
-    context = Context(
-        model,
-        structure,
-        (lambda: list(data.train.batches(128))[:8]) if data is not None else None,
-        data.task.loss if data is not None else None,
-    )
-    ranking = Ranking(criterion, score_units(criterion_named(criterion), context))
-    keep = {}
-    for name, share in shares.items():
-        width = structure.widths[name]
-        kept = max(1, width - round(share * width))
-        if kept < width:
-            keep[name] = ranking.keep(name, kept)
-    return apply(model, Plan(keep, weights=weights_hash(model)), structure)
+from autoprune.tasks import Data
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +45,7 @@ class Study:
     problem: Problem
 
     def front(self) -> pd.DataFrame:
-        """One row a Pareto-optimal trial within the budget, most FLOPs first."""
+        """One row a Pareto-optimal trial within the budget, the most expensive one first."""
         return review.front(self.optuna)
 
     def best(self) -> FrozenTrial:
@@ -120,12 +67,10 @@ class Study:
         """
         chosen = self._trial(trial)
         model, plan = trial_model(self.problem, chosen, self._store)
-        if plan is None:
-            raise StudyError(f"trial {chosen.number} is the uncut model: there is nothing to export")
         problem = self.problem
         candidate = Candidate(
             model=model,
-            plan=plan,
+            plan=plan or problem.plan(problem.structure.widths),
             base=problem.model,
             spec=problem.name if ":" in problem.name else None,
             classes=classes_of(problem.data),
@@ -209,6 +154,7 @@ def run_search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     problem = prepare(config, listener, model=model, data=data)
     study = create_study(problem)
+    problem = settled_problem(problem, study, listener)
     ended = len(study.get_trials(deepcopy=False))
     if ended:
         listener.note(f"continues study {study.study_name!r}: {ended} trials are already there")
@@ -237,7 +183,9 @@ def open_search(storage: str, name: str | None, listener: review.Listener) -> St
         )
     settings = record["config"] | {"storage": storage, "study": study.study_name}
     settings["budget"] = tuple(settings["budget"])
-    problem = prepare(Config.model_validate(settings), listener)
+    uncut = record["baseline"].get("latency_ms")
+    seconds = None if uncut is None else uncut * 1e-3
+    problem = prepare(Config.model_validate(settings), listener, uncut_seconds=seconds)
     if problem.weights != record["weights"]:
         raise StudyError(
             f"the weights of {record['model']} are not those that study {study.study_name!r} pruned: "
@@ -270,6 +218,7 @@ def _card(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Card:
             parameters=full.costs.parameters,
             size=full.costs.size,
             latency_ms=None if full.latency is None else full.latency * 1e3,
+            nonzero=getattr(full.costs, "nonzero", None),
         ),
         after=Numbers(
             quality=attributes["quality"],
@@ -281,7 +230,12 @@ def _card(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Card:
             latency_ratio=attributes.get("latency_ratio"),
             latency_low=attributes.get("latency_low"),
             latency_high=attributes.get("latency_high"),
+            nonzero=attributes.get("nonzero"),
+            effective_multiply_adds=attributes.get("effective_multiply_adds"),
         ),
+        device=""
+        if full.latency is None
+        else str(DeviceFingerprint(**study.user_attrs[ATTRIBUTE]["device"])),
         widths={
             name: (width, attributes["widths"][name]) for name, width in problem.structure.widths.items()
         },

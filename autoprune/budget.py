@@ -19,12 +19,14 @@ _SHOWN = 60
 _READERS: Mapping[str, Callable[[str], float]] = {
     "flops": units.parse_count,
     "params": units.parse_count,
+    "nonzero": units.parse_count,
     "size": units.parse_bytes,
     "latency": units.parse_seconds,
 }
 _WRITERS: Mapping[str, Callable[[float], str]] = {
     "flops": units.exact_count,
     "params": units.exact_count,
+    "nonzero": units.exact_count,
     "size": units.exact_bytes,
     "latency": units.exact_seconds,
 }
@@ -34,6 +36,7 @@ _NAMES = (*MODEL_COSTS, "time", "trials")
 _EXAMPLES: Mapping[str, str] = {
     "flops": "flops=50%, flops=300M or params=1M",
     "params": "params=50%, params=1M or flops=300M",
+    "nonzero": "nonzero=20%, nonzero=50k or size=50%",
     "size": "size=50%, size=4MB or size=512KiB",
     "latency": "latency=50%, latency=2ms or latency=800us",
     "time": "time=30m, time=90s or time=1h30m",
@@ -47,7 +50,7 @@ class Limit:
     """The most that the pruned model may cost in one respect.
 
     Attributes:
-        what: ``"flops"``, ``"params"``, ``"size"`` or ``"latency"``.
+        what: ``"flops"``, ``"params"``, ``"nonzero"`` (parameters), ``"size"`` or ``"latency"``.
         amount: a share of the uncut model's cost (0 to 1) when ``relative``, otherwise FLOPs,
             parameters, bytes or seconds.
         relative: whether ``amount`` is such a share.
@@ -97,8 +100,8 @@ class Budget:
 def parse_budget(texts: Sequence[str]) -> Budget:
     """Read ``WHAT=HOW-MUCH`` texts, each of which may hold several, separated by commas.
 
-    ``flops``, ``params``, ``size`` and ``latency`` bound the pruned model, ``time`` and ``trials`` the
-    search. A bare duration means time, a bare whole number trials, a bare percentage flops.
+    ``flops``, ``params``, ``nonzero``, ``size`` and ``latency`` bound the pruned model, ``time`` and
+    ``trials`` the search. A bare duration means time, a bare whole number trials, a bare percentage flops.
 
     Raises:
         BudgetError: with the text that cannot be read, the reason and correct examples.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autoprune.config import Config, load_config
 from autoprune.errors import AutopruneError
+from autoprune.options import with_settings
 
 if TYPE_CHECKING:
     import optuna
@@ -23,9 +26,34 @@ app = typer.Typer(
     help="Search per-layer sparsity for a trained PyTorch model, review the front, export the best.",
 )
 
-DEFAULT_STORAGE = "sqlite:///autoprune.db"
+DEFAULT_STORAGE: str = Config.model_fields["storage"].default
 Storage = Annotated[str, typer.Option(help="Optuna storage URL.")]
 StudyName = Annotated[str | None, typer.Option("--study", help="Name of the study; default: the latest.")]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", metavar="NAME", help="state, pt2 or onnx, repeated; default: all installed."),
+]
+CUT_PATTERNS = ("skip", "only", "first_last", "shared", "depth")
+TIMING_SETTINGS = ("latency_seconds", "runtime", "latency_dtype", "channels_last", "threads")
+APPLY_SETTINGS = (
+    *(
+        "model",
+        "weights",
+        "data",
+        "granularity",
+        "criterion",
+        *CUT_PATTERNS,
+        "min_width",
+        "bounds",
+        "round_to",
+    ),
+    *("finetune_steps", "optimizer", "lr", "weight_decay", "batch_size", "distill", "seed"),
+    *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
+)
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="SHAPE", help="What the model takes, such as 1x3x224x224, repeated."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -49,76 +77,29 @@ def _errors(debug: bool) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def _complain(text: str) -> None:
     typer.echo(f"error: {' '.join(text.split())}", err=True)
 
 
 @app.command()
+@with_settings()
 def search(
     file: Annotated[Path | None, typer.Argument(help="Study file (TOML); flags override it.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory."),
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="A .safetensors or .pt state dict.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], imagefolder:ROOT or a factory."
-        ),
-    ] = None,
-    budget: Annotated[
-        list[str] | None,
-        typer.Option(help="WHAT=HOW-MUCH, repeated: flops=50%, latency=2ms, time=30m, trials=200."),
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help=f"Optuna storage URL; default {DEFAULT_STORAGE}.")
-    ] = None,
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study; one of that name is continued.")
-    ] = None,
-    sampler: Annotated[str | None, typer.Option(help="auto, gp, tpe, nsga2, nsga3 or random.")] = None,
-    criterion: Annotated[
-        str | None, typer.Option(help="What ranks units: l1, l2, taylor, random or your own.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    finetune_steps: Annotated[int | None, typer.Option(help="Recovery steps of each candidate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of recovery.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay of recovery.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples a recovery step.")] = None,
-    distill: Annotated[
-        float | None, typer.Option(help="Weight of the uncut model's outputs, 0 to 1.")
-    ] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Label smoothing of recovery.")] = None,
-    train_epochs: Annotated[
-        int | None, typer.Option(help="Train a baseline when there are no weights.")
-    ] = None,
-    train_lr: Annotated[float | None, typer.Option(help="Peak learning rate of that training.")] = None,
-    train_batch_size: Annotated[int | None, typer.Option(help="Samples a step of that training.")] = None,
-    calibration_batches: Annotated[
-        int | None, typer.Option(help="Batches for criteria and BatchNorm.")
-    ] = None,
-    min_density: Annotated[
-        float | None, typer.Option(help="Smallest share of units kept in a group.")
-    ] = None,
-    latency: Annotated[bool | None, typer.Option(help="Measure latency.")] = None,
-    latency_batch: Annotated[int | None, typer.Option(help="Samples in the timed batch.")] = None,
-    latency_seconds: Annotated[float | None, typer.Option(help="Most seconds a timing takes.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
     debug: Debug = False,
+    **settings: Any,
 ) -> None:
     """Search the best trade-offs; the same command continues a search that was stopped."""
-    flags = {key: value for key, value in locals().items() if key not in ("file", "quiet", "debug")}
-    flags["budget"] = tuple(budget) if budget else None
     with _errors(debug):
-        from autoprune.config import load_config
-
-        _search(load_config(file, flags), quiet)
+        _search(load_config(file, settings), quiet)
 
 
-def _search(config: Any, quiet: bool) -> None:
+def _search(config: Config, quiet: bool) -> None:
     import torch
 
     from autoprune.api import run_search
@@ -192,6 +173,105 @@ def front(
 
 
 @app.command()
+@with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
+def inspect(
+    inputs: Inputs = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """List what can be cut in a model, what each group costs, and why the rest stays."""
+    with _errors(debug):
+        import torch
+        from rich.console import Console
+
+        from autoprune import review
+        from autoprune.inspection import inspect
+
+        config = load_config(None, {"latency_seconds": 0.2, **_given(settings)})
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        with review.LiveView() as view:
+            found = inspect(config, inputs or (), view).as_dict()
+        if json:
+            typer.echo(dumps(found, indent=2))
+        else:
+            Console().print(review.groups_table(found))
+
+
+@app.command()
+@with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
+def measure(
+    inputs: Inputs = None,
+    picture: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw the curves into this .svg or .png file.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """Measure latency against the width of each group on this device, for all later searches."""
+    with _errors(debug):
+        import torch
+        from rich.console import Console
+
+        from autoprune import review
+        from autoprune.measurement import measure
+
+        config = load_config(None, _given(settings))
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        with review.LiveView() as view:
+            found = measure(config, inputs or (), view, again=again)
+        if picture is not None:
+            review.draw_stairs(found.name, found.profile, picture)
+        if json:
+            typer.echo(dumps(found.as_dict(), indent=2))
+            return
+        Console().print(review.profile_table(found.name, found.profile))
+        typer.echo(f"{'known from' if found.known else 'kept in'} {found.file}")
+
+
+@app.command("apply")
+@with_settings(*APPLY_SETTINGS)
+def apply_(
+    plan: Annotated[Path | None, typer.Option(help="Cut as this plan.json of an export says.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Remove (or mask) this share of the units.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Remove units whose score is below so many times the mean.")
+    ] = None,
+    scope: Annotated[
+        str, typer.Option(help="local: within each group; global: across the whole model.")
+    ] = "local",
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Measure quality and latency before and after.")
+    ] = False,
+    inputs: Inputs = None,
+    to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
+    formats: Formats = None,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """Cut or mask a model once, without a search, and export it."""
+    with _errors(debug):
+        from rich.console import Console
+
+        from autoprune import review
+        from autoprune.application import Request, apply_cut, cut_of
+        from autoprune.export.card import cost_rows
+
+        config = load_config(None, _given(settings))
+        cut = cut_of(config, plan, sparsity, threshold, scope)
+        request = Request(cut, tuple(inputs or ()), validate, to, tuple(formats) if formats else None)
+        with review.LiveView() as view:
+            applied = apply_cut(config, request, view)
+        Console().print(review.comparison_table(cost_rows(applied.card)))
+        for item in applied.exported:
+            typer.echo(str(item))
+
+
+@app.command()
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -210,10 +290,7 @@ def export(
     best: Annotated[bool, typer.Option("--best", help="The best trial within the budget (default).")] = False,
     trial: Annotated[int | None, typer.Option(help="Another trial, by its number.")] = None,
     to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", help="state, pt2 or onnx, repeated; default: all installed."),
-    ] = None,
+    formats: Formats = None,
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
     debug: Debug = False,

@@ -11,80 +11,149 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from autoprune.bounds import parse_bounds
 from autoprune.budget import parse_budget
 from autoprune.errors import BudgetError, ConfigError
+from autoprune.granularity import MASKS, UNITS, check_granularity
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
-_FOLDER_DATA = ("imagefolder", "fashion-mnist", "mnist", "cifar10")
+_FOLDER_DATA = ("imagefolder", "fashion-mnist", "mnist", "cifar10", "language-id")
 _SHOWN = 60
 
 
-class Config(BaseModel):
-    """Settings of a search; each has the name of its command-line flag, with ``_`` for ``-``.
+def _setting(default: Any, description: str, panel: str, **bounds: Any) -> Any:
+    """A field with what ``--help`` says about it, and the panel in which it says so."""
+    return Field(default, description=description, json_schema_extra={"panel": panel}, **bounds)
 
-    Attributes:
-        model: ``torchvision:NAME``, ``timm:NAME``, ``package.module:factory`` or ``path/file.py:factory``;
-            None means the data set's own default.
-        weights: a ``.safetensors`` or ``.pt`` state dict.
-        data: name of a data set, ``imagefolder:ROOT`` or a factory like ``model``.
-        budget: texts for :func:`autoprune.budget.parse_budget`.
-        storage: an Optuna storage.
-        study: name of the study; None derives it from the model and the data.
-        space: how a trial is parametrised.
-        sampler: which Optuna sampler suggests; ``auto`` chooses by the number of groups and trials.
-        criterion: what ranks the units of a group.
-        seed: seed of everything random.
-        finetune_steps: optimizer steps of recovery for each candidate; None means 150, on small data
-            what five epochs take.
-        optimizer: optimizer of recovery.
-        lr: its peak learning rate.
-        weight_decay: its weight decay.
-        batch_size: samples a step of recovery.
-        distill: weight of the uncut model's outputs in the recovery loss, 0 to 1.
-        label_smoothing: share of label mass spread over all classes.
-        train_epochs: epochs of training a model that comes without weights; 0 means none.
-        train_lr: peak learning rate of that training.
-        train_batch_size: samples a step of that training.
-        calibration_batches: batches for criteria and BatchNorm statistics.
-        min_density: smallest share of units kept in a group.
-        latency: whether to measure latency.
-        latency_batch: samples in the batch whose latency is measured.
-        latency_seconds: most seconds that one measurement may take.
-        threads: CPU threads; None leaves PyTorch's choice.
-    """
+
+MODEL, CUT, SEARCH = "Model and data", "What may be cut", "Search"
+RECOVERY, MEASURE = "Recovery", "Measurement"
+
+
+class Config(BaseModel):
+    """Settings of a search; each has the name of its command-line flag, with ``_`` for ``-``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    model: Text | None = None
-    weights: Text | None = None
-    data: Text = "digits"
-    budget: tuple[str, ...] = ()
-    storage: Text = "sqlite:///autoprune.db"
-    study: Text | None = None
-    space: Literal["sparsity"] = "sparsity"
-    sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = "auto"
-    criterion: Text = "l2"
-    seed: int = Field(0, ge=0, lt=2**32)
-    finetune_steps: Count | None = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Rate = 0.02
-    weight_decay: float = Field(5e-4, ge=0, allow_inf_nan=False)
-    batch_size: Positive = 128
-    distill: float = Field(0.5, ge=0, le=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    train_epochs: Count = 0
-    train_lr: Rate = 0.2
-    train_batch_size: Positive = 128
-    calibration_batches: Positive = 8
-    min_density: float = Field(0.1, gt=0, le=1)
-    latency: bool = True
-    latency_batch: Positive = 1
-    latency_seconds: Rate = 0.5
-    threads: Positive | None = None
+    model: Text | None = _setting(
+        None,
+        "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory; "
+        "default: the data set's own.",
+        MODEL,
+    )
+    weights: Text | None = _setting(None, "A .safetensors or .pt state dict.", MODEL)
+    data: Text = _setting(
+        "digits",
+        "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], language-id[:ROOT], "
+        "imagefolder:ROOT or a factory.",
+        MODEL,
+    )
+    train_epochs: Count = _setting(0, "Train a model that comes without weights for so long.", MODEL)
+    train_lr: Rate = _setting(0.2, "Peak learning rate of that training.", MODEL)
+    train_batch_size: Positive = _setting(128, "Samples a step of that training.", MODEL)
+
+    skip: tuple[str, ...] = _setting((), "Glob of modules whose units stay, repeated.", CUT)
+    only: tuple[str, ...] = _setting((), "Glob of modules that alone may lose units, repeated.", CUT)
+    first_last: Literal["prune", "keep"] = _setting(
+        "prune", "prune or keep what the first layer gives out and the last one reads.", CUT
+    )
+    granularity: Text = _setting(
+        UNITS,
+        f"{UNITS} are removed; {MASKS} are set to zero, which leaves dense FLOPs and latency as they are.",
+        CUT,
+    )
+    min_density: float = _setting(0.1, "Smallest share of units kept in a group.", CUT, gt=0, le=1)
+    min_width: Positive = _setting(1, "Fewest units kept in a group.", CUT)
+    shared: Literal["joint", "frozen", "untie"] = _setting(
+        "joint", "joint, frozen or untie: cut all uses of a shared weight together, none, or each alone.", CUT
+    )
+    attention: Literal["heads", "width"] = _setting(
+        "heads", "heads or width: cut whole heads of an attention, or the width of all of them.", CUT
+    )
+    depth: bool = _setting(False, "Also take whole residual blocks out.", CUT)
+    bounds: tuple[str, ...] = _setting((), "GROUP-GLOB=LOW..HIGH in units or %, repeated.", CUT)
+    round_to: Literal["auto"] | Positive = _setting(
+        "auto",
+        "Try widths that are multiples of this; auto: what `autoprune measure` found best on this device, "
+        "else at most 16 widths a group.",
+        CUT,
+    )
+
+    budget: tuple[str, ...] = _setting(
+        (), "WHAT=HOW-MUCH, repeated: flops=50%, latency=2ms, time=30m, trials=200.", SEARCH
+    )
+    storage: Text = _setting("sqlite:///autoprune.db", "Optuna storage URL.", SEARCH)
+    study: Text | None = _setting(None, "Name of the study; one of that name is continued.", SEARCH)
+    space: Literal["offset", "sparsity"] = _setting(
+        "offset",
+        "offset: a share of the budget, and each group's departure from a uniform cut; sparsity: widths.",
+        SEARCH,
+    )
+    sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(
+        "auto", "auto, gp, tpe, nsga2, nsga3 or random; auto chooses by the number of groups.", SEARCH
+    )
+    criterion: Text = _setting("l2", "What ranks units: l1, l2, taylor, random or your own.", SEARCH)
+    seed: int = _setting(0, "Seed of everything random.", SEARCH, ge=0, lt=2**32)
+
+    finetune_steps: Count | None = _setting(
+        None, "Recovery steps of each candidate; default: 150, on small data what five epochs take.", RECOVERY
+    )
+    optimizer: Literal["sgd", "adamw"] = _setting("sgd", "sgd or adamw.", RECOVERY)
+    lr: Rate = _setting(0.02, "Peak learning rate.", RECOVERY)
+    weight_decay: float = _setting(5e-4, "Weight decay.", RECOVERY, ge=0, allow_inf_nan=False)
+    batch_size: Positive = _setting(128, "Samples a step.", RECOVERY)
+    distill: float = _setting(
+        0.5, "Weight of the uncut model's outputs in the loss, 0 to 1.", RECOVERY, ge=0, le=1
+    )
+    label_smoothing: float = _setting(
+        0.0, "Share of label mass spread over all classes.", RECOVERY, ge=0, lt=1
+    )
+
+    calibration_batches: Positive = _setting(8, "Batches for criteria and BatchNorm statistics.", MEASURE)
+    latency: bool = _setting(True, "Measure latency.", MEASURE)
+    latency_batch: Positive = _setting(1, "Samples in the timed batch.", MEASURE)
+    latency_seconds: Rate = _setting(0.5, "Most seconds that a timing takes.", MEASURE)
+    runtime: Text = _setting(
+        "eager",
+        "What runs the timed models: eager, compile, onnxruntime, openvino, cuda, or "
+        "'command:PROGRAM ARGS {file}', which prints milliseconds.",
+        MEASURE,
+    )
+    latency_dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
+        None, "float32, bfloat16 or float16, of timed models; default: their own.", MEASURE
+    )
+    channels_last: bool = _setting(False, "Time images with their channels innermost.", MEASURE)
+    threads: Positive | None = _setting(None, "CPU threads; default: what PyTorch chooses.", MEASURE)
+
+    @field_validator("skip", "only", "bounds", mode="before")
+    @classmethod
+    def _read_texts(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("granularity")
+    @classmethod
+    def _read_granularity(cls, value: str) -> str:
+        check_granularity(value)
+        return value
+
+    @field_validator("bounds")
+    @classmethod
+    def _read_bounds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_bounds(value)
+        return value
+
+    @field_validator("round_to", mode="before")
+    @classmethod
+    def _read_multiple(cls, value: object) -> object:
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ValueError("use auto or a whole number of at least 1")
+        return value
 
     @field_validator("budget", mode="before")
     @classmethod

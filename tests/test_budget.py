@@ -167,7 +167,7 @@ def _limits(draw: st.DrawFn) -> tuple[Limit, ...]:
         if draw(st.booleans()):
             limits.append(Limit(what, draw(st.floats(min_value=0, max_value=1, exclude_min=True)), True))
         else:
-            counted = what in ("flops", "params")
+            counted = what in ("flops", "params", "nonzero")
             amount = draw(_positive.filter(lambda value: value > 1) if counted else _positive)
             limits.append(Limit(what, amount, False))
     return tuple(limits)

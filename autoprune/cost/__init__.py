@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from autoprune.cost.fingerprint import DeviceFingerprint, current_device
-from autoprune.cost.flops import Term, flop_term, flop_terms, uncounted
-from autoprune.cost.latency import Latency, measure_latency
+from autoprune.cost.fingerprint import DeviceFingerprint, fingerprint_of
+from autoprune.cost.flops import Term, flop_terms, operation_terms, uncounted
+from autoprune.cost.latency import Latency, Meter, measure_latency
 from autoprune.cost.lock import timing_lock
+from autoprune.cost.masks import MaskCostModel, MaskCosts
 from autoprune.cost.model import BatchCosts, CostModel, Costs
-from autoprune.cost.runtimes import EagerRuntime, Runtime
+from autoprune.cost.prediction import Predictor
+from autoprune.cost.profile import Profile
+from autoprune.cost.runtimes import Call, EagerRuntime, Runtime, runtime_by_name
+from autoprune.cost.setting import Setting
+from autoprune.cost.signature import shape_signature
 from autoprune.cost.statistics import RatioInterval, ratio_interval
 
 __all__ = [
     "BatchCosts",
+    "Call",
     "CostModel",
     "Costs",
     "DeviceFingerprint",
     "EagerRuntime",
     "Latency",
+    "MaskCostModel",
+    "MaskCosts",
+    "Meter",
+    "Predictor",
+    "Profile",
     "RatioInterval",
     "Runtime",
+    "Setting",
     "Term",
-    "current_device",
-    "flop_term",
+    "fingerprint_of",
     "flop_terms",
     "measure_latency",
+    "operation_terms",
     "ratio_interval",
+    "runtime_by_name",
+    "shape_signature",
     "timing_lock",
     "uncounted",
 ]

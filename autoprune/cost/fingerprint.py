@@ -1,4 +1,4 @@
-"""What a measured latency depends on besides the model: the device, the runtime and its threads."""
+"""What a measured latency depends on besides the model: the device, the runtime, and what it is given."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
+
+from autoprune.cost.setting import Inputs, Setting, inputs_text
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,11 @@ class DeviceFingerprint:
         system: operating system and machine type.
         torch: version of torch.
         runtime: what ran the model, such as ``"eager"``.
+        runtime_version: its version, empty where torch's says it all.
         threads: threads within one operator.
+        inputs: shapes and types of the inputs, such as ``"1x3x224x224 float32"``.
+        dtype: floating type of the model's parameters.
+        channels_last: whether images lay in memory with their channels innermost.
     """
 
     processor: str
@@ -36,7 +43,19 @@ class DeviceFingerprint:
     system: str
     torch: str
     runtime: str
+    runtime_version: str
     threads: int
+    inputs: str
+    dtype: str
+    channels_last: bool
+
+    def __str__(self) -> str:
+        where = self.accelerator or f"{self.processor}, {self.logical_cores} cores"
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        runtime = f"{self.runtime} {self.runtime_version}".strip()
+        layout = ", channels last" if self.channels_last else ""
+        form = f"{self.dtype}{layout} on {self.inputs}"
+        return f"{where}, {runtime}, torch {self.torch}, {threads}, {form}"
 
     @property
     def key(self) -> str:
@@ -45,8 +64,10 @@ class DeviceFingerprint:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def current_device(runtime: str, threads: int, device: torch.device | None = None) -> DeviceFingerprint:
-    """Fingerprint of this machine for a model on ``device`` (default: the CPU)."""
+def fingerprint_of(setting: Setting, model: nn.Module, inputs: Inputs) -> DeviceFingerprint:
+    """Where and how a model is timed in this setting on these inputs."""
+    device = setting.runtime.device or next((x.device for x in inputs if x.device.type != "cpu"), None)
+    own = next((str(p.dtype) for p in model.parameters() if p.is_floating_point()), "")
     return DeviceFingerprint(
         processor=_processor(),
         logical_cores=_usable_cores(),
@@ -54,8 +75,12 @@ def current_device(runtime: str, threads: int, device: torch.device | None = Non
         accelerator=_accelerator(device),
         system=f"{platform.system()}-{platform.machine()}",
         torch=torch.__version__,
-        runtime=runtime,
-        threads=threads,
+        runtime=setting.runtime.name,
+        runtime_version=setting.runtime.version,
+        threads=setting.thread_count,
+        inputs=inputs_text(inputs),
+        dtype=setting.dtype or own.removeprefix("torch."),
+        channels_last=setting.channels_last,
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from autoprune.cost.fingerprint import DeviceFingerprint, current_device
+from autoprune.cost.affinity import pinned
+from autoprune.cost.conditions import eval_mode, torch_threads
+from autoprune.cost.fingerprint import DeviceFingerprint, fingerprint_of
 from autoprune.cost.lock import timing_lock
-from autoprune.cost.runtimes import Runtime, eval_mode, runtime_by_name, torch_threads
+from autoprune.cost.runtimes import Call
+from autoprune.cost.setting import Inputs, Setting
 from autoprune.cost.timing import Comparison, compare_calls
 from autoprune.errors import AutopruneError, ConfigError, TrialError
+from autoprune.structure.site import first_line
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Latency:
         ratio_high: upper bound.
         repeats: pairs of samples in the window.
         converged: the interval is narrow enough and the reference held its speed during the window.
-        fingerprint: where and how it was measured.
         drift: relative change of the reference from the window's first half to its second.
+        fingerprint: where and how it was measured.
     """
 
     seconds: float
@@ -38,72 +42,105 @@ class Latency:
     ratio_high: float
     repeats: int
     converged: bool
+    drift: float
     fingerprint: DeviceFingerprint
-    drift: float = 0.0
+
+
+class Meter:
+    """Times models against one reference, which is made ready for its runtime once.
+
+    Args:
+        reference: the model that the others are compared with.
+        inputs: positional arguments of all models.
+        setting: what runs the models.
+        tolerance: relative half-width of the ratio's 95 % interval at which measuring stops.
+        max_seconds: cap on one window; a window in which the reference drifts is repeated once.
+        warmup: seconds that each model runs before it is timed.
+
+    Raises ConfigError for a number out of range.
+    """
+
+    def __init__(
+        self,
+        reference: nn.Module,
+        inputs: Inputs,
+        setting: Setting | None = None,
+        *,
+        tolerance: float = 0.02,
+        max_seconds: float = 2.0,
+        warmup: float = 0.1,
+    ) -> None:
+        if not (tolerance > 0 and max_seconds > 0 and warmup >= 0):
+            raise ConfigError("a latency needs tolerance > 0, max_seconds > 0 and warmup >= 0: correct them")
+        self.reference = reference
+        self.inputs = inputs
+        self.setting = setting or Setting()
+        self._tolerance, self._max_seconds, self._warmup = tolerance, max_seconds, warmup
+        self._ready: tuple[int, Call] | None = None
+
+    @cached_property
+    def fingerprint(self) -> DeviceFingerprint:
+        """Where and how the models are timed."""
+        return fingerprint_of(self.setting, self.reference, self.setting.given(self.inputs))
+
+    def measure(self, candidate: nn.Module) -> Latency:
+        """Time a model and the reference in alternation within one window, alone on this machine.
+
+        Neither model is changed. Meanwhile this process stays on fixed cores where the system allows it.
+        Raises TrialError if a model does not run, the clock does not, or another process keeps the timing
+        lock.
+        """
+        threads = self.setting.thread_count
+        with ExitStack() as stack:
+            stack.enter_context(timing_lock())
+            stack.enter_context(torch_threads(threads))
+            stack.enter_context(pinned(threads))
+            stack.enter_context(eval_mode((candidate, self.reference)))
+            # The reference may be broken where every candidate is: then its name is in the message.
+            reference = self._reference_call(threads)
+            call = reference if candidate is self.reference else self._prepared(candidate, "candidate")
+            comparison = compare_calls(
+                call,
+                reference,
+                tolerance=self._tolerance,
+                max_seconds=self._max_seconds,
+                warmup=self._warmup,
+            )
+        return _latency(comparison, self.fingerprint)
+
+    def _reference_call(self, threads: int) -> Call:
+        """Made anew where torch's number of threads has changed since."""
+        if self._ready is None or self._ready[0] != threads:
+            self._ready = threads, self._prepared(self.reference, "reference")
+        return self._ready[1]
+
+    def _prepared(self, model: nn.Module, which: str) -> Call:
+        runtime = self.setting.runtime
+        try:
+            call = runtime.prepare(*self.setting.form(model, self.inputs))
+            call()
+        except AutopruneError:
+            raise
+        except Exception as error:
+            raise TrialError(
+                f"the {which} does not run with {runtime.name} on the example inputs: {first_line(error)}"
+            ) from error
+        return call
 
 
 def measure_latency(
     candidate: nn.Module,
     reference: nn.Module,
-    inputs: tuple[Tensor, ...],
+    inputs: Inputs,
+    setting: Setting | None = None,
     *,
-    runtime: str | Runtime = "eager",
-    threads: int | None = None,
     tolerance: float = 0.02,
     max_seconds: float = 2.0,
     warmup: float = 0.1,
 ) -> Latency:
-    """Time two models in alternation within one window, alone on this machine.
-
-    Args:
-        candidate: the model whose latency is wanted.
-        reference: the model it is compared with, on the same device.
-        inputs: positional arguments of both models.
-        runtime: name of a runtime, or one of the caller's own.
-        threads: threads within an operator; default is what torch uses now.
-        tolerance: relative half-width of the ratio's 95 % interval at which measuring stops.
-        max_seconds: cap on one window; a window in which the reference drifts is repeated once.
-        warmup: seconds that each model runs before it is timed.
-
-    Neither model is changed. Raises ConfigError for an unknown runtime or a setting out of range, TrialError
-    if a model does not run, the clock does not, or another process keeps the timing lock.
-    """
-    count = torch.get_num_threads() if threads is None else threads
-    _check_settings(count, tolerance, max_seconds, warmup)
-    runner = runtime_by_name(runtime) if isinstance(runtime, str) else runtime
-    with timing_lock(), torch_threads(count), eval_mode((candidate, reference)):
-        comparison = compare_calls(
-            _prepared(runner, candidate, inputs, "candidate"),
-            _prepared(runner, reference, inputs, "reference"),
-            tolerance=tolerance,
-            max_seconds=max_seconds,
-            warmup=warmup,
-        )
-    device = next((tensor.device for tensor in inputs if tensor.device.type != "cpu"), None)
-    return _latency(comparison, current_device(runner.name, count, device))
-
-
-def _check_settings(threads: int, tolerance: float, max_seconds: float, warmup: float) -> None:
-    if threads < 1:
-        raise ConfigError(f"threads is {threads}: give 1 or more")
-    if not (tolerance > 0 and max_seconds > 0 and warmup >= 0):
-        raise ConfigError("a latency needs tolerance > 0, max_seconds > 0 and warmup >= 0: correct them")
-
-
-def _prepared(
-    runtime: Runtime, model: nn.Module, inputs: tuple[Tensor, ...], which: str
-) -> Callable[[], None]:
-    try:
-        call = runtime.prepare(model, inputs)
-        call()
-    except AutopruneError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise TrialError(
-            f"the {which} does not run with {runtime.name} on the example inputs: {reason}"
-        ) from error
-    return call
+    """Time two models once; see :class:`Meter`."""
+    meter = Meter(reference, inputs, setting, tolerance=tolerance, max_seconds=max_seconds, warmup=warmup)
+    return meter.measure(candidate)
 
 
 def _latency(comparison: Comparison, fingerprint: DeviceFingerprint) -> Latency:
@@ -116,6 +153,6 @@ def _latency(comparison: Comparison, fingerprint: DeviceFingerprint) -> Latency:
         ratio_high=interval.high,
         repeats=comparison.pairs,
         converged=comparison.converged,
-        fingerprint=fingerprint,
         drift=comparison.drift,
+        fingerprint=fingerprint,
     )

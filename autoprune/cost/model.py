@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autoprune.cost.flops import Term, flop_terms
 from autoprune.errors import ModelError, PlanError
 from autoprune.structure.groups import Extent, Structure
+from autoprune.structure.sharing import described
 
 _LARGEST_EXACT_FLOAT = 2**53
 _LARGEST_INT64 = 2**63 - 1
@@ -62,20 +63,30 @@ class CostModel:
     def of(cls, structure: Structure, model: nn.Module) -> CostModel:
         """Compile the costs of the model that ``structure`` was discovered on.
 
+        Where shared weights are untied, every copy counts.
+
         Raises ModelError if the model lacks a tensor of the structure, or is too large for exact counts.
         """
-        itemsizes = _itemsizes(structure, model)
-        tensors = structure.tensors
+        itemsizes = _itemsizes(structure, described(model, structure))
+        tensors, block_of = structure.tensors, structure.block_of
         builder = _Builder(structure.widths)
         builder.add(0, flop_terms(structure))
-        builder.add(1, (Term(1, tensors[name]) for name in tensors if name in structure.parameters))
-        builder.add(2, (Term(itemsizes[name], shape) for name, shape in tensors.items()))
+        counts = {name: Term(1, shape).within(block_of.get(name)) for name, shape in tensors.items()}
+        builder.add(1, (term for name, term in counts.items() if name in structure.parameters))
+        builder.add(2, (Term(itemsizes[name], term.extents) for name, term in counts.items()))
         return builder.build()
 
     def costs(self, widths: Mapping[str, int]) -> Costs:
         """Costs with these widths (units), one for every group. Raises PlanError if they do not fit."""
         flops, parameters, size = self._evaluate(self._vector(widths)).tolist()
         return Costs(flops, parameters, size)
+
+    def uncut(self, model: nn.Module) -> Costs:
+        """Costs of the uncut model as it is: weights that plans untie count once."""
+        tensors = [*model.parameters(), *model.buffers()]
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        full = dict(zip(self.groups, self.full.tolist(), strict=True))
+        return Costs(self.flops(full), parameters, sum(t.numel() * t.element_size() for t in tensors))
 
     def flops(self, widths: Mapping[str, int]) -> int:
         """FLOPs (one multiply-add is one) of one call with the example inputs."""

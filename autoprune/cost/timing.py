@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoprune.cost.runtimes.base import Call
 from autoprune.cost.statistics import RatioInterval, drift, ratio_interval
 from autoprune.errors import TrialError
 
-Call = Callable[[], None]
 Clock = Callable[[], int]
 """A clock in nanoseconds."""
 
@@ -64,7 +64,8 @@ def compare_calls(
 
     A window ends when the interval's relative half-width is at most ``tolerance``, or after ``max_seconds``
     (but with three pairs at least). A window in which the reference drifts is repeated once. Both are warmed
-    up for ``warmup`` seconds first. Raises TrialError if the clock stands still or runs backwards.
+    up for ``warmup`` seconds first. A call that keeps time itself is a sample of its own. Raises TrialError
+    if the clock stands still or runs backwards.
     """
     loops = (_warm_up(candidate, warmup, clock), _warm_up(reference, warmup, clock))
     order = np.random.default_rng(0)
@@ -122,10 +123,13 @@ def _warm_up(call: Call, seconds: float, clock: Clock) -> int:
     """Run until caches and lazy initialisation are done; returns the calls that make up one sample."""
     loops, rounds, spent = 1, 0, 0.0
     while loops < _MOST_LOOPS:
-        elapsed = _sample(call, loops, clock) * loops
+        elapsed, own = _loop(call, loops, clock)
         spent += elapsed
         rounds += 1
-        if elapsed < SAMPLE_SECONDS:
+        if own is not None:
+            if spent >= seconds:
+                return loops
+        elif elapsed < SAMPLE_SECONDS:
             loops *= 2
         elif spent >= seconds and rounds >= _WARM_UP_ROUNDS:
             return loops
@@ -133,14 +137,20 @@ def _warm_up(call: Call, seconds: float, clock: Clock) -> int:
 
 
 def _sample(call: Call, loops: int, clock: Clock) -> float:
-    """Seconds a call, as the mean of one loop."""
-    start = clock()
+    """Seconds a call: by its own account, or as the mean of one loop."""
+    elapsed, own = _loop(call, loops, clock)
+    return elapsed / loops if own is None else own
+
+
+def _loop(call: Call, loops: int, clock: Clock) -> tuple[float, float | None]:
+    """Seconds of all calls together, and what the last one said of itself."""
+    start, own = clock(), None
     for _ in range(loops):
-        call()
+        own = call()
     elapsed = clock() - start
     if elapsed <= 0:
         raise TrialError("the clock stood still or ran backwards during a timing: measure again")
-    return elapsed * 1e-9 / loops
+    return elapsed * 1e-9, own
 
 
 @contextmanager

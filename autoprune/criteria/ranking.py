@@ -23,11 +23,13 @@ class Ranking:
 
     Attributes:
         criterion: name of the criterion.
-        scores: group name -> float64 ``[width]``, larger = more important.
+        scores: group name -> floating-point ``[width]``, larger = more important.
+        relative: whether scores of different groups compare only after division by their group's mean.
     """
 
     criterion: str
     scores: Mapping[str, Tensor]
+    relative: bool = True
 
     @cached_property
     def _order(self) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from autoprune.criteria.base import Context, Criterion
 from autoprune.errors import AutopruneError, CriterionError
 from autoprune.structure.groups import Group
+from autoprune.structure.sharing import described
 from autoprune.tasks.reference import resolve, summary
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,10 +90,19 @@ def _made(target: object, spec: str) -> Criterion:
 def score_units(criterion: Criterion, context: Context) -> Mapping[str, Tensor]:
     """Scores of every unit: group name -> finite float64 tensor ``[width]`` on the CPU, in the groups' order.
 
+    Blocks have one unit each, so that there is nothing to rank: criteria do not see them, and they get no
+    scores. See :func:`autoprune.criteria.block_importance`.
+
     Raises:
         CriterionError: when the criterion fails, or a group is missing or unknown, or its scores have the
             wrong shape or are not finite.
     """
+    groups = tuple(group for group in context.structure.groups if group.block is None)
+    context = replace(
+        context,
+        model=described(context.model, context.structure),
+        structure=replace(context.structure, groups=groups),
+    )
     try:
         scores: object = criterion.scores(context)
     except AutopruneError:
@@ -101,7 +111,6 @@ def score_units(criterion: Criterion, context: Context) -> Mapping[str, Tensor]:
         raise CriterionError(f"the criterion failed: {summary(failure)}") from failure
     if not isinstance(scores, Mapping):
         raise CriterionError(f"a criterion must give a dict of tensors, not {type(scores).__name__}")
-    groups = context.structure.groups
     unknown = [name for name in scores if name not in context.structure.widths]
     if unknown:
         raise CriterionError(f"the criterion gave scores for {unknown[0]!r}, which is no group of this model")

@@ -39,7 +39,7 @@ class Taylor:
             group.name: torch.zeros(group.width, dtype=torch.float64) for group in context.structure.groups
         }
         count = 0
-        for products in _gradient_times_parameter(model, context.batches(), context.loss):
+        for products in gradient_times_parameter(model, context.batches(), context.loss):
             count += 1
             for group in context.structure.groups:
                 total[group.name] += _unit_change(group, products).square()
@@ -48,7 +48,7 @@ class Taylor:
         return {name: value / count for name, value in total.items()}
 
 
-def _gradient_times_parameter(
+def gradient_times_parameter(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Loss
 ) -> Iterable[Mapping[str, Tensor]]:
     """For each batch: parameter name -> gradient * parameter; unused parameters are left out."""

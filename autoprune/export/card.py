@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autoprune.export.formats import INPUT
 from autoprune.export.records import Candidate, Card, Exported, Numbers
+from autoprune.structure.masks import MaskPlan
 from autoprune.tasks import weights_hash
 from autoprune.units import human_bytes, human_count, human_seconds
 
@@ -35,17 +36,15 @@ class CardContext:
 
 def card_text(card: Card, candidate: Candidate, context: CardContext) -> str:
     """The card as Markdown."""
-    share = _percent(card.after.flops, card.before.flops)
     parts = [
         f"# {card.title}, pruned",
-        f"{card.title} for {card.data}, cut to {share} of its FLOPs by autoprune: whole units were removed "
-        "from its layers, so that its tensors are smaller.",
-        _table(("", "before", "after", "change"), _costs(card)),
+        _what_was_done(card, candidate),
+        _table(("", "before", "after", "change"), cost_rows(card)),
         *([f"Latency was measured on {card.device}."] if card.device else []),
         "## Widths",
         _table(("group", "before", "after"), _widths(card)),
         "## Files",
-        "\n".join(f"- {line}" for line in _files(context)),
+        "\n".join(f"- {line}" for line in _files(candidate, context)),
         *(part for item in context.exported for part in _loading(item, candidate, context.sample)),
         "## Provenance",
         _table(("", ""), list(_provenance(card, candidate, context))),
@@ -53,12 +52,31 @@ def card_text(card: Card, candidate: Candidate, context: CardContext) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _costs(card: Card) -> list[tuple[str, ...]]:
+def _what_was_done(card: Card, candidate: Candidate) -> str:
+    for_data = f" for {card.data}" if card.data else ""
+    if isinstance(candidate.plan, MaskPlan) and card.after.nonzero is not None:
+        share = _percent(card.after.nonzero, card.before.parameters)
+        return (
+            f"{card.title}{for_data}, with {share} of its parameters left by autoprune: the rest is zero "
+            f"(granularity {candidate.plan.granularity}). Tensors keep their shapes: dense FLOPs, latency "
+            "and the size of these files stay as they were, unless a runtime or a file format uses the zeros."
+        )
+    share = _percent(card.after.flops, card.before.flops)
+    return (
+        f"{card.title}{for_data}, cut to {share} of its FLOPs by autoprune: whole units were removed "
+        "from its layers, so that its tensors are smaller."
+    )
+
+
+def cost_rows(card: Card) -> list[tuple[str, ...]]:
+    """What is measured, before, after, and the change: quality first, then the costs."""
     before, after = card.before, card.after
-    rows = [_quality(f"{card.metric} (validation)", before.quality, after.quality)]
+    rows = []
+    if before.quality is not None and after.quality is not None:
+        rows.append(_quality(f"{card.metric} (validation)", before.quality, after.quality))
     if before.test is not None and after.test is not None:
         rows.append(_quality(f"{card.metric} (test)", before.test, after.test))
-    counted = [
+    counted = _masked_rows(before, after) or [
         ("FLOPs of one sample", before.flops, after.flops, human_count),
         ("parameters", before.parameters, after.parameters, human_count),
         ("size of the weights", before.size, after.size, human_bytes),
@@ -68,6 +86,19 @@ def _costs(card: Card) -> list[tuple[str, ...]]:
         times = [human_seconds(milliseconds / 1e3) for milliseconds in (before.latency_ms, after.latency_ms)]
         rows.append(("latency", *times, _latency_change(after)))
     return rows
+
+
+def _masked_rows(before: Numbers, after: Numbers) -> list[tuple[str, float, float, Callable[[float], str]]]:
+    """Costs of a masked model, with those that stay; empty for a model that was cut."""
+    if after.nonzero is None or after.effective_multiply_adds is None:
+        return []
+    return [
+        ("non-zero parameters", before.nonzero or before.parameters, after.nonzero, human_count),
+        ("size if compressed", before.size, after.size, human_bytes),
+        ("dense FLOPs of one sample", before.flops, after.flops, human_count),
+        ("multiply-adds if zeros are skipped", before.flops, after.effective_multiply_adds, human_count),
+        ("parameters, zeros included", before.parameters, after.parameters, human_count),
+    ]
 
 
 def _quality(what: str, before: float, after: float) -> tuple[str, ...]:
@@ -90,9 +121,12 @@ def _widths(card: Card) -> list[tuple[str, ...]]:
     return [(f"`{name}`", str(old), str(new)) for name, (old, new) in card.widths.items()]
 
 
-def _files(context: CardContext) -> Iterator[str]:
-    yield "`plan.json`: which units of each group stay"
-    yield "`config.toml`: the settings of the search that found it"
+def _files(candidate: Candidate, context: CardContext) -> Iterator[str]:
+    masked = isinstance(candidate.plan, MaskPlan)
+    yield "`plan.json`: " + (
+        "how many units of each layer stay" if masked else "which units of each group stay"
+    )
+    yield "`config.toml`: the settings that it was made with"
     for item in context.exported:
         difference = f"largest difference from the pruned model {item.max_difference:.2g}"
         yield f"`{item.path.name}`: {difference}; {item.note}"
@@ -150,7 +184,8 @@ def _dtype(sample: Tensor) -> str:
 
 def _provenance(card: Card, candidate: Candidate, context: CardContext) -> Iterator[tuple[str, str]]:
     yield "model", f"`{candidate.spec or card.title}`"
-    yield "data", card.data
+    if card.data:
+        yield "data", card.data
     if card.study:
         yield "study", card.study if card.trial is None else f"{card.study}, trial {card.trial}"
     if card.weights:

@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from autoprune.cost.runtimes.onnx_program import PACKAGES, onnx_program, require_onnx_form
+from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError, MissingExtraError, ModelError, UserError
 from autoprune.export.checks import run_pt2
 from autoprune.export.load import WEIGHTS_FILE, load_exported
 from autoprune.export.parity import largest_difference, run_fresh
 from autoprune.export.records import Candidate
-from autoprune.export.subject import Subject, first_line, quiet, run
+from autoprune.export.subject import Subject, first_line, run
 from autoprune.tasks import save_weights
 
 CHECKS = Path(run_pt2.__file__).parent
@@ -97,26 +99,16 @@ def write_onnx(subject: Subject, folder: Path) -> None:
     outputs = len(run(subject.model, traced.batches[:1]))
     names = [OUTPUT] if outputs == 1 else [f"{OUTPUT}_{i}" for i in range(outputs)]
     try:
+        require_onnx_form(subject.model)
+        shapes = ({0: "batch"},) if traced.dynamic else None
+        program = onnx_program(traced.program, inputs=[INPUT], outputs=names, dynamic_shapes=shapes)
         with quiet():
-            program = torch.onnx.export(
-                traced.program,
-                (),
-                input_names=[INPUT],
-                output_names=names,
-                dynamic_shapes=({0: "batch"},) if traced.dynamic else None,
-                dynamo=True,
-                verbose=False,
-            )
-            if program is None:
-                raise ExportError("torch.onnx.export returned nothing: leave out the onnx format")
             program.save(path)
         onnx.checker.check_model(str(path), full_check=True)
-    except (OSError, ExportError):
+    except OSError:
         raise
     except Exception as error:  # the exporter and the checker share no error type
-        raise ExportError(
-            f"the pruned model cannot be written as ONNX: {first_line(error)}: leave out the onnx format"
-        ) from error
+        raise ExportError(f"{first_line(error)}: leave out the onnx format") from error
 
 
 def check_onnx(subject: Subject, _: Candidate, folder: Path) -> tuple[float, str]:
@@ -127,7 +119,7 @@ def check_onnx(subject: Subject, _: Candidate, folder: Path) -> tuple[float, str
 FORMATS: Mapping[str, Format] = {
     "state": Format(WEIGHTS_FILE, write_state, check_state),
     "pt2": Format("model.pt2", write_pt2, check_pt2),
-    "onnx": Format("model.onnx", write_onnx, check_onnx, ("onnx", "onnxruntime", "onnxscript")),
+    "onnx": Format("model.onnx", write_onnx, check_onnx, PACKAGES),
 }
 
 

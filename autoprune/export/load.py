@@ -8,8 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from autoprune.errors import UserError
-from autoprune.structure import Plan, apply, discover
-from autoprune.structure.trace import ExampleInputs
+from autoprune.structure import Plan, Sharing, apply, discover
+from autoprune.structure.masks import MaskPlan, discover_masks
+from autoprune.structure.plans import read_plan
+from autoprune.structure.values import ExampleInputs
 from autoprune.tasks import load_weights
 
 PLAN_FILE = "plan.json"
@@ -28,16 +30,24 @@ def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleI
         The pruned model in evaluation mode.
 
     Raises:
-        PlanError: when the plan cannot be read or does not fit the model.
+        PlanError: when the plan cannot be read or does not fit the model, or weights that it masks are
+            not zero.
         ModelError: when the model cannot be traced, or the weights are missing or do not fit.
         UserError: when there is no plan in the folder.
     """
     file = Path(folder) / PLAN_FILE
     try:
-        plan = Plan.from_json(file.read_text(encoding="utf-8"))
+        plan = read_plan(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: give a folder that autoprune exported to") from error
-    # A plan without groups is what an exported uncut model has.
-    pruned = apply(model, plan, discover(model, example_inputs)) if plan.keep else copy.deepcopy(model)
+    # A plan without groups is what an exported uncut model has; masks change no shape.
+    if isinstance(plan, Plan) and plan.keep:
+        shared: Sharing = "untie" if plan.untied else "joint"
+        structure = discover(model, example_inputs, attention=plan.attention, depth=plan.depth, shared=shared)
+        pruned = apply(model, plan, structure)
+    else:
+        pruned = copy.deepcopy(model)
     load_weights(pruned, Path(folder) / WEIGHTS_FILE)
+    if isinstance(plan, MaskPlan) and plan.layers:
+        plan.check_zeros(pruned, discover_masks(pruned, example_inputs, plan.granularity))
     return pruned.eval()

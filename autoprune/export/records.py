@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from autoprune.structure import Plan
+from autoprune.structure.plans import AnyPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Candidate:
     """
 
     model: nn.Module
-    plan: Plan
+    plan: AnyPlan
     base: nn.Module
     spec: str | None
     classes: int | None
@@ -37,26 +37,30 @@ class Numbers:
     """Quality and costs of one model.
 
     Attributes:
-        quality: metric on the validation split.
+        quality: metric on the validation split, where it was measured.
         flops: for one sample.
         parameters: how many.
-        size: bytes.
+        size: bytes; of a masked model, if its weights were compressed.
         test: metric on the test split, where it was measured.
         latency_ms: milliseconds, where it was measured.
         latency_ratio: share of the uncut model's latency.
         latency_low: lower end of the ratio's 95 % interval.
         latency_high: its upper end.
+        nonzero: parameters that are not masked, for a masked model.
+        effective_multiply_adds: FLOPs without the multiplications by masked weights.
     """
 
-    quality: float
     flops: float
     parameters: float
     size: float
+    quality: float | None = None
     test: float | None = None
     latency_ms: float | None = None
     latency_ratio: float | None = None
     latency_low: float | None = None
     latency_high: float | None = None
+    nonzero: float | None = None
+    effective_multiply_adds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError, UserError
 from autoprune.export.checks.run_pt2 import tensors_of
 
@@ -22,8 +20,6 @@ TRACED_BATCH = 2
 """A batch of one would be taken for a constant by ``torch.export``."""
 CHECKED_BATCHES = (1, 3)
 """Neither is the traced one, so that a batch size left in a file shows."""
-
-_LOGGERS = ("torch", "torch.onnx", "onnxscript", "onnx_ir")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,18 +127,3 @@ def first_line(error: BaseException) -> str:
     """First line of an error, for a one-line message, without torch's advice on its logs."""
     lines = str(error).strip().splitlines()
     return lines[0].split("! ")[0] if lines else type(error).__name__
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporters' warnings and progress out of the caller's terminal."""
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    try:
-        for name in _LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

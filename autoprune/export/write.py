@@ -15,6 +15,8 @@ from autoprune.export.formats import FORMATS, formats_named
 from autoprune.export.load import PLAN_FILE
 from autoprune.export.records import Candidate, Card, Exported
 from autoprune.export.subject import subject_of
+from autoprune.export.zeros import confirm_zeros
+from autoprune.structure.masks import MaskPlan
 
 CONFIG_FILE = "config.toml"
 CARD_FILE = "README.md"
@@ -53,6 +55,8 @@ def export_candidate(
         for name, entry in chosen.items():
             entry.write(subject, staging)
             difference, note = entry.check(subject, candidate, staging)
+            if isinstance(candidate.plan, MaskPlan):
+                note += "; " + confirm_zeros(name, staging / entry.file, subject.model)
             exported.append(Exported(name, to / entry.file, difference, note))
         context = CardContext(
             sample=subject.smallest,

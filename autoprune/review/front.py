@@ -15,8 +15,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import StudyError
+from autoprune.granularity import UNITS
 
 _COSTS = ("flops", "flops_ratio", "parameters", "size")
+_MASKED = ("nonzero", "nonzero_ratio", "effective_multiply_adds")
 _LATENCY = ("latency_ms", "latency_ratio", "latency_low", "latency_high")
 
 
@@ -33,6 +35,7 @@ class Baseline:
         parameters: number of parameters.
         size: bytes.
         latency_ms: milliseconds, None when latency was not measured.
+        nonzero: non-zero parameters, None unless the study masks weights.
     """
 
     trial: int | None
@@ -43,6 +46,7 @@ class Baseline:
     parameters: int
     size: int
     latency_ms: float | None
+    nonzero: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class Summary:
         samples: number of validation samples.
         baseline: the uncut model.
         limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
-        trials: number of trials by Optuna's state name, only states that occur.
+        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again.
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
+        granularity: what is masked, empty when units are removed.
     """
 
     name: str
@@ -72,25 +77,29 @@ class Summary:
     trials: Mapping[str, int]
     best: int | None
     front: int
+    granularity: str = ""
 
 
 def front(study: optuna.Study) -> pd.DataFrame:
-    """The Pareto front: one row a plan that is within the budget, FLOPs descending.
+    """The Pareto front: one row a plan that is within the budget, FLOPs (of masks: non-zeros) descending.
 
     Columns: ``trial``, the metric, ``<metric>_error`` (standard error), ``test_<metric>``, ``flops``,
-    ``flops_ratio``, ``parameters``, ``size`` (bytes), ``latency_ms``, ``latency_ratio``, ``latency_low`` and
-    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. The test and
-    latency columns are there only when something in them is known.
+    ``flops_ratio``, ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``,
+    ``nonzero_ratio``, ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and
+    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. The columns of
+    the test, of masks and of latency are there only when something in them is known; latencies of another
+    device than the study's present one are not.
 
     Raises:
         StudyError: the study was not made by autoprune.
     """
-    metric = str(_attributes(study)["metric"])
+    record = _attributes(study)
+    metric = str(record["metric"])
     test = study.user_attrs.get("test", {})
     trials = sorted(front_trials(study), key=lambda trial: (-trial.values[1], trial.number))
-    columns = ["trial", metric, f"{metric}_error", f"test_{metric}", *_COSTS, *_LATENCY, "origin"]
-    frame = pd.DataFrame([_row(trial, metric, test) for trial in trials], columns=columns)
-    optional = (f"test_{metric}", *_LATENCY)
+    columns = ["trial", metric, f"{metric}_error", f"test_{metric}", *_COSTS, *_MASKED, *_LATENCY, "origin"]
+    frame = pd.DataFrame([_row(trial, metric, test, record) for trial in trials], columns=columns)
+    optional = (f"test_{metric}", *_MASKED, *_LATENCY)
     return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
 
 
@@ -127,14 +136,23 @@ def summary(study: optuna.Study) -> Summary:
         samples=attributes["samples"],
         baseline=_baseline(attributes["baseline"], study.user_attrs.get("test", {}), trials),
         limits=dict(attributes["limits"]),
-        trials=Counter(trial.state.name for trial in trials),
+        trials=Counter("REPEAT" if "duplicate_of" in t.user_attrs else t.state.name for t in trials),
         best=None if found is None else found.number,
         front=len(front_trials(study)),
+        granularity=_masked_granularity(attributes),
     )
+
+
+def measured_on(trial: FrozenTrial) -> str:
+    """Key of the device that the trial's latency was measured on; empty where it has none."""
+    return str(trial.user_attrs.get("timing", {}).get("device", ""))
 
 
 def front_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Pareto-optimal trials within the budget, by number; of those with one plan, the first.
+
+    Where the budget limits latency, only trials that were timed on the study's present device count:
+    milliseconds of two devices do not compare.
 
     The same trials as ``study.best_trials``, which copies every trial deeply: seconds in a long study.
     The trials must not be changed.
@@ -162,9 +180,17 @@ def _attributes(study: optuna.Study) -> Mapping[str, Any]:
     return attributes
 
 
+def _masked_granularity(attributes: Mapping[str, Any]) -> str:
+    granularity = str(attributes.get("config", {}).get("granularity", UNITS))
+    return "" if granularity == UNITS else granularity
+
+
 def _feasible(study: optuna.Study) -> list[FrozenTrial]:
     """Complete trials that meet every constraint, by number."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    record = study.user_attrs.get("autoprune", {})
+    if "latency" in record.get("limits", {}):
+        trials = [trial for trial in trials if _timed_here(trial, record)]
     return [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]
 
 
@@ -177,14 +203,23 @@ def _best(study: optuna.Study) -> FrozenTrial | None:
     return min(_feasible(study), key=losses, default=None)
 
 
-def _row(trial: FrozenTrial, metric: str, test: Mapping[str, float]) -> dict[str, object]:
-    attributes = trial.user_attrs
+def _timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
+    """Whether the trial's latency, if it has one, is of the study's present device."""
+    return measured_on(trial) in ("", record.get("device_key"))
+
+
+def _row(
+    trial: FrozenTrial, metric: str, test: Mapping[str, float], record: Mapping[str, Any]
+) -> dict[str, object]:
+    attributes = dict(trial.user_attrs)
+    if not _timed_here(trial, record):
+        attributes |= dict.fromkeys(_LATENCY)
     return {
         "trial": trial.number,
         metric: trial.values[0],
         f"{metric}_error": attributes.get("quality_error"),
         f"test_{metric}": test.get(str(trial.number)),
-        **{name: attributes.get(name) for name in (*_COSTS, *_LATENCY, "origin")},
+        **{name: attributes.get(name) for name in (*_COSTS, *_MASKED, *_LATENCY, "origin")},
     }
 
 
@@ -201,4 +236,5 @@ def _baseline(costs: Mapping[str, Any], test: Mapping[str, float], trials: Itera
         parameters=int(costs["parameters"]),
         size=int(costs["size"]),
         latency_ms=costs.get("latency_ms"),
+        nonzero=costs.get("nonzero"),
     )

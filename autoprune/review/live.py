@@ -80,6 +80,9 @@ class LiveView(Listener):
         origin = trial.user_attrs.get("origin")
         name = f"trial {trial.number} ({origin})" if origin else f"trial {trial.number}"
         outcome = _outcome(study, trial)
+        if "duplicate_of" in trial.user_attrs:
+            self._state = replace(self._state, trial="")
+            return
         if self._live is None:
             done = f"{count.finished}" if count.total is None else f"{count.finished}/{count.total}"
             left = "" if count.seconds_left is None else f", {whole_seconds(count.seconds_left)} left"
@@ -116,8 +119,7 @@ def result_text(study: optuna.Study) -> str:
     else:
         trial = best(study)
         quality = quality_text(found.metric, trial.values[0])
-        share = share_text(trial.values[1] / found.baseline.flops)
-        parts.insert(0, f"best {quality} at {share} FLOPs (trial {trial.number})")
+        parts.insert(0, f"best {quality} at {_lowered(trial)} (trial {trial.number})")
     words = {"PRUNED": "over budget", "FAIL": "failed"}
     parts += [f"{found.trials[state]} {word}" for state, word in words.items() if found.trials.get(state)]
     return ", ".join(parts)
@@ -134,5 +136,12 @@ def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
         metric = str(study.user_attrs["autoprune"]["metric"])
         parts.append(f"{metric} {quality_text(metric, attributes['quality'])}")
     if "flops_ratio" in attributes:
-        parts.append(f"{share_text(attributes['flops_ratio'])} FLOPs")
+        parts.append(_lowered(trial))
     return " at ".join(parts) or trial.state.name.lower()
+
+
+def _lowered(trial: FrozenTrial) -> str:
+    """The share of the uncut model's FLOPs, or of a masked one's parameters, that a trial keeps."""
+    if "nonzero_ratio" in trial.user_attrs:
+        return f"{share_text(trial.user_attrs['nonzero_ratio'])} non-zero parameters"
+    return f"{share_text(trial.user_attrs['flops_ratio'])} FLOPs"

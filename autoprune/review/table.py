@@ -17,7 +17,7 @@ from autoprune.review.front import Summary
 from autoprune.review.text import limits_text, quality_text, share_text
 from autoprune.units import human_bytes, human_count, human_seconds
 
-_DROPPED_FIRST = ("size", "origin", "parameters", "test", "latency")
+_DROPPED_FIRST = ("size", "origin", "parameters", "compressed", "test", "latency")
 _LEFT_ALIGNED = ("", "origin")
 
 
@@ -49,12 +49,27 @@ def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Ta
 def headline(summary: Summary) -> str:
     """Study, model, limits and trial counts, in two lines."""
     limits = limits_text(summary.limits) or "no limit"
-    return f"{summary.name}: {summary.model}, {limits}\n{counts_text(summary)}"
+    text = f"{summary.name}: {summary.model}, {limits}\n{counts_text(summary)}"
+    return text + (f"\n{masks_text(summary)}" if summary.granularity else "")
+
+
+def masks_text(summary: Summary) -> str:
+    """What masks change and what they leave, in one line."""
+    return (
+        f"masks ({summary.granularity}): tensors keep their shapes, so dense FLOPs "
+        f"({human_count(summary.baseline.flops)}) and latency stay; size is that of compressed weights"
+    )
 
 
 def counts_text(summary: Summary) -> str:
     """``100 trials: 80 evaluated, 18 over budget, 2 failed``."""
-    words = {"COMPLETE": "evaluated", "PRUNED": "over budget", "FAIL": "failed", "RUNNING": "running"}
+    words = {
+        "COMPLETE": "evaluated",
+        "REPEAT": "known plans again",
+        "PRUNED": "over budget",
+        "FAIL": "failed",
+        "RUNNING": "running",
+    }
     parts = [f"{summary.trials[state]} {word}" for state, word in words.items() if summary.trials.get(state)]
     total = sum(number for state, number in summary.trials.items() if state != "WAITING")
     return f"{total} trial{'' if total == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
@@ -79,10 +94,11 @@ def _uncut(summary: Summary) -> _Line:
         "trial": "" if baseline.trial is None else str(baseline.trial),
         summary.metric: quality_text(summary.metric, baseline.quality, baseline.quality_error),
         "test": "" if test is None else quality_text(summary.metric, test),
-        "FLOPs": f"{human_count(baseline.flops)} (100%)",
+        _flops(summary): f"{human_count(baseline.flops)} (100%)",
         "latency": "" if latency is None else _latency(latency, 1.0),
         "parameters": human_count(baseline.parameters),
-        "size": human_bytes(baseline.size),
+        **({"non-zero": f"{human_count(baseline.nonzero)} (100%)"} if baseline.nonzero is not None else {}),
+        _size(summary): human_bytes(baseline.size),
         "origin": "",
     }
     return _Line(cells, "bold" if is_best else "dim")
@@ -102,13 +118,26 @@ def _trial(row: Mapping[str, Any], summary: Summary) -> _Line:
         "trial": str(row["trial"]),
         metric: quality_text(metric, row[metric], row[f"{metric}_error"]),
         "test": "" if test is None or isnan(test) else quality_text(metric, test),
-        "FLOPs": f"{human_count(row['flops'])} ({share_text(row['flops_ratio'])})",
+        _flops(summary): f"{human_count(row['flops'])} ({share_text(row['flops_ratio'])})",
         "latency": "" if latency is None or isnan(latency) else _latency(latency, row["latency_ratio"]),
         "parameters": human_count(row["parameters"]),
-        "size": human_bytes(row["size"]),
+        **({"non-zero": _nonzero(row)} if summary.granularity else {}),
+        _size(summary): human_bytes(row["size"]),
         "origin": str(row["origin"]),
     }
     return _Line(cells, "bold" if is_best else "")
+
+
+def _flops(summary: Summary) -> str:
+    return "dense FLOPs" if summary.granularity else "FLOPs"
+
+
+def _size(summary: Summary) -> str:
+    return "compressed" if summary.granularity else "size"
+
+
+def _nonzero(row: Mapping[str, Any]) -> str:
+    return f"{human_count(row['nonzero'])} ({share_text(row['nonzero_ratio'])})"
 
 
 def _latency(milliseconds: float, ratio: float) -> str:

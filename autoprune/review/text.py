@@ -10,6 +10,7 @@ from autoprune.units import human_bytes, human_count, human_seconds
 _LIMITS: Mapping[str, Callable[[float], str]] = {
     "flops": human_count,
     "params": human_count,
+    "nonzero": human_count,
     "size": human_bytes,
     "latency": human_seconds,
 }

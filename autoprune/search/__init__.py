@@ -1,5 +1,6 @@
 """The search: widths suggested by Optuna, each candidate cut, priced, healed and scored."""
 
+from autoprune.search.devices import settled_problem
 from autoprune.search.final import test_front, trial_model
 from autoprune.search.loop import run
 from autoprune.search.prepare import classes_of, prepare
@@ -14,6 +15,7 @@ __all__ = [
     "create_study",
     "prepare",
     "run",
+    "settled_problem",
     "test_front",
     "trial_model",
 ]

@@ -8,19 +8,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from autoprune.config import Config
-from autoprune.cost import Costs, Latency, measure_latency
+from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.recovery import Recipe, finetune, recalibrate, steps_for_epochs
 from autoprune.search.feasible import Widths, excess
 from autoprune.search.problem import Problem
-from autoprune.structure import Plan, apply
-from autoprune.tasks import Data, Score, evaluate
+from autoprune.search.timing import Timer
+from autoprune.structure.plans import AnyPlan
+from autoprune.tasks import Score, evaluate
 
 DEFAULT_STEPS, DEFAULT_EPOCHS = 150, 5
 """Length of the recovery when none is given: this many steps, or epochs where those are fewer."""
@@ -50,7 +48,7 @@ class Candidate:
     """
 
     widths: Widths
-    plan: Plan | None
+    plan: AnyPlan | None
     model: nn.Module
     score: Score
     costs: Costs
@@ -94,10 +92,14 @@ def recipe_of(problem: Problem) -> Recipe | None:
     )
 
 
-def evaluate_candidate(problem: Problem, widths: Widths) -> Candidate:
+def evaluate_candidate(
+    problem: Problem, widths: Widths, plan: AnyPlan | None = None, timer: Timer | None = None
+) -> Candidate:
     """Cut the model to these widths, heal it, and measure quality and costs.
 
-    The same widths, weights, data and seed give the same quality, whatever ran before.
+    The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
+    measurement with the problem's meter. The same plan, weights, data and
+    seed give the same quality, whatever ran before.
 
     Raises:
         OverBudget: before any training, when a limit is not met.
@@ -105,16 +107,17 @@ def evaluate_candidate(problem: Problem, widths: Widths) -> Candidate:
     """
     over = excess(problem, widths)
     if any(value > 0 for value in over.values()):
-        raise OverBudget(_over_text(over), over)
+        raise OverBudget(over_text(over), over)
     watch = Stopwatch()
-    plan = problem.plan(widths) if widths != problem.structure.widths else None
+    if plan is None and widths != problem.structure.widths:
+        plan = problem.plan(widths)
     with watch.stage("cut"):
         model = cut_model(problem, plan)
     with watch.stage("latency"):
-        latency = _latency(problem, model)
-    over |= _latency_excess(problem, latency)
+        latency = latency_of(problem, model, timer)
+    over |= latency_excess(problem, latency)
     if any(value > 0 for value in over.values()):
-        raise OverBudget(_over_text(over), over)
+        raise OverBudget(over_text(over), over)
     if plan is None:
         score = problem.baseline.score
     else:
@@ -123,58 +126,45 @@ def evaluate_candidate(problem: Problem, widths: Widths) -> Candidate:
             score = evaluate(model, problem.data.validation, problem.data.task)
         if not math.isfinite(score.value):
             raise TrialError(f"the validation metric became {score.value}; lower --lr")
-    return Candidate(widths, plan, model, score, problem.costs.costs(widths), latency, over, watch.seconds)
+    costs = problem.baseline.costs if plan is None else problem.costs.costs(widths)
+    return Candidate(widths, plan, model, score, costs, latency, over, watch.seconds)
 
 
-def cut_model(problem: Problem, plan: Plan | None) -> nn.Module:
+def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
     """The pruned network before recovery; for the empty plan the uncut model itself."""
-    return problem.model if plan is None else apply(problem.model, plan, problem.structure)
+    return problem.model if plan is None else problem.pruning.cut(plan)
 
 
-def recover(problem: Problem, plan: Plan) -> nn.Module:
+def recover(problem: Problem, plan: AnyPlan) -> nn.Module:
     """Cut and heal exactly as the search did; gives the same weights again."""
     model = cut_model(problem, plan)
     _heal(problem, model, plan, Stopwatch())
     return model
 
 
-def calibration_batches(data: Data, config: Config) -> list[tuple[Tensor, Tensor]]:
-    """The same few training batches every time: in a shuffled order, for data sets sorted by class."""
-    generator = torch.Generator().manual_seed(config.seed)
-    batches = data.train.batches(config.batch_size, shuffle=generator)
-    return list(islice(batches, config.calibration_batches))
-
-
-def _heal(problem: Problem, model: nn.Module, plan: Plan, watch: Stopwatch) -> None:
+def _heal(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
     with watch.stage("recalibrate"):
-        recalibrate(model, (inputs for inputs, _ in calibration_batches(problem.data, problem.config)))
+        recalibrate(model, (inputs for inputs, _ in problem.calibration))
     recipe = recipe_of(problem)
     if recipe is not None:
-        with watch.stage("finetune"):
+        with watch.stage("finetune"), problem.pruning.training(model, plan):
             finetune(model, problem.data, recipe, seed=_seed(problem, plan), teacher=problem.model)
 
 
-def _seed(problem: Problem, plan: Plan) -> int:
+def _seed(problem: Problem, plan: AnyPlan) -> int:
     """A seed of the plan's own, so that the result does not depend on which trial it is."""
     digest = hashlib.sha256(f"{problem.config.seed} {plan.hash}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
-def _latency(problem: Problem, model: nn.Module) -> Latency | None:
-    if not problem.config.latency:
+def latency_of(problem: Problem, model: nn.Module, timer: Timer | None = None) -> Latency | None:
+    """Latency of a model beside the uncut one; None when it is not measured."""
+    if problem.meter is None:
         return None
-    shape = problem.example.shape[1:]
-    inputs = problem.example.expand(problem.config.latency_batch, *shape).contiguous()
-    return measure_latency(
-        model,
-        problem.model,
-        (inputs,),
-        threads=problem.config.threads,
-        max_seconds=problem.config.latency_seconds,
-    )
+    return (timer or problem.meter.measure)(model)
 
 
-def _latency_excess(problem: Problem, latency: Latency | None) -> dict[str, float]:
+def latency_excess(problem: Problem, latency: Latency | None) -> dict[str, float]:
     """The upper end of the interval has to meet the budget, in the uncut model's time."""
     limit = problem.limits.get("latency")
     if limit is None or latency is None or problem.baseline.latency is None:
@@ -182,6 +172,7 @@ def _latency_excess(problem: Problem, latency: Latency | None) -> dict[str, floa
     return {"latency": latency.ratio_high * problem.baseline.latency / limit - 1}
 
 
-def _over_text(over: Mapping[str, float]) -> str:
+def over_text(over: Mapping[str, float]) -> str:
+    """Which limits are not met, and by how much."""
     parts = [f"{what} {value:.1%} over" for what, value in over.items() if value > 0]
     return f"over budget: {', '.join(parts)}"

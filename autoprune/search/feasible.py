@@ -1,4 +1,4 @@
-"""Widths that meet the closed-form part of the budget."""
+"""Widths that meet what is known of the budget beforehand: closed forms, and predicted latency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoprune.units import human_bytes, human_count
 Widths = dict[str, int]
 
 FLOOR = 0.3
-"""Share of the FLOPs budget below which plans are not looked for: they are too poor to be of use."""
+"""Share of the budget below which plans are not looked for: they are too poor to be of use."""
 
 
 def excess(problem: Problem, widths: Mapping[str, int]) -> dict[str, float]:
@@ -24,13 +24,29 @@ def excess(problem: Problem, widths: Mapping[str, int]) -> dict[str, float]:
     }
 
 
-def meets(problem: Problem, widths: Mapping[str, int]) -> bool:
-    """Whether the widths are within every closed-form limit."""
-    return all(over <= 0 for over in excess(problem, widths).values())
+def meets(problem: Problem, widths: Mapping[str, int], level: float = 1.0) -> bool:
+    """Whether the widths are within that share of every closed-form limit, and quick enough by prediction."""
+    return used(problem, widths) <= level and _predicted_to_meet(problem, widths)
+
+
+def used(problem: Problem, widths: Mapping[str, int]) -> float:
+    """The share of the tightest closed-form limit that the widths take; without one, of what trials lower."""
+    over = excess(problem, widths)
+    if not over:
+        lowered, costs = problem.pruning.cost, problem.costs.costs(widths)
+        return float(getattr(costs, lowered) / getattr(problem.baseline.costs, lowered))
+    return 1 + max(over.values())
+
+
+def _predicted_to_meet(problem: Problem, widths: Mapping[str, int]) -> bool:
+    """Whether a profile of the device, if there is one, does not speak against a limit on latency."""
+    if problem.predictor is None or problem.baseline.latency is None:
+        return True
+    return problem.predictor.ratio(widths) * problem.baseline.latency <= problem.limits["latency"]
 
 
 def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:
-    """The widths, scaled in proportion where their FLOPs are outside the range of interest.
+    """The widths, scaled in proportion where their costs are outside the range of interest.
 
     Over the budget they shrink until they meet it; far below it they grow. What the sampler says about
     how groups compare is kept, and no suggestion is wasted on a candidate that is known to be too
@@ -39,14 +55,24 @@ def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:
     if not meets(problem, widths):
         shrunk = largest(lambda share: scaled(problem, widths, share), lambda ws: meets(problem, ws))
         return filled(problem, shrunk, widths, lambda ws: meets(problem, ws))
-    floor = FLOOR * problem.most_flops
-    if problem.costs.flops(widths) >= floor:
+    if used(problem, widths) >= FLOOR:
         return dict(widths)
-    room = max(full / widths[name] for name, full in problem.structure.widths.items())
+    room = _room(problem, widths)
     return largest(
         lambda share: scaled(problem, widths, 1 + share * (room - 1)),
-        lambda ws: meets(problem, ws) and problem.costs.flops(ws) <= floor,
+        lambda ws: meets(problem, ws, FLOOR),
     )
+
+
+def proportioned(problem: Problem, wanted: Mapping[str, float], level: float) -> Widths:
+    """The widest plan with about these proportions that takes at most `level` of the budget."""
+
+    def affordable(widths: Widths) -> bool:
+        return meets(problem, widths, level)
+
+    room = _room(problem, wanted)
+    widths = largest(lambda share: scaled(problem, wanted, share * room), affordable)
+    return filled(problem, widths, wanted, affordable)
 
 
 def filled(
@@ -57,22 +83,26 @@ def filled(
     Groups of one width change together when they are scaled, which can leave much of a budget unused.
     """
     widths = dict(widths)
-    for name in sorted(widths, key=lambda group: widths[group] / wanted[group]):
-        wider = {**widths, name: widths[name] + problem.steps[name]}
-        if wider[name] <= problem.structure.widths[name] and accept(wider):
+    scalable = [name for name in widths if name not in problem.blocks]
+    for name in sorted(scalable, key=lambda group: widths[group] / wanted[group]):
+        wider = {**widths, name: problem.grids[name].wider(widths[name])}
+        if accept(wider):
             widths = wider
     return widths
 
 
 def scaled(problem: Problem, widths: Mapping[str, float], share: float) -> Widths:
-    """Every width times `share`, on the grid of widths that are tried."""
-    return {name: on_grid(problem, name, width * share) for name, width in widths.items()}
+    """Every width times `share`, on the grid of widths that are tried; blocks stay or go as they did."""
+    return {
+        name: problem.grids[name].nearest(width if name in problem.blocks else width * share)
+        for name, width in widths.items()
+    }
 
 
-def on_grid(problem: Problem, name: str, width: float) -> int:
-    """The nearest width of a group that is tried."""
-    full, step = problem.structure.widths[name], problem.steps[name]
-    return min(full, max(problem.min_widths[name], full - step * round((full - width) / step)))
+def _room(problem: Problem, widths: Mapping[str, float]) -> float:
+    """How many times wider the group can become that has the most room."""
+    widest = problem.widest
+    return max((widest[n] / width for n, width in widths.items() if n not in problem.blocks), default=1.0)
 
 
 def largest(at: Callable[[float], Widths], accept: Callable[[Widths], bool]) -> Widths:
@@ -91,9 +121,9 @@ def largest(at: Callable[[float], Widths], accept: Callable[[Widths], bool]) -> 
 
 def check_reachable(problem: Problem) -> None:
     """Raise BudgetError when even the narrowest plan is over the budget."""
-    show = {"flops": human_count, "params": human_count, "size": human_bytes}
-    least = problem.costs.costs(problem.min_widths)
-    for what, over in excess(problem, problem.min_widths).items():
+    show = dict.fromkeys(CLOSED_FORM, human_count) | {"size": human_bytes}
+    least = problem.costs.costs(problem.narrowest)
+    for what, over in excess(problem, problem.narrowest).items():
         if over > 0:
             amount = getattr(least, CLOSED_FORM[what])
             full = getattr(problem.baseline.costs, CLOSED_FORM[what])

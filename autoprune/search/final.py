@@ -12,7 +12,7 @@ from autoprune.review.front import front_trials
 from autoprune.search.evaluate import cut_model, recover
 from autoprune.search.keep import WeightStore
 from autoprune.search.problem import Problem
-from autoprune.structure import Plan
+from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import evaluate
 
 TEST = "test"
@@ -32,7 +32,7 @@ def test_front(problem: Problem, study: optuna.Study, store: WeightStore, listen
     study.set_user_attr(TEST, known)
 
 
-def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tuple[nn.Module, Plan | None]:
+def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tuple[nn.Module, AnyPlan | None]:
     """The healed network of a finished trial: from its file, else cut and healed again with the same seed.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import nn
 
 from autoprune.errors import ModelError
 from autoprune.review.front import front_trials
-from autoprune.structure import Plan
+from autoprune.structure.plans import AnyPlan, read_plan
 from autoprune.tasks import load_weights, save_weights
 
 
@@ -27,7 +27,7 @@ class WeightStore:
         parent = Path(path).parent if scheme == "sqlite" and path else Path()
         return cls(parent / "autoprune_artifacts" / study)
 
-    def save(self, number: int, model: nn.Module, plan: Plan) -> None:
+    def save(self, number: int, model: nn.Module, plan: AnyPlan) -> None:
         """Write one trial; each file appears whole or not at all."""
         save_weights(model, self._weights(number))
         plan_file = self._plan(number)
@@ -46,14 +46,14 @@ class WeightStore:
             return False
         return True
 
-    def plan(self, number: int) -> Plan | None:
+    def plan(self, number: int) -> AnyPlan | None:
         """The plan of one trial; None when its file is not there."""
         file = self._plan(number)
-        return Plan.from_json(file.read_text()) if file.is_file() else None
+        return read_plan(file.read_text()) if file.is_file() else None
 
     def prune(self, study: optuna.Study) -> None:
         """Delete the files of trials that are no longer on the front."""
-        wanted = {trial.number for trial in front_trials(study)}
+        wanted = {trial.user_attrs.get("duplicate_of", trial.number) for trial in front_trials(study)}
         for file in self.folder.glob("trial-*.*"):
             number = file.name.removeprefix("trial-").split(".")[0]
             if number.isdigit() and int(number) not in wanted:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import AutopruneError
 from autoprune.review import Count, Listener
 from autoprune.search.evaluate import Candidate, OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
+from autoprune.search.known import known_plan, tell_again, timer_of
 from autoprune.search.problem import Problem
 from autoprune.search.record import attributes, values, write
 from autoprune.search.space import Space, make_space
-from autoprune.search.study import INTERRUPTED, SAMPLER, UNFINISHED, requeue, revive, this_process
+from autoprune.search.study import INTERRUPTED, SAMPLER, UNFINISHED, constrain, requeue, revive, this_process
 from autoprune.search.warmstart import warm_starts
 
 DEFAULT_TRIALS = 20
 """When the budget limits neither time nor trials."""
-MOST_REPEATS = 50
-"""Suggestions of known plans in a row after which the space counts as exhausted."""
+FEW_REPEATS, MOST_REPEATS = 4, 40
+"""Suggestions of known plans in a row after which chance has its say, and the space counts as exhausted."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Lis
         spent = _spent(problem, study, started)
         if spent.is_over:
             return
-        trial = study.ask()
+        trial = _ask(study, problem.config.seed, repeats)
         trial.set_user_attr("process", this_process())
         origin = trial.user_attrs.get("origin", SAMPLER)
         trial.set_user_attr("origin", origin)
@@ -82,6 +83,18 @@ def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Lis
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
 
 
+def _ask(study: optuna.Study, seed: int, repeats: int) -> optuna.Trial:
+    """The sampler's next trial; after some repeats every second one is random, away from known plans."""
+    if repeats < FEW_REPEATS or repeats % 2:
+        return study.ask()
+    usual = study.sampler
+    study.sampler = RandomSampler(seed=(seed + len(study.get_trials(deepcopy=False))) % 2**32)
+    try:
+        return study.ask()
+    finally:
+        study.sampler = usual
+
+
 def _run_trial(
     problem: Problem, study: optuna.Study, store: WeightStore, space: Space, trial: optuna.Trial
 ) -> bool:
@@ -89,17 +102,17 @@ def _run_trial(
     try:
         suggested = space.suggest(trial)
         # A warm start is tried exactly as it is, even where the space comes only near it.
-        widths = trial.user_attrs.get("widths", suggested)
-        before = _same_widths(study, widths)
+        widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
+        before = known_plan(problem, study, widths)
         if before is not None:
-            _tell_again(study, trial, before)
+            tell_again(problem, study, trial, before)
             return True
         trial.set_user_attr("widths", widths)
-        candidate = evaluate_candidate(problem, widths)
+        candidate = evaluate_candidate(problem, widths, timer=timer_of(problem, study, trial))
         _tell(problem, study, store, trial, candidate)
     except OverBudget as over:
         trial.set_user_attr("reason", str(over))
-        _constrain(problem, trial, over.excess)
+        constrain(problem, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
     except (AutopruneError, RuntimeError, ValueError, MemoryError) as error:
         trial.set_user_attr("reason", f"{type(error).__name__}: {error}".splitlines()[0])
@@ -118,7 +131,7 @@ def _tell(
     if candidate.plan is not None:
         # Saved before the trial is told: a recorded trial never lacks its weights.
         store.save(trial.number, candidate.model, candidate.plan)
-    _constrain(problem, trial, dict(candidate.excess))
+    constrain(problem, trial, dict(candidate.excess))
     study.tell(trial, values(problem, recorded))
     store.prune(study)
 
@@ -133,32 +146,6 @@ def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
 
 def _recorded(study: optuna.Study, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]
-
-
-def _constrain(problem: Problem, trial: optuna.Trial, excess: dict[str, float]) -> None:
-    """Set every constraint of the budget, in one order; a cost that was not measured counts as met."""
-    for what in problem.limits:
-        trial.set_constraint(what, excess.get(what, 0.0))
-
-
-def _tell_again(study: optuna.Study, trial: optuna.Trial, before: FrozenTrial) -> None:
-    """Record the known result of an equal plan under the new parameters."""
-    copied: dict[str, Any] = {
-        key: value for key, value in before.user_attrs.items() if key not in ("origin", "process")
-    }
-    write(trial, copied | {"duplicate_of": before.user_attrs.get("duplicate_of", before.number)})
-    for name, value in before.constraints.items():
-        trial.set_constraint(name, value)
-    if before.state is TrialState.COMPLETE:
-        study.tell(trial, before.values)
-    else:
-        study.tell(trial, state=before.state)
-
-
-def _same_widths(study: optuna.Study, widths: dict[str, int]) -> FrozenTrial | None:
-    """The first recorded trial with these widths, however it ended."""
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return next((trial for trial in ended if trial.user_attrs.get("widths") == widths), None)
 
 
 def _spent(problem: Problem, study: optuna.Study, started: float) -> Spent:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from autoprune.budget import parse_budget
+from autoprune.budget import Budget, parse_budget
 from autoprune.config import Config
-from autoprune.cost import CostModel, measure_latency
-from autoprune.criteria import Context, Ranking, criterion, score_units
-from autoprune.errors import ConfigError, ModelError
+from autoprune.cost import Meter
+from autoprune.errors import ConfigError
+from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.review import Listener
-from autoprune.search.evaluate import calibration_batches
 from autoprune.search.feasible import check_reachable
+from autoprune.search.masking import masking
 from autoprune.search.problem import Baseline, Problem
-from autoprune.structure import Structure, discover
+from autoprune.search.pruning import Origin, Pruning
+from autoprune.search.removal import removal
+from autoprune.search.timing import known_profile, setting_of, timed_batch
+from autoprune.structure.trace import shell
 from autoprune.tasks import Data, evaluate, load_data, load_model, load_weights, weights_hash
-
-ONE_SHOT = ("l2", "taylor")
-"""Criteria whose global rankings are tried before any sampling, beside the configured one."""
 
 
 @dataclass(frozen=True)
@@ -41,58 +41,83 @@ EMBEDDED = {
     "digits": Embedded("autoprune.tasks.zoo:digits_resnet", epochs=30),
     "mnist": Embedded("autoprune.tasks.zoo:resnet20"),
     "fashion-mnist": Embedded("autoprune.tasks.zoo:resnet20"),
+    "language-id": Embedded("autoprune.tasks.zoo:letter_lstm", epochs=6, lr=0.5),
 }
 
 
 def prepare(
-    config: Config, listener: Listener, *, model: nn.Module | None = None, data: Data | None = None
+    config: Config,
+    listener: Listener,
+    *,
+    model: nn.Module | None = None,
+    data: Data | None = None,
+    uncut_seconds: float | None = None,
 ) -> Problem:
     """Everything that a search needs; `model` and `data` take the place of the configured ones.
+
+    With `uncut_seconds`, the uncut model's latency, nothing is timed.
 
     Raises:
         UserError: when model, weights, data, criterion and budget do not go together.
     """
     budget = parse_budget(config.budget)
-    if budget.limit("latency") and not config.latency:
-        raise ConfigError("a latency budget needs latency to be measured: leave out --no-latency")
+    _check_limits(budget, config)
+    # Masks leave latency as it is.
+    timed = config.latency and config.granularity == UNITS and uncut_seconds is None
+    setting = setting_of(config) if timed else None
     listener.phase("baseline", config.data if data is None else data.name)
     data = data or load_data(config.data)
     trained, name = (model, type(model).__name__) if model is not None else _trained(config, data, listener)
-    trained = trained.eval()
+    trained = shell(trained).eval()
     score = evaluate(trained, data.validation, data.task)
     example = data.example(1)
     listener.phase("structure", name)
-    structure = discover(trained, (example,))
-    if not structure.groups:
-        raise ModelError(f"nothing in {name} can be cut: {_why(structure)}")
-    costs = CostModel.of(structure, trained)
-    latency = None
-    if config.latency:
-        inputs = example.expand(config.latency_batch, *example.shape[1:]).contiguous()
-        measured = measure_latency(
-            trained, trained, (inputs,), threads=config.threads, max_seconds=config.latency_seconds
-        )
-        latency = measured.reference_seconds
-    baseline = Baseline(score, costs.costs(structure.widths), latency)
-    listener.phase("ranking", config.criterion)
-    context = Context(
-        trained, structure, partial(calibration_batches, data, config), data.task.loss, config.seed
-    )
+    calibration = _calibration(data, config)
+    origin = Origin(trained, name, weights_hash(trained), example, calibration, data.task.loss, config)
+    pruning = pruning_of(origin)
+    meter = None
+    if setting is not None:
+        batch = timed_batch(config, example)
+        meter = Meter(trained, batch, setting, max_seconds=config.latency_seconds)
+    latency = uncut_seconds if meter is None else meter.measure(trained).reference_seconds
+    profile = None if meter is None else known_profile(meter, pruning)
     problem = Problem(
         model=trained,
         name=name,
-        weights=weights_hash(trained),
-        structure=structure,
-        costs=costs,
+        weights=origin.weights,
+        pruning=pruning,
         data=data,
         example=example,
-        baseline=baseline,
-        rankings=_rankings(config, context),
+        baseline=Baseline(score, pruning.costs.uncut(trained), latency),
+        calibration=calibration,
         budget=budget,
         config=config,
+        meter=meter,
+        profile=profile,
+        stairs={} if profile is None else profile.edges,
     )
     check_reachable(problem)
     return problem
+
+
+def pruning_of(origin: Origin) -> Pruning:
+    """The configured way to prune a model. Raises UserError when it does not fit the model."""
+    return removal(origin) if origin.config.granularity == UNITS else masking(origin)
+
+
+def _check_limits(budget: Budget, config: Config) -> None:
+    """Raise ConfigError for a limit on what this way to prune does not change or measure."""
+    if config.granularity == UNITS:
+        if budget.limit("nonzero"):
+            raise ConfigError("a nonzero budget is for masks: give --granularity weights, or params=20%")
+        if budget.limit("latency") and not config.latency:
+            raise ConfigError("a latency budget needs latency to be measured: leave out --no-latency")
+        return
+    fixed = next((what for what in ("flops", "params", "latency") if budget.limit(what)), None)
+    if fixed is not None:
+        raise ConfigError(
+            f"masks leave {fixed} as it is, for tensors keep their shapes: give nonzero=20% or size=30%"
+        )
 
 
 def model_spec(config: Config) -> str:
@@ -148,14 +173,8 @@ def _reporter(listener: Listener, steps: int) -> Callable[[int, float], None]:
     return report
 
 
-def _rankings(config: Config, context: Context) -> dict[str, Ranking]:
-    """The configured criterion's ranking first; scores are computed once here for all candidates."""
-    return {
-        name: Ranking(name, score_units(criterion(name), context))
-        for name in dict.fromkeys([config.criterion, *ONE_SHOT])
-    }
-
-
-def _why(structure: Structure) -> str:
-    reasons = list(dict.fromkeys(structure.frozen.values()))
-    return "; ".join(reasons[:2]) if reasons else "it has no convolution or linear layer"
+def _calibration(data: Data, config: Config) -> list[tuple[Tensor, Tensor]]:
+    """A few training batches in a shuffled order, for data sets sorted by class."""
+    generator = torch.Generator().manual_seed(config.seed)
+    batches = data.train.batches(config.batch_size, shuffle=generator)
+    return list(islice(batches, config.calibration_batches))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor, nn
 
 from autoprune.budget import Budget
 from autoprune.config import Config
-from autoprune.cost import CostModel, Costs
+from autoprune.cost import CostModel, Costs, Meter, Predictor, Profile
 from autoprune.criteria import Ranking
-from autoprune.structure import Plan, Structure
+from autoprune.search.grid import AnyGrid, Stairs, grids_of
+from autoprune.search.pruning import Prices, Prunable, Pruning
+from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import Data, Score
 
-CLOSED_FORM = {"flops": "flops", "params": "parameters", "size": "size"}
+CLOSED_FORM = {"flops": "flops", "params": "parameters", "nonzero": "nonzero", "size": "size"}
 """Budget name -> field of :class:`Costs`, for the costs that need no measurement."""
-MOST_STEPS = 15
-"""Steps between the narrowest and the full width of a group."""
 
 
 @dataclass(frozen=True)
@@ -39,74 +38,97 @@ class Problem:
         model: the uncut trained model; never changed.
         name: readable name of the model.
         weights: SHA-256 of its weights.
-        structure: what can be cut.
-        costs: closed-form costs of every choice of widths.
+        pruning: how it is pruned, and what can be.
         data: splits and task.
         example: input of one sample, ``[1, ...]``.
         baseline: the uncut model's numbers.
-        rankings: criterion name -> its ranking; the configured criterion comes first.
+        calibration: a few training batches, drawn once, for BatchNorm statistics of every candidate.
         budget: what may be spent.
         config: the settings.
+        meter: times candidates against the uncut model; None where latency is not measured.
+        profile: what each group costs on this device, where that was measured before.
+        stairs: the widths that the study offers in the place of even steps.
     """
 
     model: nn.Module
     name: str
     weights: str
-    structure: Structure
-    costs: CostModel
+    pruning: Pruning
     data: Data
     example: Tensor
     baseline: Baseline
-    rankings: Mapping[str, Ranking]
+    calibration: Sequence[tuple[Tensor, Tensor]]
     budget: Budget
     config: Config
+    meter: Meter | None = None
+    profile: Profile | None = None
+    stairs: Stairs = field(default_factory=dict)
+
+    @property
+    def structure(self) -> Prunable:
+        """What can be cut."""
+        return self.pruning.structure
+
+    @property
+    def costs(self) -> Prices:
+        """Closed-form costs of every choice of widths."""
+        return self.pruning.costs
+
+    @property
+    def rankings(self) -> Mapping[str, Ranking]:
+        """Criterion name -> its ranking; the configured criterion comes first."""
+        return self.pruning.rankings
 
     @cached_property
     def limits(self) -> dict[str, float]:
         """Budget name -> the most that the model may cost, in FLOPs, parameters, bytes or seconds."""
-        reference = {what: getattr(self.baseline.costs, field) for what, field in CLOSED_FORM.items()}
+        costs = self.baseline.costs
+        known = {what: field for what, field in CLOSED_FORM.items() if hasattr(costs, field)}
+        reference = {what: getattr(costs, field) for what, field in known.items()}
         if self.baseline.latency is not None:
             reference["latency"] = self.baseline.latency
         return {limit.what: limit.absolute(reference[limit.what]) for limit in self.budget.limits}
 
     @cached_property
-    def steps(self) -> dict[str, int]:
-        """Distance of the widths that are tried in a group: a power of two, for at most 16 of them.
-
-        Wide layers run fastest at multiples of 4, 8 or 16 channels, and a sampler learns little from
-        the difference between 63 and 64.
-        """
-        steps = {}
-        for name, width in self.structure.widths.items():
-            span = width - max(1, round(self.config.min_density * width))
-            steps[name] = 1 << max(0, math.ceil(math.log2(max(span, 1) / MOST_STEPS)))
-        return steps
+    def grids(self) -> dict[str, AnyGrid]:
+        """Group -> the widths that are tried."""
+        return grids_of(self.structure, self.config, self.stairs)
 
     @cached_property
-    def min_widths(self) -> dict[str, int]:
-        """Fewest units that a group may keep, a whole number of steps below its full width."""
-        least = {}
-        for name, width in self.structure.widths.items():
-            span = width - max(1, round(self.config.min_density * width))
-            least[name] = width - span // self.steps[name] * self.steps[name]
-        return least
+    def predictor(self) -> Predictor | None:
+        """Predicts latencies, to propose plans that will meet a limit on them.
+
+        None where there is no such limit or no profile of the device, or by which no plan would meet the
+        limit: what is measured decides, and that may be less.
+        """
+        limit, uncut = self.limits.get("latency"), self.baseline.latency
+        if self.profile is None or limit is None or uncut is None or not isinstance(self.costs, CostModel):
+            return None
+        predictor = Predictor(self.profile, self.costs, self.structure.widths)
+        return predictor if predictor.ratio(self.narrowest) * uncut <= limit else None
+
+    @cached_property
+    def blocks(self) -> frozenset[str]:
+        """The groups that are whole blocks: they are kept or taken out, and never scaled."""
+        return self.structure.blocks
 
     @property
-    def most_flops(self) -> float:
-        """FLOPs that the budget allows, at most those of the uncut model."""
-        full = float(self.baseline.costs.flops)
-        return min(self.limits.get("flops", full), full)
+    def narrowest(self) -> dict[str, int]:
+        """The least width of every group."""
+        return {name: grid.low for name, grid in self.grids.items()}
+
+    @property
+    def widest(self) -> dict[str, int]:
+        """The most units that every group may keep: all, unless a bound says less."""
+        return {name: grid.high for name, grid in self.grids.items()}
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Names of the objectives: the task's metric, FLOPs, and what else the budget limits."""
+        """Names of the objectives: the task's metric, what trials lower, and what else the budget limits."""
         named = {"params": "parameters", "size": "size", "latency": "latency_ms"}
         extra = [named[limit.what] for limit in self.budget.limits if limit.what in named]
-        return (self.data.task.metric, "flops", *extra)
+        return (self.data.task.metric, self.pruning.cost, *extra)
 
-    def plan(self, widths: Mapping[str, int]) -> Plan:
+    def plan(self, widths: Mapping[str, int]) -> AnyPlan:
         """The plan that keeps the highest-ranked units of every group."""
-        ranking = self.rankings[self.config.criterion]
-        full = self.structure.widths
-        keep = {name: ranking.keep(name, width) for name, width in widths.items() if width < full[name]}
-        return Plan(keep, model=self.name, weights=self.weights)
+        return self.pruning.plan(widths)

@@ -7,13 +7,14 @@ from typing import Any
 
 import optuna
 
+from autoprune.cost import Latency, MaskCosts
 from autoprune.search.evaluate import Candidate
 from autoprune.search.problem import Problem
 from autoprune.tasks import Score
 
 
 def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
-    """User attributes of an evaluated trial. Latency in milliseconds, seconds by stage."""
+    """User attributes of an evaluated trial, seconds by stage."""
     full = problem.baseline.costs
     costs = candidate.costs
     recorded: dict[str, Any] = {
@@ -28,14 +29,30 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         "loss": candidate.score.loss,
         "seconds": {stage: round(seconds, 4) for stage, seconds in candidate.seconds.items()},
     }
-    if candidate.latency is not None:
+    if isinstance(costs, MaskCosts):
         recorded |= {
-            "latency_ms": candidate.latency.seconds * 1e3,
-            "latency_ratio": candidate.latency.ratio,
-            "latency_low": candidate.latency.ratio_low,
-            "latency_high": candidate.latency.ratio_high,
+            "nonzero": costs.nonzero,
+            "nonzero_ratio": round(costs.nonzero / full.parameters, 6),
+            "effective_multiply_adds": costs.effective_multiply_adds,
         }
+    if candidate.latency is not None:
+        recorded |= latency_attributes(problem, candidate.latency)
     return recorded
+
+
+def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
+    """Latency in milliseconds, and relative to the uncut model's with the bounds of its interval.
+
+    The milliseconds are those that the ratio makes of the study's one measurement of the uncut model: in
+    another hour the machine may be half as fast, but the ratio stays.
+    """
+    uncut = problem.baseline.latency or latency.reference_seconds
+    return {
+        "latency_ms": latency.ratio * uncut * 1e3,
+        "latency_ratio": latency.ratio,
+        "latency_low": latency.ratio_low,
+        "latency_high": latency.ratio_high,
+    }
 
 
 def values(problem: Problem, recorded: dict[str, Any]) -> list[float]:

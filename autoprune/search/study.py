@@ -11,12 +11,11 @@ from importlib.metadata import version
 from typing import Any
 
 import optuna
-import torch
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.cost import current_device
 from autoprune.errors import StudyError
+from autoprune.granularity import UNITS
 from autoprune.review import open_storage
 from autoprune.search.problem import Problem
 from autoprune.search.samplers import make_sampler
@@ -36,7 +35,10 @@ def study_name(problem: Problem) -> str:
     """The configured name, or one made of model, data and model budget, so that equal commands meet again."""
     if problem.config.study:
         return problem.config.study
-    parts = [problem.name.rpartition(":")[2], problem.config.data, *map(str, problem.budget.limits)]
+    data = problem.config.data.rpartition("/")[2]
+    parts = [problem.name.rpartition(":")[2], data, *map(str, problem.budget.limits)]
+    if problem.config.granularity != UNITS:
+        parts.insert(2, problem.config.granularity.replace("block:", "block").replace(":", "of"))
     text = "-".join(parts).replace("%", "pct")
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in text)
 
@@ -102,6 +104,12 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
         study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
 
 
+def constrain(problem: Problem, trial: optuna.Trial, excess: Mapping[str, float]) -> None:
+    """Set every constraint of the budget, in one order; a cost that was not measured counts as met."""
+    for what in problem.limits:
+        trial.set_constraint(what, excess.get(what, 0.0))
+
+
 def this_process() -> dict[str, Any]:
     """Which process runs a trial, so that its death can be noticed."""
     return {"host": platform.node(), "pid": os.getpid()}
@@ -125,7 +133,6 @@ def _record(problem: Problem) -> dict[str, Any]:
     """What the study keeps about its problem; see the attribute names in the documentation."""
     baseline = problem.baseline
     latency = {} if baseline.latency is None else {"latency_ms": baseline.latency * 1e3}
-    threads = problem.config.threads or torch.get_num_threads()
     return {
         "version": version("autoprune"),
         "config": problem.config.model_dump(mode="json"),
@@ -136,10 +143,19 @@ def _record(problem: Problem) -> dict[str, Any]:
         "samples": baseline.score.samples,
         "baseline": {"quality": baseline.score.value, **asdict(baseline.costs), **latency},
         "groups": problem.structure.widths,
+        "stairs": {name: list(widths) for name, widths in problem.stairs.items()},
         "budget": [str(limit) for limit in problem.budget.limits],
         "limits": problem.limits,
-        "device": asdict(current_device("eager", threads)),
+        **timed_on(problem),
     }
+
+
+def timed_on(problem: Problem) -> dict[str, Any]:
+    """The device whose latencies the study shows, with its key; empty where none are measured."""
+    if problem.meter is None:
+        return {"device": {}, "device_key": ""}
+    fingerprint = problem.meter.fingerprint
+    return {"device": asdict(fingerprint), "device_key": fingerprint.key}
 
 
 def _check_same(name: str, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:

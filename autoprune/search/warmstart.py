@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
+from functools import partial
 
 from autoprune.criteria import Ranking
-from autoprune.search.feasible import Widths, filled, fit, largest, meets, on_grid, scaled
+from autoprune.criteria.selection import ranked_widths
+from autoprune.search.feasible import Widths, filled, fit, largest, meets, scaled
 from autoprune.search.problem import Problem
 
 LEVELS = (1.0, 0.75, 0.5, 0.35)
-"""Shares of the FLOPs budget at which each method is tried."""
+"""Shares of the budget at which each method is tried."""
+DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
+"""Shares of the blocks that are taken out (at least one), and of the budget that the rest may take."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class WarmStart:
 
 
 def warm_starts(problem: Problem) -> list[WarmStart]:
-    """The uncut model where it is affordable, then uniform and ranked cuts at several FLOPs levels."""
+    """The uncut model where it is affordable, then uniform and ranked cuts at several levels."""
     full = problem.structure.widths
-    starts = [WarmStart("uncut", dict(full))] if meets(problem, full) else []
+    starts = [WarmStart("uncut", dict(full))] if problem.widest == full and meets(problem, full) else []
     methods: list[tuple[str, Callable[[float], Widths]]] = [
         ("uniform", lambda share: scaled(problem, full, share)),
         *(
@@ -36,32 +39,33 @@ def warm_starts(problem: Problem) -> list[WarmStart]:
         ),
     ]
     for level in LEVELS:
-        flops = level * problem.most_flops
+        affordable = partial(meets, problem, level=level)
         for name, at in methods:
-            affordable = _within(problem, flops)
             widths = filled(problem, largest(at, affordable), full, affordable)
             starts.append(WarmStart(name, fit(problem, widths)))
-    return _distinct(starts)
+    return _distinct(starts + _shallower(problem))
 
 
-def _within(problem: Problem, flops: float) -> Callable[[Widths], bool]:
-    return lambda widths: problem.costs.flops(widths) <= flops
+def _shallower(problem: Problem) -> list[WarmStart]:
+    """Plans without the blocks that matter least, the rest cut evenly where the budget wants it."""
+    order = problem.pruning.spare_blocks()
+    starts = []
+    for count in sorted({math.ceil(len(order) * share) for share in DEPTHS} - {0}):
+        base = problem.structure.settled(problem.structure.widths | dict.fromkeys(order[:count], 0))
+        for level in DEPTH_LEVELS:
+            affordable = partial(meets, problem, level=level)
+            widths = largest(partial(scaled, problem, base), affordable)
+            starts.append(WarmStart(f"{count} blocks fewer", fit(problem, widths)))
+    return [start for start in starts if meets(problem, start.widths)]
 
 
 def _global_cut(problem: Problem, ranking: Ranking) -> Callable[[float], Widths]:
-    """Share -> widths when that share of all units stays, the best of the whole model by one criterion.
-
-    Scores are divided by their group's mean, so that groups of different scale compare.
-    """
-    names = list(problem.structure.widths)
-    scores = [ranking.scores[name].numpy() for name in names]
-    relative = np.concatenate([score / max(score.mean(), np.finfo(float).tiny) for score in scores])
-    owner = np.repeat(np.arange(len(names)), [len(score) for score in scores])
-    order = owner[np.argsort(-relative, kind="stable")]
+    """Share -> widths on the grid when about that share of all units stays, the best by one criterion."""
+    counts = ranked_widths(ranking)
 
     def at(share: float) -> Widths:
-        counts = np.bincount(order[: round(share * len(order))], minlength=len(names))
-        return {name: on_grid(problem, name, int(count)) for name, count in zip(names, counts, strict=True)}
+        cut = {name: problem.grids[name].nearest(count) for name, count in counts(share).items()}
+        return problem.structure.widths | cut
 
     return at
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.structure.slim import SlimMultiheadAttention, slim
+from autoprune.structure.slim.recurrent import resize
+
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -16,6 +19,17 @@ def follow(original: nn.Module, pruned: nn.Module) -> None:
         own = zip(_own_tensors(before), _own_tensors(after), strict=True)
         if any(old.shape != new.shape for old, new in own):
             _set_sizes(before, after)
+        shapes = [[tensor.shape for tensor in module.parameters()] for module in (before, after)]
+        if shapes[0] != shapes[1]:
+            slim(after)
+    for module in pruned.modules():
+        if isinstance(module, nn.TransformerEncoder) and _has_slim_attention(module):
+            # Nested tensors are for the fused layers alone.
+            module.enable_nested_tensor = module.use_nested_tensor = False
+
+
+def _has_slim_attention(module: nn.Module) -> bool:
+    return any(isinstance(inner, SlimMultiheadAttention) for inner in module.modules())
 
 
 def _own_tensors(module: nn.Module) -> list[Any]:
@@ -43,7 +57,11 @@ def _set_sizes(before: nn.Module, module: nn.Module) -> None:
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = module.weight.shape[0]
-    elif isinstance(module, nn.Embedding):
+    elif isinstance(module, nn.RNNBase):
+        resize(module)
+    elif isinstance(module, nn.RNNCellBase):
+        module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
         module.embedding_dim = module.weight.shape[1]
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.shape[0]

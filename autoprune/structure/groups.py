@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+AttentionUnit = Literal["heads", "width"]
+"""What a unit of an attention is: a whole head, or one position in the width of every head."""
+
 Role = Literal["out", "in", "pass"]
 """How a slice serves its unit: it produces it, consumes it, or carries it along (BatchNorm, depthwise)."""
 ROLES: tuple[Role, ...] = ("out", "in", "pass")
+
+ATTENTION_KINDS = ("heads", "head width")
+"""Kinds of the groups of an attention: its heads, or equal positions in the width of every head."""
+
+
+def layer_of(parameter: str) -> str:
+    """Module path of a state-dict name."""
+    return parameter.rpartition(".")[0] or parameter
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +41,45 @@ class Slice:
     role: Role
     index: NDArray[np.int64]
 
+    @property
+    def layer(self) -> str:
+        """Path of the module that owns the parameter."""
+        return layer_of(self.parameter)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A residual module that can be taken out of the model whole.
+
+    Attributes:
+        module: path of the module.
+        argument: name of the argument of its ``forward`` that it hands on unchanged when it is taken out.
+        position: where that argument stands in a call; -1 where it can only be given by name.
+        ends: parameters that silence every branch when they are zero: all that is left is the input.
+        tensors: the state-dict names that go with the module.
+    """
+
+    module: str
+    argument: str
+    position: int
+    ends: tuple[str, ...]
+    tensors: frozenset[str]
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
     """Units with the same footprint: any of them may go, and each costs the same.
 
     Attributes:
-        name: module path of the first layer that produces the units.
-        kind: what a unit is, for example ``"channels"``.
+        name: module path of the first layer that produces the units, or of the block.
+        kind: what a unit is, for example ``"channels"``; a ``"block"`` is one unit, which may go.
         width: number of units in the uncut model.
         slices: everything that shrinks together when a unit is removed.
         exact: false where a normalisation runs over the cut axis, so that removing a unit also
             changes the statistics of those that stay.
+        contracted: a product of activations sums over the units, as attention does over the width of its
+            heads: a unit is silent when what produces it is zero, too.
+        block: the module to take out, for groups of the kind ``"block"``.
     """
 
     name: str
@@ -49,6 +87,13 @@ class Group:
     width: int
     slices: tuple[Slice, ...]
     exact: bool = True
+    contracted: bool = False
+    block: Block | None = None
+
+    @property
+    def least(self) -> int:
+        """Fewest units that a plan may keep: a block may go whole, anything else is never emptied."""
+        return 0 if self.block is not None else 1
 
 
 @dataclass(frozen=True)
@@ -79,11 +124,29 @@ class Operation:
         kind: ATen name without overload and trailing underscore, such as ``"conv2d"``.
         inputs: shapes of the tensor arguments in schema order (absent optional tensors are left out).
         output: shape of the (first) result.
+        block: name of the block that it goes with, or empty.
+        equation: of an einsum, otherwise empty.
     """
 
     kind: str
     inputs: tuple[Shape, ...]
     output: Shape
+    block: str = ""
+    equation: str = ""
+
+
+@dataclass(frozen=True)
+class Untying:
+    """Which shared weights get copies, so that each use can be cut alone.
+
+    Attributes:
+        apart: names of the tensors that become copies; the same tensor stays under its first used name.
+        repeats: path of a module that is called several times -> number of calls and copies, in the order
+            in which they are replaced.
+    """
+
+    apart: tuple[str, ...]
+    repeats: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +159,10 @@ class Structure:
         operations: the traced operators, for counting costs.
         tensors: state-dict name -> symbolic shape, parameters and buffers, aliases listed once.
         parameters: the names in ``tensors`` that are parameters (not buffers).
+        first: layers that read the model's input.
+        numbers: module path and name of every attribute that follows a cut -> what it amounts to.
+        untying: how shared weights of the model are copied before anything is cut; None when they are not.
+        attention: what a unit of an attention is.
     """
 
     groups: tuple[Group, ...]
@@ -103,11 +170,38 @@ class Structure:
     operations: tuple[Operation, ...] = field(repr=False)
     tensors: Mapping[str, Shape] = field(repr=False)
     parameters: frozenset[str] = field(repr=False)
+    first: frozenset[str] = field(repr=False, default=frozenset())
+    numbers: Mapping[tuple[str, str], Extent] = field(repr=False, default_factory=dict)
+    untying: Untying | None = None
+    attention: AttentionUnit = "heads"
 
     @property
     def widths(self) -> dict[str, int]:
         """Width (units) of every group in the uncut model."""
         return {group.name: group.width for group in self.groups}
+
+    @property
+    def blocks(self) -> frozenset[str]:
+        """Names of the groups that are whole blocks."""
+        return frozenset(group.name for group in self.groups if group.block is not None)
+
+    @property
+    def block_of(self) -> dict[str, str]:
+        """State-dict name -> the group of the block that it goes with; other tensors are left out."""
+        return {name: g.name for g in self.groups if g.block is not None for name in g.block.tensors}
+
+    def settled(self, widths: Mapping[str, int]) -> dict[str, int]:
+        """The widths, with groups that lie wholly within a removed block at full width.
+
+        Widths that settle to the same give the same model: what is taken out has no width of its own.
+        """
+        block_of = self.block_of
+        settled = dict(widths)
+        for group in self.groups:
+            around = {block_of.get(part.parameter) for part in group.slices}
+            if around and all(name is not None and widths[name] == 0 for name in around):
+                settled[group.name] = group.width
+        return settled
 
     def without(self, reasons: Mapping[str, str]) -> Structure:
         """The structure with the named groups frozen, each with the reason given."""
@@ -118,14 +212,21 @@ class Structure:
         def fold(shape: Shape) -> Shape:
             return tuple(extent.without(lost) for extent in shape)
 
-        return Structure(
+        return replace(
+            self,
             groups=tuple(group for group in self.groups if group.name not in lost),
             frozen={**self.frozen, **reasons},
             operations=tuple(
-                Operation(op.kind, tuple(map(fold, op.inputs)), fold(op.output)) for op in self.operations
+                replace(
+                    op,
+                    inputs=tuple(map(fold, op.inputs)),
+                    output=fold(op.output),
+                    block="" if op.block in lost else op.block,
+                )
+                for op in self.operations
             ),
             tensors={name: fold(shape) for name, shape in self.tensors.items()},
-            parameters=self.parameters,
+            numbers={number: extent.without(lost) for number, extent in self.numbers.items()},
         )
 
     def group(self, name: str) -> Group:

@@ -6,7 +6,7 @@ they do not change. Two elements with the same label are kept or removed togethe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -20,17 +20,23 @@ class LabelSpace:
     """Hands out fresh labels, joins them, and remembers which must stay and why."""
 
     def __init__(self) -> None:
-        self._parent: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.size = 0
+        self._parent: NDArray[np.int64] = np.empty(1024, dtype=np.int64)
         self._frozen: list[tuple[NDArray[np.int64], str]] = []
         self._inexact: list[NDArray[np.int64]] = []
+        self._kinds: list[tuple[NDArray[np.int64], str]] = []
+        self._contracted: list[NDArray[np.int64]] = []
+        self._open: list[Tensor] = []
+        self._later: list[Callable[[], object]] = []
         self.padding = self.fixed((), "padded with constants")
 
     def fresh(self, shape: Sequence[int]) -> Tensor:
         """New labels, all different."""
-        count = int(np.prod(shape, dtype=np.int64))
-        start = len(self._parent)
-        self._parent = np.concatenate([self._parent, np.arange(start, start + count)])
-        return torch.arange(start, start + count).reshape(tuple(shape))
+        start, self.size = self.size, self.size + int(np.prod(shape, dtype=np.int64))
+        if self.size > len(self._parent):
+            self._parent = np.resize(self._parent, 2 * self.size)
+        self._parent[start : self.size] = np.arange(start, self.size)
+        return torch.arange(start, self.size).reshape(tuple(shape))
 
     def fixed(self, shape: Sequence[int], reason: str) -> Tensor:
         """One new label for a whole tensor of this shape, which can never be removed."""
@@ -70,40 +76,86 @@ class LabelSpace:
         """A normalisation runs over these units: removing one changes the statistics of the others."""
         self._inexact.append(np.unique(labels.numpy()))
 
+    def mark_kind(self, labels: Tensor, kind: str) -> None:
+        """What these units are, where they are no channels; the first kind given to a unit is kept."""
+        self._kinds.append((np.unique(labels.numpy()), kind))
+
     def frozen(self) -> dict[int, str]:
         """Representative of every unit that must stay -> why."""
-        reasons: dict[int, str] = {}
-        for labels, reason in self._frozen:
-            for root in np.unique(self.find(torch.from_numpy(labels)).numpy()):
-                reasons.setdefault(int(root), reason)
-        return reasons
+        return self._first_notes(self._frozen)
+
+    def kinds(self) -> dict[int, str]:
+        """Representative of every unit that was given a kind -> the kind."""
+        return self._first_notes(self._kinds)
+
+    def mark_contracted(self, labels: Tensor) -> None:
+        """A product of activations sums over these units: they are silent once their producers are zero."""
+        self._contracted.append(np.unique(labels.numpy()))
+
+    def contracted(self) -> set[int]:
+        """Representatives of the units over which a product of activations sums."""
+        return self._roots(self._contracted)
 
     def inexact(self) -> set[int]:
         """Representatives of the units over which a normalisation runs."""
-        if not self._inexact:
+        return self._roots(self._inexact)
+
+    def _roots(self, marked: Sequence[NDArray[np.int64]]) -> set[int]:
+        if not marked:
             return set()
-        labels = torch.from_numpy(np.concatenate(self._inexact))
+        labels = torch.from_numpy(np.concatenate(marked))
         return set(np.unique(self.find(labels).numpy()).tolist())
+
+    def _first_notes(self, notes: Sequence[tuple[NDArray[np.int64], str]]) -> dict[int, str]:
+        first: dict[int, str] = {}
+        for labels, note in notes:
+            for root in np.unique(self.find(torch.from_numpy(labels)).numpy()):
+                first.setdefault(int(root), note)
+        return first
 
     def settle(self, labels: Tensor) -> Tensor:
         """Representatives, stored compactly."""
         return compact(self.find(labels))
 
-    def straighten(self, labels: Tensor) -> Tensor:
-        """Tie labels until they change along one axis at most.
+    def leave_open(self, labels: Tensor) -> Tensor:
+        """The labels, which may change along several axes until something decides which one keeps its units.
 
-        What is left of a tensor must be a dense block, so a unit can only be a slice along one axis.
-        The longest axis keeps its units; along the others, elements are tied together.
+        What is left of a tensor must be a dense block, so in the end a unit can only be a slice along one
+        axis. A rule that needs it decides by :meth:`keep`, :meth:`straighten_open` decides the rest.
         """
+        labels = self.settle(labels)
+        if len(varying(labels)) > 1:
+            self._open.append(labels)
+        return labels
+
+    def keep(self, labels: Tensor, axes: Collection[int]) -> Tensor:
+        """Tie labels along every axis but these."""
+        labels = self.settle(labels)
+        for axis in varying(labels):
+            if axis not in axes:
+                self.join(labels, labels.narrow(axis, 0, 1))
+        return self.settle(labels)
+
+    def straighten(self, labels: Tensor) -> Tensor:
+        """Tie labels until they change along one axis at most: the longest keeps its units."""
         labels = self.settle(labels)
         axes = varying(labels)
         if len(axes) > 1:
-            kept = max(axes, key=lambda axis: labels.shape[axis])
-            for axis in axes:
-                if axis != kept:
-                    self.join(labels, labels.narrow(axis, 0, 1))
-            labels = self.settle(labels)
+            return self.keep(labels, [max(axes, key=lambda axis: labels.shape[axis])])
         return labels
+
+    def later(self, join: Callable[[], object]) -> None:
+        """Join labels when all of them change along one axis at most."""
+        self._later.append(join)
+
+    def straighten_open(self) -> None:
+        """Decide, in the order of the graph, what no rule has decided, and join what waited for that."""
+        for labels in self._open:
+            self.straighten(labels)
+        self._open.clear()
+        for join in self._later:
+            join()
+        self._later.clear()
 
 
 def compact(labels: Tensor) -> Tensor:

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoprune.structure.attributes import follow
-from autoprune.structure.groups import ROLES, Role, Structure
+from autoprune.structure.groups import ROLES, Block, Role, Structure
+from autoprune.structure.numbers import set_numbers
 from autoprune.structure.plan import Plan
+from autoprune.structure.removal import take_out
+from autoprune.structure.sharing import described
 
 Kept = dict[str, dict[int, NDArray[np.int64]]]
 """Tensor name -> axis -> positions that stay."""
@@ -24,7 +27,7 @@ def apply(model: nn.Module, plan: Plan, structure: Structure, *, share: bool = F
     """A new model without the units that the plan removes; the given one is left as it was.
 
     Args:
-        model: the uncut model that `structure` describes.
+        model: the uncut model that was given to :func:`discover`, or the untied copy of it.
         plan: the units that stay.
         structure: result of :func:`discover` for this model.
         share: let the tensors that are not cut be the given model's own, which saves their memory.
@@ -33,10 +36,21 @@ def apply(model: nn.Module, plan: Plan, structure: Structure, *, share: bool = F
         PlanError: when the plan does not fit, removes nothing or empties a group.
     """
     plan.check(structure)
-    return _cut(model, _kept_positions(plan, structure), share)
+    model = described(model, structure)
+    blocks = removed_blocks(plan, structure)
+    gone = {name for block in blocks for name in block.tensors}
+    kept = {name: axes for name, axes in kept_positions(plan, structure).items() if name not in gone}
+    pruned = _cut(take_out(model, blocks) if blocks else model, kept, share)
+    set_numbers(pruned, structure, plan.widths(structure))
+    return pruned
 
 
-def _kept_positions(plan: Plan, structure: Structure) -> Kept:
+def removed_blocks(plan: Plan, structure: Structure) -> list[Block]:
+    """The blocks that the plan takes out whole."""
+    return [g.block for g in structure.groups if g.block is not None and not plan.keep.get(g.name, (0,))]
+
+
+def kept_positions(plan: Plan, structure: Structure) -> Kept:
     """Positions that stay on every axis of every tensor that the plan makes smaller."""
     kept: Kept = {}
     for name, axes in removed_positions(plan, structure).items():

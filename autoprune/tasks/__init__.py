@@ -9,7 +9,7 @@ from autoprune.tasks.reference import call_factory, is_reference, resolve
 from autoprune.tasks.sources import load_data
 from autoprune.tasks.task import Task, classification, regression, task_by_name
 from autoprune.tasks.weights import load_weights, save_weights, weights_hash
-from autoprune.tasks.zoo import digits_resnet, resnet20
+from autoprune.tasks.zoo import digits_resnet, letter_lstm, resnet20
 
 __all__ = [
     "CropFlip",
@@ -27,6 +27,7 @@ __all__ = [
     "digits_resnet",
     "evaluate",
     "is_reference",
+    "letter_lstm",
     "load_data",
     "load_model",
     "load_weights",

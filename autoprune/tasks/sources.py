@@ -10,15 +10,17 @@ from autoprune.tasks import images
 from autoprune.tasks.contract import from_factory
 from autoprune.tasks.data import Data
 from autoprune.tasks.imagefolder import imagefolder
+from autoprune.tasks.languages import language_id
 from autoprune.tasks.reference import is_reference
 
 NAMED: dict[str, Callable[[str | None], Data]] = {
     "fashion-mnist": images.fashion_mnist,
     "mnist": images.mnist,
     "cifar10": images.cifar10,
+    "language-id": language_id,
 }
 FORMS = (
-    "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], imagefolder:ROOT, "
+    "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], language-id[:ROOT], imagefolder:ROOT, "
     "package.module:factory or path/file.py:factory"
 )
 
@@ -27,8 +29,9 @@ def load_data(spec: str) -> Data:
     """Load the data that ``spec`` names; the three splits are the same every time.
 
     Forms: ``digits`` (bundled with scikit-learn), ``fashion-mnist[:ROOT]``, ``mnist[:ROOT]`` and
-    ``cifar10[:ROOT]`` (downloaded into the user's cache without ROOT), ``imagefolder:ROOT``, and
-    ``package.module:factory`` or ``path/file.py:factory`` (see :mod:`autoprune.tasks.contract`).
+    ``cifar10[:ROOT]`` (downloaded into the user's cache without ROOT), ``language-id[:ROOT]`` (Debian's word
+    lists), ``imagefolder:ROOT``, and ``package.module:factory`` or ``path/file.py:factory`` (see
+    :mod:`autoprune.tasks.contract`).
 
     Raises DataError when the name is unknown, or the data is missing or unusable.
     """

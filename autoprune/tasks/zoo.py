@@ -1,9 +1,12 @@
-"""Two small residual networks (He et al., 2015) that train in seconds or minutes on a CPU."""
+"""Small networks that train in seconds or minutes on a CPU: residual ones (He et al., 2015) and an LSTM."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from autoprune.tasks.languages import SYMBOLS
 
 
 class BasicBlock(nn.Module):
@@ -63,6 +66,34 @@ class ResNet(nn.Module):
         return logits
 
 
+class LetterLSTM(nn.Module):
+    """Classifier of short padded sequences: embedding, stacked LSTM, linear head on the last valid step.
+
+    The steps run forward in time, so the padding at the end reaches no step that is read.
+
+    Args:
+        symbols: size of the vocabulary; symbol 0 is padding.
+        embedding: size of a symbol's vector.
+        hidden: hidden units of each layer.
+        layers: number of LSTM layers.
+        classes: number of logits.
+    """
+
+    def __init__(self, symbols: int, embedding: int, hidden: int, layers: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(symbols, embedding, padding_idx=0)
+        self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True)
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of symbols ``[N, length]``, padded at the end."""
+        steps, _ = self.lstm(self.embedding(symbols))
+        last = (symbols != 0).sum(dim=1) - 1
+        rows = torch.arange(symbols.shape[0], device=symbols.device)
+        logits: Tensor = self.head(steps[rows, last])
+        return logits
+
+
 def digits_resnet(classes: int = 10) -> ResNet:
     """A residual network for 8x8 grey images, the model of the embedded ``digits`` data."""
     return ResNet(channels=1, widths=(16, 32, 64), blocks=2, classes=classes)
@@ -71,3 +102,8 @@ def digits_resnet(classes: int = 10) -> ResNet:
 def resnet20(classes: int = 10, channels: int = 1) -> ResNet:
     """The CIFAR ResNet-20 of He et al. (2015) with projection shortcuts: 31 M MACs for ``[1, 28, 28]``."""
     return ResNet(channels=channels, widths=(16, 32, 64), blocks=3, classes=classes)
+
+
+def letter_lstm(classes: int = 5) -> LetterLSTM:
+    """A two-layer LSTM over the letters of a word, the model of the ``language-id`` data."""
+    return LetterLSTM(symbols=SYMBOLS, embedding=32, hidden=128, layers=2, classes=classes)

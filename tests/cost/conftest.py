@@ -31,6 +31,7 @@ def _operation(node: Node) -> Operation:
         kind.removesuffix("_"),
         tuple(constant(tuple(tensor.shape)) for tensor in tensors),
         constant(tuple(first.shape)),
+        equation=str(node.args[0]) if kind == "einsum" else "",
     )
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
-from autoprune.cost import CostModel, Term, flop_term, uncounted
+from autoprune.cost import CostModel, Term, operation_terms, uncounted
 from autoprune.structure.groups import Extent, Operation, Structure
 
 Trace = Callable[[nn.Module, tuple[Tensor, ...]], Structure]
@@ -82,7 +82,12 @@ OPERATORS: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
         (rand(2, 6, 5, 4), rand(2, 3, 3, 2)),
     ),
     "attention": (Call(lambda m, x: m(x, x, x)[0], nn.MultiheadAttention(8, 2)), (rand(3, 2, 8),)),
-    "encoder_layer": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (rand(2, 3, 8),)),
+    "einsum": (Call(lambda x, y: torch.einsum("bij,bjk->bik", x, y)), (rand(2, 4, 5), rand(2, 5, 3))),
+    "einsum_heads": (
+        Call(lambda q, k: torch.einsum("... H I D, ... H J D -> ... H I J", q, k)),
+        (rand(2, 3, 4, 5), rand(2, 3, 6, 5)),
+    ),
+    "einsum_weight": (Call(lambda x, w: torch.einsum("bnd,dhk->bnhk", x, w)), (rand(2, 3, 4), rand(4, 2, 5))),
     "convnet": (
         nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1, bias=False),
@@ -109,12 +114,9 @@ def test_counts_as_fvcore(name: str, traced: Trace) -> None:
 @pytest.mark.parametrize(
     ("model", "inputs", "kind"),
     [
-        (nn.LSTM(5, 6), (rand(3, 2, 5),), "lstm"),
         (nn.RMSNorm(6), (rand(2, 6),), "rms_norm"),
         (nn.MaxPool2d(2), (rand(1, 2, 4, 4),), "max_pool2d"),
         (nn.AdaptiveAvgPool1d(2), (rand(1, 2, 4),), "adaptive_avg_pool1d"),
-        (Call(F.scaled_dot_product_attention), (rand(2, 3, 4),) * 3, "scaled_dot_product_attention"),
-        (Call(torch.baddbmm), (rand(2, 4, 3), rand(2, 4, 5), rand(2, 5, 3)), "baddbmm"),
     ],
 )
 def test_reports_what_fvcore_does_not_support(
@@ -128,9 +130,39 @@ def test_reports_what_fvcore_does_not_support(
     assert dict(analysis.unsupported_ops()) == {f"aten::{kind}": 1}
 
 
-def test_einsum_is_reported_because_its_equation_is_unknown(traced: Trace) -> None:
-    model = Call(lambda x, y: torch.einsum("bij,bjk->bik", x, y))
-    assert uncounted(traced(model, (rand(2, 4, 5), rand(2, 5, 3)))) == {"einsum": 1}
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q @ k.mT).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("shapes", [((2, 3, 4),) * 3, ((2, 6, 3, 4), (2, 6, 5, 4), (2, 6, 5, 7))])
+def test_fused_attention_counts_as_the_same_attention_written_out(
+    shapes: tuple[tuple[int, ...], ...], traced: Trace
+) -> None:
+    inputs = tuple(rand(*shape) for shape in shapes)
+    expected = fvcore_analysis(Call(attend), inputs).total()
+    fused = Call(F.scaled_dot_product_attention)
+    assert CostModel.of(traced(fused, inputs), fused).flops({}) == expected
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    pair = (rand(2, 3, 8),)
+    counted = fvcore_analysis(layer, pair).total()
+    assert CostModel.of(traced(layer, pair), layer).flops({}) == counted + 2 * (2 * 2 * 3 * 3 * 4)
+
+
+def test_shared_keys_count_for_every_head_of_the_query(traced: Trace) -> None:
+    model = Call(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True))
+    inputs = (rand(2, 6, 3, 4), rand(2, 2, 5, 4), rand(2, 2, 5, 7))
+    assert CostModel.of(traced(model, inputs), model).flops({}) == 2 * 6 * 3 * 5 * (4 + 7)
+
+
+def test_a_product_added_to_something_counts_as_the_product(traced: Trace) -> None:
+    model = Call(torch.baddbmm)
+    inputs = (rand(2, 4, 3), rand(2, 4, 5), rand(2, 5, 3))
+    assert CostModel.of(traced(model, inputs), model).flops({}) == 2 * 4 * 5 * 3
+
+
+def test_an_einsum_that_sums_nothing_is_pointwise(traced: Trace) -> None:
+    model = Call(lambda x, y: torch.einsum("bi,bj->bij", x, y))
+    assert CostModel.of(traced(model, (rand(2, 4), rand(2, 3))), model).flops({}) == 0
 
 
 def test_free_operators_are_not_reported(traced: Trace) -> None:
@@ -152,9 +184,9 @@ def test_terms_keep_symbolic_extents() -> None:
     operation = Operation(
         "conv2d", ((batch, consumed, length, length), weight), (batch, produced, length, length)
     )
-    assert flop_term(operation) == Term(1, (batch, length, length, *weight))
+    assert operation_terms(operation) == (Term(1, (batch, length, length, *weight)),)
 
 
 def test_matrix_times_vector_counts_every_product() -> None:
     matrix, vector = (Extent(4), Extent(5)), (Extent(5),)
-    assert flop_term(Operation("matmul", (matrix, vector), (Extent(4),))) == Term(1, matrix)
+    assert operation_terms(Operation("matmul", (matrix, vector), (Extent(4),))) == (Term(1, matrix),)

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from autoprune.cost import Latency, measure_latency
+from autoprune.cost import (
+    Call,
+    Latency,
+    Meter,
+    Runtime,
+    Setting,
+    measure_latency,
+    runtime_by_name,
+)
 from autoprune.errors import ConfigError, TrialError
 
 
@@ -15,12 +21,13 @@ def stack(layers: int) -> nn.Sequential:
 
 
 INPUTS = (torch.rand(16, 256),)
+ONE_THREAD = Setting(threads=1)
 
 
 @pytest.fixture(scope="module")
 def quadruple() -> Latency:
     # A wide tolerance ends this soon on a calm machine, and the cap leaves time on a busy one.
-    return measure_latency(stack(32), stack(8), INPUTS, threads=1, tolerance=0.25, max_seconds=5.0)
+    return measure_latency(stack(32), stack(8), INPUTS, ONE_THREAD, tolerance=0.25, max_seconds=5.0)
 
 
 def test_four_times_the_work_takes_longer(quadruple: Latency) -> None:
@@ -52,7 +59,7 @@ def test_models_run_in_eval_and_inference_mode_with_the_threads_and_are_left_as_
     probe, reference = Probe(), Probe().eval()
     probe.dropout.eval()
     before = torch.get_num_threads()
-    measure_latency(probe, reference, INPUTS, threads=before + 1, max_seconds=0.02, warmup=0.0)
+    measure_latency(probe, reference, INPUTS, Setting(threads=before + 1), max_seconds=0.02, warmup=0.0)
     assert probe.seen == reference.seen == {(False, True, before + 1)}
     assert torch.get_num_threads() == before
     assert probe.training
@@ -63,29 +70,29 @@ def test_models_run_in_eval_and_inference_mode_with_the_threads_and_are_left_as_
 def test_a_runtime_of_ones_own() -> None:
     prepared: list[nn.Module] = []
 
-    class Counting:
+    class Counting(Runtime):
         name = "counting"
 
-        def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], None]:
+        def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
             prepared.append(model)
             return lambda: sum(range(1000)) and None
 
     candidate, reference = nn.Identity(), nn.Identity()
-    latency = measure_latency(
-        candidate, reference, (), runtime=Counting(), threads=1, max_seconds=0.05, warmup=0.0
-    )
-    assert prepared == [candidate, reference]
+    meter = Meter(reference, (), Setting(Counting(), threads=1), max_seconds=0.05, warmup=0.0)
+    latency = meter.measure(candidate)
+    assert prepared == [reference, candidate]
     assert latency.fingerprint.runtime == "counting"
+    meter.measure(candidate)
+    meter.measure(reference)
+    assert prepared == [reference, candidate, candidate]
 
 
 def test_unknown_runtime() -> None:
     with pytest.raises(ConfigError, match="eager"):
-        measure_latency(stack(1), stack(1), INPUTS, runtime="abacus")
+        runtime_by_name("abacus")
 
 
-@pytest.mark.parametrize(
-    "settings", [{"threads": 0}, {"tolerance": 0.0}, {"max_seconds": 0.0}, {"warmup": -1.0}]
-)
+@pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"max_seconds": 0.0}, {"warmup": -1.0}])
 def test_settings_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         measure_latency(stack(1), stack(1), INPUTS, **settings)
@@ -95,12 +102,12 @@ def test_model_that_does_not_run_is_named_and_everything_is_restored() -> None:
     before = torch.get_num_threads()
     reference = stack(1).train()
     with pytest.raises(TrialError, match="the candidate does not run") as caught:
-        measure_latency(nn.Linear(3, 3), reference, INPUTS, threads=before + 1)
+        measure_latency(nn.Linear(3, 3), reference, INPUTS, Setting(threads=before + 1))
     assert "\n" not in str(caught.value)
     assert torch.get_num_threads() == before
     assert reference.training
     with pytest.raises(TrialError, match="the reference does not run"):
-        measure_latency(reference, nn.Linear(3, 3), INPUTS, threads=1)
+        measure_latency(reference, nn.Linear(3, 3), INPUTS, ONE_THREAD)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

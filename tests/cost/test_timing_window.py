@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from autoprune.cost.runtimes import Call
 from autoprune.cost.timing import SAMPLE_SECONDS, Comparison, compare_calls
 from autoprune.errors import TrialError
 
@@ -38,6 +39,16 @@ def compare(
 
 def steady(nanoseconds: int) -> Callable[[int], int]:
     return lambda now: nanoseconds
+
+
+def self_timed(machine: Machine, name: str, seconds: float) -> Call:
+    """A program that takes a second to say how long one call takes."""
+
+    def run() -> float:
+        machine.call(name, steady(10**9))()
+        return seconds
+
+    return run
 
 
 def jittery(nanoseconds: int) -> Callable[[int], int]:
@@ -149,3 +160,20 @@ def test_garbage_collection_comes_back_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         compare(Machine(), cost, cost, warmup=0.0)
     assert gc.isenabled()
+
+
+def test_calls_that_keep_time_themselves_are_believed_and_alternate() -> None:
+    machine = Machine()
+    result = compare_calls(
+        self_timed(machine, "candidate", 2e-6),
+        self_timed(machine, "reference", 8e-6),
+        clock=machine.clock,
+        max_seconds=0.5,
+    )
+    assert (result.seconds, result.reference_seconds) == (2e-6, 8e-6)
+    assert result.interval.ratio == 0.25
+    assert result.pairs == 3
+    # Each is warmed up once, then both run in every pair.
+    assert sorted(machine.log[:2]) == ["candidate", "reference"]
+    assert [sorted(machine.log[i : i + 2]) for i in (2, 4, 6)] == [["candidate", "reference"]] * 3
+    assert len(machine.log) == 8

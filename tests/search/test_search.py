@@ -166,8 +166,7 @@ def test_a_running_trial_of_a_dead_process_is_run_again(make_problem: Make, tmp_
     study = searched(problem, tmp_path)
     lost = study.ask({})
     lost.set_user_attr("process", {"host": platform.node(), "pid": 2**22 + 1})
-    for name, width in problem.min_widths.items():
-        lost.suggest_int(name, width, problem.structure.widths[name])
+    make_space(problem).suggest(lost)
     more = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
     study = searched(more, tmp_path)
     assert study.trials[lost.number].state is TrialState.FAIL

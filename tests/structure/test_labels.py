@@ -42,3 +42,22 @@ def test_the_first_reason_is_kept_and_reaches_joined_labels() -> None:
     root = int(space.find(other)[0])
     assert space.frozen()[root] == "first"
     assert int(space.find(other)[1]) not in space.frozen()
+
+
+def test_open_labels_are_straightened_last_unless_a_rule_has_decided() -> None:
+    space = LabelSpace()
+    decided, left = space.leave_open(space.fresh([2, 5])), space.leave_open(space.fresh([2, 5]))
+    assert varying(space.settle(left)) == [0, 1]
+    space.keep(decided, [0])
+    space.straighten_open()
+    assert varying(space.settle(decided)) == [0]
+    assert varying(space.settle(left)) == [1]
+
+
+def test_what_waits_is_joined_when_labels_are_straight() -> None:
+    space = LabelSpace()
+    labels, table = space.leave_open(space.fresh([2, 5])), space.fresh([5])
+    space.later(lambda: space.join(space.settle(labels), table))
+    assert not set(space.find(labels).flatten().tolist()) & set(table.tolist())
+    space.straighten_open()
+    assert torch.equal(space.find(labels)[0], space.find(table))

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor, fx
 
 from autoprune.structure.labels import along, varying
-from autoprune.structure.nodes import arguments, shape_of
+from autoprune.structure.nodes import arguments, operator_name, shape_of
 from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
+from autoprune.structure.rules.sections import Rows, rows_of
 
 
 def units_along(state: Propagation, node: fx.Node, axis: int, reason: str) -> Tensor:
-    """Labels ``[size]`` of a value along one axis; units that lie on another axis are frozen."""
-    labels, size = state.labels(node), shape_of(node)[axis]
+    """Labels ``[size]`` of a value along one axis; units that lie on another axis only are frozen."""
+    labels, size = state.open_labels(node), shape_of(node)[axis]
+    if axis % labels.dim() in varying(labels):
+        labels = state.space.keep(labels, [axis % labels.dim()])
     if set(varying(labels)) - {axis % labels.dim()}:
         state.space.freeze(labels, reason)
         return state.space.fixed((), reason).expand(size)
@@ -23,8 +26,9 @@ def units_along(state: Propagation, node: fx.Node, axis: int, reason: str) -> Te
 
 
 def _own_parameters(state: Propagation, weight: Any, bias: Any) -> tuple[str, str | None] | None:
-    """State-dict names of weight and bias, or None when one of them is computed."""
-    names = state.parameter(weight), state.parameter(bias)
+    """State-dict names of weight and bias, or None when one of them is computed (and not row by row)."""
+    own = state.standardised(weight)
+    names = state.parameter(weight) if own is None else own.parameter, state.parameter(bias)
     if names[0] is None or (bias is not None and names[1] is None):
         return None
     return names[0], names[1]
@@ -40,19 +44,23 @@ def _on_axis(labels: Tensor, rank: int, axis: int) -> Tensor:
 def linear(state: Propagation, node: fx.Node) -> Any:
     """``x @ weight.T + bias`` over the last axis."""
     bound = arguments(node)
-    names = _own_parameters(state, bound["weight"], bound["bias"])
-    if names is None:
+    transposed, rows = state.turned(bound["weight"]), _rows(state, bound["weight"])
+    if transposed is None and rows is None:
         return state.opaque(node, "the weight of this layer is computed")
-    weight, bias = names
     entering = units_along(state, bound["input"], -1, "a linear layer runs along another axis than the units")
-    state.space.join(entering, state.axis(weight, 1, "in"))
-    leaving = state.axis(weight, 0, "out")
-    if bias is not None:
-        state.space.join(leaving, state.axis(bias, 0, "pass"))
+    if transposed is not None:
+        state.space.join(entering, state.axis(transposed, 0, "in"))
+        leaving = state.axis(transposed, 1, "out")
+    elif rows is not None:
+        state.space.join(entering, state.axis(rows.parameter, 1, "in"))
+        leaving = state.axis(rows.parameter, 0, "out")[rows.start : rows.stop]
+        _tie_gains(state, bound["weight"], leaving, entering)
+    if bound["bias"] is not None:
+        state.space.join(leaving, units_along(state, bound["bias"], 0, "a bias"))
     return state.space.settle(_on_axis(leaving, len(shape_of(node)), -1))
 
 
-@rule("embedding")
+@rule("embedding", "embedding_bag")
 def embedding(state: Propagation, node: fx.Node) -> Any:
     """Rows are looked up by value and stay; columns are the units."""
     bound = arguments(node)
@@ -60,7 +68,11 @@ def embedding(state: Propagation, node: fx.Node) -> Any:
     if weight is None:
         return state.opaque(node, "the weight of this layer is computed")
     state.space.freeze(state.axis(weight, 0, "pass"), "rows of an embedding are looked up by value")
-    return state.space.settle(_on_axis(state.axis(weight, 1, "out"), len(shape_of(node)), -1))
+    columns = state.axis(weight, 1, "out")
+    if operator_name(node) == "embedding":
+        return state.space.settle(_on_axis(columns, len(shape_of(node)), -1))
+    bookkeeping = [state.space.fixed(part.shape, "lookups of an embedding") for part in node.meta["val"][1:]]
+    return (state.space.settle(_on_axis(columns, 2, -1)), *bookkeeping)
 
 
 @rule("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -76,9 +88,26 @@ def convolution(state: Propagation, node: fx.Node) -> Any:
     transposed = "transpose" in str(node.target)
     connect = _transposed if transposed else _forward
     leaving = connect(state, weight, entering, int(bound["groups"]), shape_of(node)[1])
+    _tie_gains(state, bound["weight"], *((entering, leaving) if transposed else (leaving, entering)))
     if bias is not None:
         state.space.join(leaving, state.axis(bias, 0, "pass"))
     return state.space.settle(_on_axis(leaving, rank, 1))
+
+
+def _rows(state: Propagation, weight: fx.Node) -> Rows | None:
+    own = state.standardised(weight)
+    return rows_of(state, weight) if own is None else Rows(own.parameter, 0, shape_of(weight)[0])
+
+
+def _tie_gains(state: Propagation, weight: fx.Node, rows: Tensor, columns: Tensor) -> None:
+    """A standardised weight has a gain a row, and statistics over its columns."""
+    own = state.standardised(weight)
+    if own is None:
+        return
+    for gain in own.gains:
+        state.space.join(rows, state.axis(gain, 0, "pass"))
+    if shape_of(weight)[1] > 1:
+        state.space.mark_inexact(columns)
 
 
 def _forward(state: Propagation, weight: str, entering: Tensor, groups: int, channels: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from autoprune.structure.labels import varying
 from autoprune.structure.nodes import arguments, shape_of
 from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
@@ -52,10 +53,11 @@ def layer_norm(state: Propagation, node: fx.Node) -> Any:
     bound = arguments(node)
     if len(bound["normalized_shape"]) != 1:
         return state.opaque(node, "a layer normalisation over several axes")
-    labels = state.labels(bound["input"])
-    if labels.shape[-1] == 1 and labels.numel() > 1:
+    labels = state.open_labels(bound["input"])
+    beside = set(varying(labels)) - {labels.dim() - 1}
+    if beside:
         # The units lie beside the normalised axis (heads, say): each is normalised by itself.
-        return labels
+        return state.space.keep(labels, beside)
     labels = units_along(state, bound["input"], -1, "a normalisation runs along another axis than the units")
     state.space.mark_inexact(labels)
     return _carry(state, node, [bound["weight"], bound.get("bias")], labels, -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, fx
 
 from autoprune.structure.labels import LabelSpace, compact, varying
@@ -32,7 +34,18 @@ def pointwise(state: Propagation, node: fx.Node) -> Tensor:
         operands = operands[:1]
     if not operands:
         return state.space.fixed(shape, "tied to a constant of fixed shape")
-    return join_broadcast(state.space, [(state.labels(a), shape_of(a)) for a in operands], shape)
+    # Where units lie on different axes the first ones stay free: those of layers, not of masks and tables.
+    operands.sort(key=state.is_constant)
+    parts = [(state.open_labels(operand), shape_of(operand)) for operand in operands]
+    free = sum(not state.is_constant(operand) for operand in operands)
+    if 0 < free < len(operands):
+        result = join_broadcast(state.space, parts[:free], shape)
+        axes = varying(result)
+        if len(axes) > 1 and any(varying(labels) for labels, _ in parts[free:]):
+            # A table has units on any of its axes: it must not decide where those of an activation are.
+            state.space.later(partial(join_broadcast, state.space, [(result, shape), *parts[free:]], shape))
+            return result
+    return join_broadcast(state.space, parts, shape)
 
 
 def operator_reads_first_only(node: fx.Node) -> bool:
@@ -55,6 +68,10 @@ def join_broadcast(
     result, extent = aligned[0]
     for labels, size in aligned[1:]:
         result, labels = space.settle(result), space.settle(labels)
+        result, labels = (
+            _on_common_axes(space, result, labels, size),
+            _on_common_axes(space, labels, result, extent),
+        )
         if _serves_all(size, extent, varying(result)) or _serves_all(extent, size, varying(labels)):
             if varying(result) and varying(labels):
                 space.freeze(labels, "combined with units of another axis")
@@ -66,6 +83,21 @@ def join_broadcast(
                 result = labels
         extent = tuple(max(a, b) for a, b in zip(extent, size, strict=True))
     return compact(space.find(result))
+
+
+def _on_common_axes(space: LabelSpace, labels: Tensor, other: Tensor, other_size: tuple[int, ...]) -> Tensor:
+    """Labels that change along several axes, on those where the other operand decides for them.
+
+    Units stay on axes where the other operand has units too; where it has none, axes along which it
+    has a size of its own cannot lose elements.
+    """
+    axes = varying(labels)
+    if len(axes) < 2:
+        return labels
+    common = [axis for axis in axes if axis in varying(other)]
+    if not varying(other):
+        common = [axis for axis in axes if other_size[axis] == 1]
+    return space.keep(labels, common) if common else labels
 
 
 def _serves_all(size: tuple[int, ...], other: tuple[int, ...], axes: list[int]) -> bool:

@@ -33,9 +33,12 @@ def source_of(bound: dict[str, Any]) -> fx.Node:
 
 
 def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
-    """Labels of a value with the given axes reduced to size 1; units that lie on them are frozen."""
-    labels = state.labels(node)
+    """Labels of a value with the given axes reduced to size 1; units that lie on them only are frozen."""
+    labels = state.open_labels(node)
     touched = {axis % labels.dim() for axis in axes}
+    beside = set(varying(labels)) - touched
+    if beside:
+        labels = state.space.keep(labels, beside)
     if touched & set(varying(labels)):
         state.space.freeze(labels, "combined over the axis of the units")
         return state.space.fixed([1] * labels.dim(), "combined over the axis of the units")
@@ -78,3 +81,14 @@ def spatial(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
     labels = across(state, source_of(bound), range(-axes, 0))
     value = node.meta["val"]
     return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels
+
+
+@rule("gather")
+def gather(state: Propagation, node: fx.Node) -> Any:
+    """Takes elements along one axis, at the same places for every unit or not."""
+    bound = arguments(node)
+    source, axis = bound["self"], bound["dim"] % len(shape_of(node))
+    labels = across(state, source, [axis])
+    if any(shape_of(node)[d] != shape_of(source)[d] for d in varying(labels)):
+        return state.opaque(node, "taken apart at fixed positions")
+    return labels

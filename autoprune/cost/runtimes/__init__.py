@@ -1,0 +1,57 @@
+"""What runs a model when its latency is measured, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autoprune.cost.runtimes.base import DTYPES, Call, Runtime
+from autoprune.cost.runtimes.command import PREFIX, CommandRuntime
+from autoprune.cost.runtimes.compiled import CompiledRuntime
+from autoprune.cost.runtimes.cuda import CudaRuntime
+from autoprune.cost.runtimes.eager import EagerRuntime
+from autoprune.cost.runtimes.onnx_runtime import OnnxRuntime
+from autoprune.cost.runtimes.open_vino import OpenVinoRuntime
+from autoprune.errors import ConfigError
+
+RUNTIMES: dict[str, Callable[[], Runtime]] = {
+    "eager": EagerRuntime,
+    "compile": CompiledRuntime,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVinoRuntime,
+    "cuda": CudaRuntime,
+}
+
+
+def runtime_by_name(name: str) -> Runtime:
+    """The runtime of that name, or the program behind ``command:``.
+
+    Raises ConfigError when there is none or this machine lacks what it runs on, MissingExtraError when its
+    packages are not installed.
+    """
+    check_runtime(name)
+    return CommandRuntime(name) if name.startswith(PREFIX) else RUNTIMES[name]()
+
+
+def check_runtime(name: str) -> None:
+    """Raise ConfigError for a name that no runtime has."""
+    if not name.startswith(PREFIX) and name not in RUNTIMES:
+        raise ConfigError(
+            f"unknown runtime {name!r}: use {', '.join(RUNTIMES)} or '{PREFIX}PROGRAM ARGUMENTS'"
+        )
+
+
+__all__ = [
+    "DTYPES",
+    "PREFIX",
+    "RUNTIMES",
+    "Call",
+    "CommandRuntime",
+    "CompiledRuntime",
+    "CudaRuntime",
+    "EagerRuntime",
+    "OnnxRuntime",
+    "OpenVinoRuntime",
+    "Runtime",
+    "check_runtime",
+    "runtime_by_name",
+]

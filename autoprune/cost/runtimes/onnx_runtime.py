@@ -1,0 +1,53 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.cost.runtimes.base import Call, Runtime, require
+from autoprune.cost.runtimes.onnx_program import PACKAGES, onnx_file
+from autoprune.errors import TrialError
+from autoprune.structure.site import first_line
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime's CPU provider, with all graph optimisations, on buffers that are bound beforehand."""
+
+    name = "onnxruntime"
+    dtypes = ("float32", "float16")
+    channels_last = False
+
+    def __init__(self) -> None:
+        require("onnx", *PACKAGES)
+        import onnxruntime
+
+        self.version = str(onnxruntime.__version__)
+
+    def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
+        """Export to ONNX and open a session. Raises TrialError with the operator that either cannot do."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        # The idle threads of one session would go on spinning while the other one is timed.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        with onnx_file(model, inputs) as path:
+            try:
+                session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # its errors share no type
+                raise TrialError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
+        binding = session.io_binding()
+        # Of inputs that the model does not read, the exporter keeps the names.
+        for argument, tensor in zip(session.get_inputs(), inputs, strict=True):
+            array = tensor.detach().cpu().contiguous().numpy()
+            binding.bind_ortvalue_input(argument.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for result in session.get_outputs():
+            binding.bind_output(result.name)
+
+        def call() -> None:
+            session.run_with_iobinding(binding)
+
+        return call

@@ -1,0 +1,82 @@
+"""How a model is run when it is timed."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.cost.runtimes import DTYPES, EagerRuntime, Runtime
+from autoprune.errors import ConfigError
+
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What runs the model, and in which form.
+
+    Attributes:
+        runtime: what runs it.
+        threads: within an operator; None for what torch uses now.
+        dtype: floating type of model and inputs, a name from ``DTYPES``; None for the model's own.
+        channels_last: whether images and their weights lie in memory with the channels innermost.
+
+    Raises ConfigError for a number or type out of range, or one that the runtime does not know.
+    """
+
+    runtime: Runtime = field(default_factory=EagerRuntime)
+    threads: int | None = None
+    dtype: str | None = None
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads is {self.threads}: give 1 or more")
+        name = self.runtime.name
+        if self.dtype is not None and self.dtype not in self.runtime.dtypes:
+            raise ConfigError(
+                f"the runtime {name} times no {self.dtype}: use one of {', '.join(self.runtime.dtypes)}"
+            )
+        if self.channels_last and not self.runtime.channels_last:
+            raise ConfigError(f"the runtime {name} lays memory out by itself: leave channels_last out")
+
+    @property
+    def thread_count(self) -> int:
+        """Threads within an operator."""
+        return torch.get_num_threads() if self.threads is None else self.threads
+
+    def form(self, model: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
+        """The model and the inputs as they are run: themselves where nothing is to change, else copies."""
+        device, dtype = self.runtime.device, self._dtype
+        if device is None and dtype is None and not self.channels_last:
+            return model, inputs
+        changed = copy.deepcopy(model).to(device=device, dtype=dtype)
+        if self.channels_last:
+            changed = changed.to(memory_format=torch.channels_last)
+        return changed, self.given(inputs)
+
+    def given(self, inputs: Inputs) -> Inputs:
+        """The inputs as they are run."""
+        return tuple(map(self._input, inputs))
+
+    def _input(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.to(self.runtime.device or tensor.device)
+        if self._dtype is not None and tensor.is_floating_point():
+            tensor = tensor.to(self._dtype)
+        if self.channels_last and tensor.ndim == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor
+
+    @property
+    def _dtype(self) -> torch.dtype | None:
+        return None if self.dtype is None else DTYPES[self.dtype]
+
+
+def inputs_text(inputs: Inputs) -> str:
+    """Shapes and types, such as ``"1x3x224x224 float32, 1x20 int64"``."""
+    return ", ".join(
+        f"{'x'.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}" for tensor in inputs
+    )

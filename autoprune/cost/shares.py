@@ -1,0 +1,54 @@
+"""How much of a model's cost hangs on each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from autoprune.cost.latency import Meter
+from autoprune.cost.model import CostModel
+from autoprune.cost.setting import Inputs, Setting
+from autoprune.structure import Plan, Structure, apply
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The part of the uncut model's cost that would be gone without the units of one group.
+
+    A layer between two groups counts for both, so that shares add up to more than 1.
+    """
+
+    flops: float
+    parameters: float
+
+
+def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
+    """Group -> its shares, from the closed forms."""
+    full = costs.costs(structure.widths)
+    shares = {}
+    for name in structure.widths:
+        without = costs.costs({**structure.widths, name: 0})
+        flops = 1 - without.flops / full.flops if full.flops else 0.0
+        shares[name] = Shares(flops, 1 - without.parameters / full.parameters)
+    return shares
+
+
+def latency_shares(
+    model: nn.Module, structure: Structure, inputs: Inputs, setting: Setting, *, max_seconds: float
+) -> Iterator[tuple[str, float]]:
+    """Group by group, the share of measured latency that is gone when one unit of it is left.
+
+    Raises TrialError if a model does not run. One measurement takes `max_seconds` at most, beside warm-up.
+    """
+    meter = Meter(model, inputs, setting, max_seconds=max_seconds)
+    for group in structure.groups:
+        narrow = narrowed(model, structure, {group.name: min(1, group.width - 1)})
+        yield group.name, 1 - meter.measure(narrow).ratio
+
+
+def narrowed(model: nn.Module, structure: Structure, widths: Mapping[str, int]) -> nn.Module:
+    """The model with the first units of these groups, sharing tensors with it: for timing, not for use."""
+    keep = {name: tuple(range(width)) for name, width in widths.items()}
+    return apply(model, Plan.of(structure, keep), structure, share=True)

@@ -1,0 +1,105 @@
+"""Latency against width: measured at few points, more closely where it jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+FIRST, MOST = 8, 24
+"""Steps between the widths that are timed first, and the most widths that are timed at all."""
+STEEP = 1.2
+"""Times the mean slope above which two neighbours have a cliff between them."""
+LEAST = 1 / 32
+"""Part of a curve's rise that a narrower width has to save to be worth having."""
+TELLING = 4.0
+"""A curve that rises by less than so many errors of one point says nothing."""
+
+
+@dataclass(frozen=True)
+class Stair:
+    """Latency against the width of one group, while all others are whole.
+
+    Attributes:
+        widths: ascending; the last one is the full width.
+        ratios: latency at each width, relative to the uncut model's.
+        error: median half-width of the 95 % intervals of the ratios.
+    """
+
+    widths: tuple[int, ...]
+    ratios: tuple[float, ...]
+    error: float
+
+    @property
+    def rise(self) -> float:
+        """From the least latency to the greatest."""
+        return max(self.ratios) - min(self.ratios)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the differences stand out from the errors."""
+        return self.rise >= TELLING * self.error
+
+    @cached_property
+    def edges(self) -> tuple[int, ...]:
+        """The widths worth having: no wider one is as fast. They are the top edges of the steps.
+
+        Empty for a curve that tells nothing.
+        """
+        if not self.tells:
+            return ()
+        worth = max(self.error, LEAST * self.rise)
+        kept, fastest = [self.widths[-1]], self.ratios[-1]
+        for width, ratio in zip(self.widths[-2::-1], self.ratios[-2::-1], strict=True):
+            if ratio < fastest - worth:
+                kept.append(width)
+                fastest = ratio
+        return tuple(reversed(kept))
+
+    def at(self, width: int) -> float:
+        """Latency at any width, relative to the uncut model's, on straight lines between the points."""
+        return float(np.interp(width, self.widths, self.ratios))
+
+
+def climb(time: Callable[[int], tuple[float, float]], full: int, least: int = 1) -> Stair:
+    """Time one group at few widths, and by bisection find where the cliffs between them are.
+
+    Args:
+        time: gives the ratio to the uncut model's latency at a width, and the half-width of its interval.
+        full: the uncut width, whose ratio is 1.
+        least: the narrowest width to time.
+    """
+    points = {full: (1.0, 0.0)} | {width: time(width) for width in first_widths(full, least) if width != full}
+    while len(points) < MOST:
+        middle = _steepest(points, max(1, full // 128))
+        if middle is None:
+            break
+        points[middle] = time(middle)
+    widths = tuple(sorted(points))
+    errors = [error for width, (_, error) in points.items() if width != full]
+    return Stair(widths, tuple(points[w][0] for w in widths), float(np.median(errors or [0.0])))
+
+
+def first_widths(full: int, least: int) -> list[int]:
+    """Multiples of a power of two, at which kernels are fastest, the least and the full width."""
+    step = 1
+    while step * FIRST < full:
+        step *= 2
+    return sorted({least, full, *range(step, full, step)} - set(range(least)))
+
+
+def _steepest(points: dict[int, tuple[float, float]], resolution: int) -> int | None:
+    """The width between the two neighbours with the highest cliff between them; None where there is none."""
+    widths = sorted(points)
+    ratios = [points[width][0] for width in widths]
+    slope = (max(ratios) - min(ratios)) / max(widths[-1] - widths[0], 1)
+    found, highest = None, 0.0
+    for left, right in pairwise(widths):
+        jump = abs(points[right][0] - points[left][0])
+        noise = points[left][1] + points[right][1]
+        if right - left > resolution and jump > max(highest, noise, STEEP * slope * (right - left)):
+            found, highest = (left + right) // 2, jump
+    return found

@@ -1,0 +1,44 @@
+"""Importance of residual blocks: what the loss loses without each of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from autoprune.criteria.base import Context
+from autoprune.errors import CriterionError
+from autoprune.structure import Plan, apply
+
+
+def block_importance(context: Context) -> dict[str, float]:
+    """Group name of every block -> increase of the mean loss over the calibration batches without it.
+
+    The model is evaluated in eval mode, once as it is and once for each block.
+
+    Raises:
+        CriterionError: without data or loss.
+    """
+    structure = context.structure
+    blocks = [group.name for group in structure.groups if group.block is not None]
+    if not blocks:
+        return {}
+    full = _loss(context, context.model)
+    without = (apply(context.model, Plan.of(structure, {n: ()}), structure, share=True) for n in blocks)
+    return {name: _loss(context, model) - full for name, model in zip(blocks, without, strict=True)}
+
+
+def _loss(context: Context, model: nn.Module) -> float:
+    if context.batches is None or context.loss is None:
+        raise CriterionError("the importance of blocks needs calibration data and a loss: give data")
+    training, device = model.training, next(model.parameters()).device
+    losses = []
+    try:
+        model.eval()
+        with torch.no_grad():
+            for inputs, targets in context.batches():
+                losses.append(float(context.loss(model(inputs.to(device)), targets.to(device))))
+    finally:
+        model.train(training)
+    if not losses:
+        raise CriterionError("the importance of blocks got no calibration batches: give at least one")
+    return sum(losses) / len(losses)

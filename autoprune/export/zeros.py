@@ -1,0 +1,66 @@
+"""Whether the zeros of a mask are in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from autoprune.errors import ExportError
+
+
+def confirm_zeros(name: str, path: Path, model: nn.Module) -> str:
+    """Count the zeros of a file's weights against those of the model that it holds.
+
+    Weights are tensors of two axes or more. The file may hold them under other names, and more zeros.
+
+    Args:
+        name: the format.
+        path: its file.
+        model: the masked model, plain.
+
+    Returns:
+        What was found, for people.
+
+    Raises:
+        ExportError: when the file has fewer zeros than the model.
+    """
+    expected = _zeros(parameter.detach() for parameter in model.parameters())
+    found = _COUNTS[name](path)
+    if found < expected:
+        raise ExportError(f"{path.name} holds {found} zero weights where the model has {expected}")
+    return f"{found:,} zero weights counted in the file"
+
+
+def _in_state(path: Path) -> int:
+    return _zeros(safetensors.torch.load_file(path).values())
+
+
+def _in_pt2(path: Path) -> int:
+    program = torch.export.load(path)
+    held: Mapping[str, object] = {**program.state_dict, **program.constants}
+    return _zeros(value for value in held.values() if isinstance(value, Tensor))
+
+
+def _in_onnx(path: Path) -> int:
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    arrays: Iterable[NDArray[np.generic]] = (onnx.numpy_helper.to_array(item) for item in graph.initializer)
+    return sum(array.size - int(np.count_nonzero(array)) for array in arrays if array.ndim > 1)
+
+
+_COUNTS: Mapping[str, Callable[[Path], int]] = {"state": _in_state, "pt2": _in_pt2, "onnx": _in_onnx}
+
+
+def _zeros(tensors: Iterable[Tensor]) -> int:
+    return sum(
+        tensor.numel() - int(torch.count_nonzero(tensor))
+        for tensor in tensors
+        if tensor.ndim > 1 and tensor.is_floating_point()
+    )

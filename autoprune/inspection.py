@@ -1,0 +1,112 @@
+"""What can be cut in a model and what it would save, without data or search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from autoprune.config import Config
+from autoprune.cost import CostModel, Costs
+from autoprune.cost.shares import Shares, cost_shares, latency_shares
+from autoprune.errors import ConfigError
+from autoprune.review import Listener
+from autoprune.search.prepare import model_spec
+from autoprune.search.removal import discover_for
+from autoprune.search.timing import setting_of
+from autoprune.structure import Structure
+from autoprune.structure.control import owners
+from autoprune.structure.trace import shell
+from autoprune.tasks import load_data, load_model
+from autoprune.tasks.inputs import IMAGE, make_inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What :func:`inspect` found.
+
+    Attributes:
+        name: the model.
+        structure: groups and frozen parts.
+        costs: of the uncut model.
+        shares: group -> the part of FLOPs and parameters that hangs on it.
+        latency: group -> the same of measured latency; empty when not measured.
+    """
+
+    name: str
+    structure: Structure
+    costs: Costs
+    shares: Mapping[str, Shares]
+    latency: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers and texts, for JSON."""
+        return {
+            "model": self.name,
+            "flops": self.costs.flops,
+            "parameters": self.costs.parameters,
+            "size": self.costs.size,
+            "groups": [
+                {
+                    "name": group.name,
+                    "kind": group.kind,
+                    "width": group.width,
+                    "flops_share": round(self.shares[group.name].flops, 6),
+                    "parameters_share": round(self.shares[group.name].parameters, 6),
+                    "latency_share": self.latency.get(group.name),
+                    "layers": owners(group),
+                    "read_by": list(dict.fromkeys(p.layer for p in group.slices if p.role == "in")),
+                }
+                for group in self.structure.groups
+            ],
+            "frozen": dict(self.structure.frozen),
+        }
+
+
+def inspect(config: Config, inputs: Sequence[str], listener: Listener) -> Inspection:
+    """Discover what can be cut in the configured model.
+
+    Args:
+        config: names the model, what may be cut in it, and whether to measure latency.
+        inputs: texts for :func:`autoprune.tasks.inputs.make_inputs`; without any, a sample of the data, or
+            for a model of torchvision or timm an image.
+        listener: is told how far it is.
+
+    Raises:
+        UserError: when the model cannot be built, traced, or called.
+    """
+    name = model_spec(config)
+    listener.phase("structure", name)
+    model, example = model_and_inputs(config, inputs)
+    structure = discover_for(config, model, example)
+    costs = CostModel.of(structure, model)
+    found = Inspection(name, structure, costs.uncut(model), cost_shares(structure, costs), latency={})
+    if not config.latency or not structure.groups:
+        return found
+    listener.phase("latency", "of each group")
+    latency: dict[str, float] = {}
+    setting = setting_of(config)
+    for group, share in latency_shares(
+        model, structure, example, setting, max_seconds=config.latency_seconds
+    ):
+        latency[group] = share
+        listener.progress(len(latency) / len(structure.groups), group)
+    return replace(found, latency=latency)
+
+
+def model_and_inputs(config: Config, inputs: Sequence[str]) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The configured model with random weights, in evaluation mode, and what to call it with.
+
+    Raises ConfigError when nothing says what its inputs look like.
+    """
+    name = model_spec(config)
+    if inputs:
+        return load_model(name).eval(), make_inputs(inputs)
+    if name.startswith(("torchvision:", "timm:")) and "data" not in config.model_fields_set:
+        return load_model(name).eval(), make_inputs((IMAGE,))
+    if config.model is not None and "data" not in config.model_fields_set:
+        raise ConfigError(f"what does {name} take? Give --input {IMAGE}, or --data")
+    data = load_data(config.data)
+    return shell(load_model(name)).eval(), (data.example(1),)

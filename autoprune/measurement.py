@@ -1,0 +1,107 @@
+"""What each group of a model costs on this device, measured once and kept for every later study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from autoprune.config import Config
+from autoprune.cost import Meter, Profile
+from autoprune.cost.profile import load_profile, profiled, save_profile
+from autoprune.errors import ModelError
+from autoprune.inspection import model_and_inputs
+from autoprune.review import Listener
+from autoprune.search.prepare import build_model, model_spec
+from autoprune.search.removal import discover_for
+from autoprune.search.timing import profile_path, setting_of, timed_batch
+from autoprune.structure.trace import shell
+from autoprune.tasks import load_data
+
+TOLERANCE = 0.005
+"""Relative half-width of an interval at which a timing ends: many groups are a few percent of a model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A profile and where it is kept.
+
+    Attributes:
+        name: the model.
+        profile: its groups' curves.
+        file: in the user's cache folder.
+        known: whether it was there already.
+    """
+
+    name: str
+    profile: Profile
+    file: Path
+    known: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers and texts, for JSON."""
+        return {
+            "model": self.name,
+            "device": asdict(self.profile.fingerprint),
+            "uncut_ms": self.profile.seconds * 1e3,
+            "file": str(self.file),
+            "groups": [
+                {"name": name, **asdict(stair), "edges": stair.edges}
+                for name, stair in self.profile.stairs.items()
+            ],
+        }
+
+
+def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again: bool = False) -> Measurement:
+    """Profile the configured model on the configured runtime, unless that was done before.
+
+    Latency does not depend on weights: the model has random ones.
+
+    Args:
+        config: names the model, what may be cut in it, and how it is timed.
+        inputs: texts for :func:`autoprune.tasks.inputs.make_inputs`, batch included; without any, a batch of
+            samples of the data, or for a model of torchvision or timm an image.
+        listener: is told how far it is.
+        again: measure anew what is known.
+
+    Raises:
+        UserError: when the model cannot be built, traced, or called, or this machine has no such runtime.
+        TrialError: when the runtime cannot run the model.
+    """
+    name, setting = model_spec(config), setting_of(config)
+    listener.phase("structure", name)
+    model, example, batch = _subject(config, inputs)
+    structure = discover_for(config, model, example)
+    if not structure.groups:
+        raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
+    seconds = config.latency_seconds
+    meter = Meter(
+        model, batch, setting, tolerance=TOLERANCE, max_seconds=seconds, warmup=min(0.1, seconds / 5)
+    )
+    file = profile_path(model, structure, meter.fingerprint)
+    known = None if again else load_profile(file)
+    if known is not None:
+        return Measurement(name, known, file, known=True)
+    listener.phase("latency", f"of each group, {setting.runtime.name}")
+    uncut, stairs = meter.measure(model).reference_seconds, {}
+    for group, stair in profiled(model, structure, meter):
+        stairs[group] = stair
+        listener.progress(len(stairs) / len(structure.groups), group)
+    profile = Profile(meter.fingerprint, uncut, stairs)
+    save_profile(profile, file)
+    return Measurement(name, profile, file, known=False)
+
+
+def _subject(
+    config: Config, inputs: Sequence[str]
+) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The model, what to trace it with, and what to time it on: all as a search would have them."""
+    if inputs or (config.model is not None and "data" not in config.model_fields_set):
+        model, example = model_and_inputs(config, inputs)
+        return model, example, example if inputs else timed_batch(config, example[0])
+    data = load_data(config.data)
+    sample = data.example(1)
+    return shell(build_model(config, data)).eval(), (sample,), timed_batch(config, sample)

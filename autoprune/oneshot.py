@@ -1,0 +1,150 @@
+"""Cutting once, without a search: by a share of units, by a score threshold, or by a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from torch import nn
+
+from autoprune.criteria import Context, Ranking, score_units
+from autoprune.criteria import criterion as criterion_named
+from autoprune.criteria.base import Batches, Loss
+from autoprune.criteria.selection import Scope, Widths, widths_above, widths_at_sparsity
+from autoprune.errors import PlanError
+from autoprune.structure import Plan, Structure, apply, discover
+from autoprune.structure.values import ExampleInputs
+from autoprune.tasks import Data, weights_hash
+
+CALIBRATION_BATCHES, BATCH_SIZE = 8, 128
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How much is removed.
+
+    Attributes:
+        sparsity: share of units to remove, in [0, 1): one for all groups, or one for each named group
+            (the others stay whole); None when a threshold decides.
+        threshold: units whose score relative to the mean is below it go; None when `sparsity` decides.
+        scope: ``"local"`` compares a unit with its group, ``"global"`` with the whole model.
+    """
+
+    sparsity: float | Mapping[str, float] | None = None
+    threshold: float | None = None
+    scope: Scope = "local"
+
+    def __post_init__(self) -> None:
+        if (self.sparsity is None) == (self.threshold is None):
+            raise PlanError("say how much to remove: either a sparsity or a threshold")
+        if self.scope not in ("local", "global"):
+            raise PlanError(f"scope {self.scope!r} is unknown: use 'local' or 'global'")
+        if self.scope == "global" and isinstance(self.sparsity, Mapping):
+            raise PlanError("a sparsity for each group leaves nothing to compare globally: use scope 'local'")
+
+    def widths(self, ranking: Ranking) -> Widths:
+        """Units that stay in each group; at least one everywhere.
+
+        Raises PlanError for a sparsity out of range or an unknown group.
+        """
+        return {name: max(1, width) for name, width in self._widths(ranking).items()}
+
+    def _widths(self, ranking: Ranking) -> Widths:
+        if self.threshold is not None:
+            return widths_above(ranking, self.threshold, self.scope)
+        if isinstance(self.sparsity, Mapping):
+            full = {name: len(scores) for name, scores in ranking.scores.items()}
+            return full | {name: self._one(ranking, name, share) for name, share in self.sparsity.items()}
+        assert self.sparsity is not None
+        return widths_at_sparsity(ranking, _checked(self.sparsity, "all groups"), self.scope)
+
+    @staticmethod
+    def _one(ranking: Ranking, name: str, share: float) -> int:
+        if name not in ranking.scores:
+            raise PlanError(f"there is no group {name!r}: see [g.name for g in structure.groups]")
+        width = len(ranking.scores[name])
+        return width - round(_checked(share, repr(name)) * width)
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    sparsity: float | Mapping[str, float] | None = None,
+    *,
+    threshold: float | None = None,
+    scope: Scope = "local",
+    criterion: str = "l2",
+    data: Data | None = None,
+    structure: Structure | None = None,
+) -> nn.Module:
+    """Cut a model once, without search or recovery.
+
+    Args:
+        model: left as it is.
+        example_inputs: a tensor, or the positional arguments of ``forward``.
+        sparsity: see :class:`Selection`; 0.5 when neither it nor a threshold is given. A block of a
+            structure discovered with ``depth`` stays unless it is named with a sparsity of 1.
+        threshold: see :class:`Selection`.
+        scope: see :class:`Selection`.
+        criterion: what ranks the units.
+        data: for criteria that need it.
+        structure: result of :func:`discover` or :func:`restrict`, to save time or to say what may be cut.
+
+    Returns:
+        A new, smaller model in the training mode of the given one. At least one unit of every group stays.
+
+    Raises:
+        PlanError: for a sparsity out of range, an unknown group, or when nothing would be removed.
+        ModelError: when the model cannot be traced.
+        CriterionError: when the criterion is unknown or lacks data.
+    """
+    if sparsity is None and threshold is None:
+        sparsity = 0.5
+    structure = structure or discover(model, example_inputs)
+    blocks: list[str] = []
+    if isinstance(sparsity, Mapping):
+        blocks = _blocks_to_take_out(sparsity, structure)
+        sparsity = {name: share for name, share in sparsity.items() if name not in structure.blocks}
+    selection = Selection(sparsity, threshold, scope)
+    ranking = rank(model, structure, criterion, data)
+    plan = plan_of(ranking, selection.widths(ranking), structure, weights=weights_hash(model))
+    return apply(model, replace(plan, keep={**plan.keep, **dict.fromkeys(blocks, ())}), structure)
+
+
+def _blocks_to_take_out(sparsity: Mapping[str, float], structure: Structure) -> list[str]:
+    named = {name: share for name, share in sparsity.items() if name in structure.blocks}
+    for name, share in named.items():
+        if share not in (0, 1):
+            raise PlanError(f"{name!r} is a whole block: give it a sparsity of 0 or 1, not {share}")
+    return [name for name, share in named.items() if share == 1]
+
+
+def rank(model: nn.Module, structure: Structure, criterion: str, data: Data | None) -> Ranking:
+    """Scores of one criterion. Raises CriterionError when it is unknown or lacks data."""
+    batches, loss = calibration(data)
+    context = Context(model, structure, batches, loss)
+    return Ranking(criterion, score_units(criterion_named(criterion), context))
+
+
+def calibration(data: Data | None) -> tuple[Batches | None, Loss | None]:
+    """The first training batches and the task's loss, for criteria that need them."""
+    if data is None:
+        return None, None
+    return lambda: islice(data.train.batches(BATCH_SIZE), CALIBRATION_BATCHES), data.task.loss
+
+
+def plan_of(
+    ranking: Ranking, widths: Widths, structure: Structure, *, model: str = "", weights: str = ""
+) -> Plan:
+    """The plan that keeps the highest-ranked units; a group of full width is not named in it."""
+    keep = {
+        name: ranking.keep(name, width) for name, width in widths.items() if width < len(ranking.scores[name])
+    }
+    return Plan.of(structure, keep, model=model, weights=weights)
+
+
+def _checked(sparsity: float, where: str) -> float:
+    if not 0 <= sparsity < 1:
+        raise PlanError(f"the sparsity of {where} must be at least 0 and below 1, not {sparsity}")
+    return sparsity

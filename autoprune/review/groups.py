@@ -1,0 +1,75 @@
+"""The groups of a model as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.review.text import share_text
+from autoprune.units import human_bytes, human_count
+
+MOST_NAMES = 3
+"""Layers named in a cell; the others are counted."""
+
+
+def groups_table(found: Mapping[str, Any]) -> RenderableType:
+    """What an inspection found, in the form of its ``as_dict``."""
+    parts: list[RenderableType] = [Text(_headline(found), style="bold")]
+    if found["groups"]:
+        parts += [_table(found["groups"])]
+    if found["frozen"]:
+        parts += [Text(""), _frozen(found["frozen"])]
+    return Group(*parts)
+
+
+def _headline(found: Mapping[str, Any]) -> str:
+    costs = (
+        f"{human_count(found['flops'])} FLOPs",
+        f"{human_count(found['parameters'])} parameters",
+        human_bytes(found["size"]),
+    )
+    counts = f"{len(found['groups'])} groups, {len(found['frozen'])} frozen"
+    return f"{found['model']}: {', '.join(costs)}; {counts}"
+
+
+def _table(groups: list[Mapping[str, Any]]) -> Table:
+    timed = any(group["latency_share"] is not None for group in groups)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("group", overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    for name in ("width", "FLOPs", "parameters", *(("latency",) if timed else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("with", overflow="fold")
+    for group in groups:
+        cells = [group["name"], group["kind"], str(group["width"])]
+        cells += [share_text(group["flops_share"]), share_text(group["parameters_share"])]
+        if timed:
+            cells.append(share_text(group["latency_share"]))
+        table.add_row(*map(Text, [*cells, _others(group)]))
+    return table
+
+
+def _others(group: Mapping[str, Any]) -> str:
+    """The layers that shrink with the one that gives the group its name."""
+    names = [layer for layer in group["layers"] if layer != group["name"].partition("#")[0]]
+    shown = ", ".join(names[:MOST_NAMES])
+    return f"{shown} +{len(names) - MOST_NAMES}" if len(names) > MOST_NAMES else shown
+
+
+def _frozen(frozen: Mapping[str, str]) -> Table:
+    layers: dict[str, list[str]] = {}
+    for layer, reason in frozen.items():
+        layers.setdefault(reason, []).append(layer)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("frozen", overflow="fold")
+    table.add_column("because", overflow="fold")
+    for reason, names in layers.items():
+        shown = ", ".join(names[:MOST_NAMES])
+        more = f" +{len(names) - MOST_NAMES}" if len(names) > MOST_NAMES else ""
+        table.add_row(Text(shown + more), Text(reason))
+    return table

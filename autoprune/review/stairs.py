@@ -1,0 +1,101 @@
+"""Latency against width, group by group: a table in the terminal, and a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.cost import Profile
+from autoprune.cost.stairs import Stair
+from autoprune.errors import ConfigError, MissingExtraError
+from autoprune.review.text import share_text
+from autoprune.units import human_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_WIDTHS = 8
+"""Widths named in a cell; the others are counted."""
+_COLUMNS, _WIDTH, _HEIGHT = 4, 3.0, 2.2
+"""Panels beside each other, and the size of one, in inches."""
+_LINE, _EDGE = "#0072b2", "#d55e00"
+
+
+def profile_table(name: str, profile: Profile) -> RenderableType:
+    """The widths worth having in each group, and what latency is left at the narrowest one."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("group", overflow="fold")
+    for heading in ("width", "points", "at the narrowest", "error"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("widths worth having", overflow="fold")
+    for group, stair in profile.stairs.items():
+        table.add_row(
+            Text(group),
+            str(stair.widths[-1]),
+            str(len(stair.widths)),
+            share_text(stair.ratios[0]),
+            f"±{share_text(stair.error)}",
+            Text(_edges_text(stair)),
+        )
+    headline = f"{name}: {human_seconds(profile.seconds)} uncut, on {profile.fingerprint}"
+    return Group(Text(headline, style="bold"), table)
+
+
+def draw_stairs(name: str, profile: Profile, file: Path) -> None:
+    """Write a picture, one panel a curve, in the format that the file's name says.
+
+    Raises MissingExtraError without matplotlib, ConfigError for a file that cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot") from None
+    curves = _distinct(profile.stairs)
+    columns = min(_COLUMNS, len(curves))
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (title, stair) in zip(panels, curves.items(), strict=False):
+        _draw(axes, title, stair)
+    for axes in list(panels)[len(curves) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"{name}, {profile.fingerprint}", fontsize=9)
+    figure.supxlabel("width, units", fontsize=9)
+    figure.supylabel("latency, % of the uncut model", fontsize=9)
+    try:
+        figure.savefig(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot write the picture {file}: {error}") from error
+
+
+def _draw(axes: Axes, title: str, stair: Stair) -> None:
+    percent = [100 * ratio for ratio in stair.ratios]
+    axes.plot(stair.widths, percent, marker=".", color=_LINE, lw=1)
+    worth = [(w, y) for w, y in zip(stair.widths, percent, strict=True) if w in stair.edges]
+    axes.plot([w for w, _ in worth], [y for _, y in worth], "o", color=_EDGE, ms=4)
+    axes.set_title(title, fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _distinct(stairs: Mapping[str, Stair]) -> dict[str, Stair]:
+    """Each curve once, under the name of its first group and the number of the others."""
+    groups: dict[Stair, list[str]] = {}
+    for name, stair in stairs.items():
+        groups.setdefault(stair, []).append(name)
+    return {n[0] if len(n) == 1 else f"{n[0]} +{len(n) - 1}": stair for stair, n in groups.items()}
+
+
+def _edges_text(stair: Stair) -> str:
+    if not stair.edges:
+        return "differences do not stand out"
+    shown = [str(width) for width in stair.edges[-MOST_WIDTHS:]]
+    more = len(stair.edges) - len(shown)
+    return (f"{more} more, " if more else "") + ", ".join(shown)

@@ -1,0 +1,96 @@
+"""Pruning by removing units: tensors get smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from autoprune.config import Config
+from autoprune.cost import CostModel
+from autoprune.criteria import Context, Ranking, block_importance, criterion, score_units
+from autoprune.errors import ModelError, PlanError
+from autoprune.search.pruning import Origin, Widths
+from autoprune.structure import Plan, Structure, apply, discover, restrict
+from autoprune.structure.plans import AnyPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """See :class:`autoprune.search.pruning.Pruning`; made by :func:`removal`."""
+
+    cost: ClassVar[str] = "flops"
+
+    origin: Origin
+    structure: Structure
+    costs: CostModel
+    rankings: Mapping[str, Ranking]
+
+    def plan(self, widths: Mapping[str, int]) -> Plan:
+        """The plan that keeps the highest-ranked units of every group and the blocks of width 1."""
+        ranking = next(iter(self.rankings.values()))
+        full, settled = self.structure.widths, self.structure.settled(widths)
+        keep = {
+            name: () if name in self.structure.blocks else ranking.keep(name, width)
+            for name, width in settled.items()
+            if width < full[name]
+        }
+        return Plan.of(self.structure, keep, model=self.origin.name, weights=self.origin.weights)
+
+    def widths(self, plan: AnyPlan) -> Widths:
+        """Units that a plan keeps. Raises PlanError when it does not fit the model or removes nothing."""
+        own = _own(plan)
+        own.check(self.structure)
+        return own.widths(self.structure)
+
+    def cut(self, plan: AnyPlan) -> nn.Module:
+        """A new model with smaller tensors."""
+        return apply(self.origin.model, _own(plan), self.structure)
+
+    def training(self, model: nn.Module, plan: AnyPlan) -> AbstractContextManager[None]:
+        """Nothing: what is gone stays away."""
+        return nullcontext()
+
+    def spare_blocks(self) -> list[str]:
+        """The residual blocks, by what the loss loses without them."""
+        importance = block_importance(_context(self.origin, self.structure))
+        return sorted(importance, key=lambda name: importance[name])
+
+
+def removal(origin: Origin) -> Removal:
+    """Discover and rank the units of a model.
+
+    Raises:
+        ModelError: when it cannot be traced or nothing can be removed.
+        UserError: for settings that do not fit.
+    """
+    structure = discover_for(origin.config, origin.model, (origin.example,))
+    if not structure.groups:
+        raise ModelError(f"nothing in {origin.name} can be cut: {_why(structure)}")
+    context = _context(origin, structure)
+    rankings = {name: Ranking(name, score_units(criterion(name), context)) for name in origin.criteria()}
+    return Removal(origin, structure, CostModel.of(structure, origin.model), rankings)
+
+
+def discover_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -> Structure:
+    """What the settings allow to be cut in a model. Raises UserError for a pattern that matches nothing."""
+    structure = discover(model, inputs, attention=config.attention, depth=config.depth, shared=config.shared)
+    return restrict(structure, skip=config.skip, only=config.only, keep_ends=config.first_last == "keep")
+
+
+def _context(origin: Origin, structure: Structure) -> Context:
+    return Context(origin.model, structure, origin.batches(), origin.loss, origin.config.seed)
+
+
+def _own(plan: AnyPlan) -> Plan:
+    if not isinstance(plan, Plan):
+        raise PlanError(f"the plan masks weights: give --granularity {plan.granularity}")
+    return plan
+
+
+def _why(structure: Structure) -> str:
+    reasons = list(dict.fromkeys(structure.frozen.values()))
+    return "; ".join(reasons[:2]) if reasons else "it has no convolution or linear layer"

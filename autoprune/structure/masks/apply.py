@@ -1,0 +1,49 @@
+"""Masked models, and plain ones with the zeros in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.structure.masks.parametrization import attach, detach
+
+
+def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the model whose masked weights stay zero while it trains; :func:`fold` makes it plain.
+
+    Args:
+        model: is not changed.
+        masks: name of a parameter -> boolean mask in its shape, false where it becomes zero.
+    """
+    result = zeroed(model, masks)
+    attach(result, masks)
+    return result
+
+
+def zeroed(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """A plain copy of the model with the zeros in place, which training would fill again."""
+    memo: dict[int, Any] = {}
+    for name, mask in masks.items():
+        weight = model.get_parameter(name)
+        zeros = torch.where(mask.to(weight.device), weight.detach(), 0)
+        memo[id(weight)] = nn.Parameter(zeros, requires_grad=weight.requires_grad)
+    return copy.deepcopy(model, memo)
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """A copy without masks: their zeros are in the weights, and all names are those of the original model.
+
+    Raises ModelError when a masked weight has another parametrization of the caller's.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            # Recurrent layers hold on to what a parametrization gave, which cannot be copied.
+            memo |= {id(w): w for w in module._flat_weights if w is not None and not w.is_leaf}
+    plain = copy.deepcopy(model, memo)
+    detach(plain)
+    return plain

@@ -1,0 +1,153 @@
+"""Mask plans: how many units of each weight stay, and which mask that gave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import PlanError
+from autoprune.structure.masks.structure import MaskStructure
+
+SCHEMA = 1
+_KEYS = frozenset({"schema", "granularity", "criterion", "model", "weights", "layers"})
+
+
+@dataclass(frozen=True)
+class LayerMask:
+    """The mask of one weight: units that stay (in each contest), and the SHA-256 of the mask."""
+
+    kept: int
+    mask: str
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """What is masked, without the masks: they follow from weights and criterion, or from the zeros.
+
+    Attributes:
+        granularity: the pattern's text, the same for every layer.
+        layers: group name -> its mask; a group that is not named stays dense.
+        criterion: name of what chose the units.
+        model: what the plan was made for, such as ``"torchvision:resnet18"``.
+        weights: SHA-256 of the dense weights.
+    """
+
+    granularity: str
+    layers: Mapping[str, LayerMask]
+    criterion: str = ""
+    model: str = field(default="", compare=False)
+    weights: str = field(default="", compare=False)
+
+    def widths(self, structure: MaskStructure) -> dict[str, int]:
+        """Units that stay in every group."""
+        kept = {name: layer.kept for name, layer in self.layers.items()}
+        return structure.widths | kept
+
+    def check(self, structure: MaskStructure) -> None:
+        """Raise PlanError unless the plan fits the structure, removes something and empties nothing."""
+        if self.granularity != str(structure.pattern):
+            raise PlanError(f"the plan is for granularity {self.granularity}, not {structure.pattern}")
+        if not self.layers:
+            raise PlanError("the plan masks nothing: lower the width of at least one group")
+        groups = {group.name: group for group in structure.groups}
+        for name, layer in self.layers.items():
+            if name not in groups:
+                raise PlanError(f"the plan names the layer {name!r}, which cannot be masked in this model")
+            least, most = groups[name].least, groups[name].width - 1
+            if not least <= layer.kept <= most:
+                raise PlanError(f"the plan keeps {layer.kept} units of {name!r}: keep {least} to {most}")
+
+    def check_masks(self, masks: Mapping[str, Tensor], structure: MaskStructure) -> None:
+        """Raise PlanError unless these masks, by the name of their weight, are the plan's."""
+        for name, layer in self.layers.items():
+            if mask_hash(masks[structure.group(name).weight.name]) != layer.mask:
+                raise PlanError(
+                    f"the mask of {name!r} comes out differently: use the weights, data and torch version "
+                    "that the plan was made with"
+                )
+
+    def check_zeros(self, model: nn.Module, structure: MaskStructure) -> None:
+        """Raise PlanError unless a model without parametrizations has the zeros that the plan says."""
+        self.check(structure)
+        for name, layer in self.layers.items():
+            group = structure.group(name)
+            most = layer.kept * group.entries
+            found = int(torch.count_nonzero(model.get_parameter(group.weight.name)))
+            if found > most:
+                raise PlanError(f"{name!r} has {found} non-zero weights where the plan leaves {most}")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what is masked; equal plans have equal hashes."""
+        layers = {name: self.layers[name].mask for name in sorted(self.layers)}
+        return hashlib.sha256(json.dumps([self.granularity, layers]).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The plan as JSON text with its schema version."""
+        document = {
+            "schema": SCHEMA,
+            "granularity": self.granularity,
+            "criterion": self.criterion,
+            "model": self.model,
+            "weights": self.weights,
+            "layers": {n: {"kept": layer.kept, "mask": layer.mask} for n, layer in self.layers.items()},
+        }
+        return json.dumps(document, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> MaskPlan:
+        """Read a plan. Raises PlanError naming what is wrong with it."""
+        document = _document(text)
+        if document.get("schema") != SCHEMA or "granularity" not in document:
+            raise PlanError(f'a mask plan must be a JSON object with "schema": {SCHEMA} and "granularity"')
+        unknown = set(document) - _KEYS
+        if unknown:
+            raise PlanError(f"the plan has unknown keys: {', '.join(sorted(unknown))}")
+        texts = {key: document.get(key, "") for key in ("granularity", "criterion", "model", "weights")}
+        if not all(isinstance(value, str) for value in texts.values()):
+            raise PlanError(f"{', '.join(texts)} of a mask plan must be texts")
+        layers = document.get("layers")
+        if not isinstance(layers, dict) or not all(map(_is_layer, layers.values())):
+            raise PlanError('"layers" must map layer names to objects with "kept" and "mask"')
+        read = {name: LayerMask(layer["kept"], layer["mask"]) for name, layer in layers.items()}
+        return cls(layers=read, **texts)
+
+
+def is_mask_plan(text: str) -> bool:
+    """Whether a text is the JSON of a mask plan rather than of a plan that removes units."""
+    try:
+        return "granularity" in _document(text)
+    except PlanError:
+        return False
+
+
+def mask_hash(mask: Tensor) -> str:
+    """SHA-256 of a boolean mask: its shape, then one bit an entry."""
+    bits = np.packbits(mask.detach().cpu().numpy().reshape(-1))
+    return hashlib.sha256(f"{list(mask.shape)}\n".encode() + bits.tobytes()).hexdigest()
+
+
+def _document(text: str) -> dict[str, Any]:
+    try:
+        document: Any = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise PlanError(f"the plan is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise PlanError("the plan is no JSON object")
+    return document
+
+
+def _is_layer(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"kept", "mask"}
+        and type(value["kept"]) is int
+        and isinstance(value["mask"], str)
+    )

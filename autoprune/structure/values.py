@@ -1,0 +1,45 @@
+"""What goes into ``forward`` and what comes out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from torch import Tensor
+
+ExampleInputs = Tensor | tuple[Any, ...] | dict[str, Any]
+"""A single tensor, the positional arguments of ``forward``, or its keyword arguments."""
+
+
+def as_call(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of ``forward``."""
+    if isinstance(example_inputs, dict):
+        return (), example_inputs
+    return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in nested sequences, mappings and data classes, in order; all else is left out."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        parts: Sequence[Any] = list(value.values())
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    elif isinstance(value, Sequence | Set) and not isinstance(value, str | bytes):
+        parts = list(value)
+    else:
+        return []
+    return [tensor for part in parts for tensor in tensors_in(part)]
+
+
+def shapes_of(arguments: tuple[tuple[Any, ...], Mapping[str, Any]]) -> str:
+    """The shapes of arguments, for an error message: ``(1, 3, 8, 8), mask=(1, 8)``."""
+    positional, named = arguments
+    texts = [_shape(value) for value in positional]
+    return ", ".join([*texts, *(f"{name}={_shape(value)}" for name, value in named.items())])
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

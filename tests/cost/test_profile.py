@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import autoprune
+from autoprune.cost import Call, CostModel, Meter, Predictor, Profile, Runtime, Setting
+from autoprune.cost.profile import load_profile, profile_key, profiled, save_profile
+from autoprune.cost.stairs import Stair
+from autoprune.errors import ConfigError
+from autoprune.structure import Structure
+
+INPUTS = (torch.rand(1, 3, 8, 8),)
+
+
+class Twins(nn.Module):
+    """Two branches that do the same work, and a head of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = (
+            nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 4, 1)) for _ in range(2)
+        )
+        self.hidden = nn.Linear(8, 12)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.cat([self.left(x), self.right(x)], 1).mean((2, 3))
+        return self.head(torch.relu(self.hidden(both)))
+
+
+class Counted(Runtime):
+    """A device on paper, whose latency is the model's FLOPs."""
+
+    name = "counted"
+
+    def __init__(self) -> None:
+        self.prepared = 0
+
+    def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
+        self.prepared += 1
+        structure = autoprune.discover(model, inputs)
+        flops = CostModel.of(structure, model).flops(structure.widths)
+        return lambda: flops * 1e-6
+
+
+def subject() -> tuple[nn.Module, Structure, Meter]:
+    model = Twins().eval()
+    meter = Meter(model, INPUTS, Setting(Counted(), threads=1), max_seconds=0.01, warmup=0.0)
+    return model, autoprune.discover(model, INPUTS), meter
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    model, structure, meter = subject()
+    return Profile(meter.fingerprint, 1e-3, dict(profiled(model, structure, meter)))
+
+
+def test_every_group_gets_its_curve_and_equal_ones_are_measured_once() -> None:
+    model, structure, meter = subject()
+    stairs = dict(profiled(model, structure, meter))
+    assert list(stairs) == [group.name for group in structure.groups]
+    assert stairs["left.0"] is stairs["right.0"]
+    assert stairs["left.0"] is not stairs["hidden"]
+    costs = CostModel.of(structure, model)
+    full = costs.flops(structure.widths)
+    for name, stair in stairs.items():
+        assert stair.ratios[-1] == 1.0
+        for width, ratio in zip(stair.widths, stair.ratios, strict=True):
+            assert ratio == pytest.approx(costs.flops({**structure.widths, name: width}) / full)
+    measured = sum(len(stair.widths) - 1 for stair in {id(s): s for s in stairs.values()}.values())
+    assert meter.setting.runtime.prepared == 1 + measured
+
+
+def test_a_file_gives_the_profile_back(profile: Profile, tmp_path: Path) -> None:
+    file = tmp_path / "new" / "profile.json"
+    assert load_profile(file) is None
+    save_profile(profile, file)
+    assert load_profile(file) == profile
+    assert [entry.name for entry in file.parent.iterdir()] == ["profile.json"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": 99}', '{"schema": 1, "device": {}}'])
+def test_a_file_that_holds_something_else_is_said(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"cannot read the latency profile .*profile\.json: delete it"):
+        load_profile(file)
+
+
+def test_the_key_stands_for_model_groups_and_device() -> None:
+    model, structure, meter = subject()
+    key = profile_key(model, structure, meter.fingerprint)
+    assert profile_key(Twins(), autoprune.discover(model, INPUTS), meter.fingerprint) == key
+    other = Meter(model, INPUTS, Setting(threads=1))
+    assert profile_key(model, structure, other.fingerprint) != key
+    fewer = autoprune.restrict(structure, skip=("hidden",))
+    assert profile_key(model, fewer, meter.fingerprint) != key
+
+
+def test_predictions_are_exact_where_latency_is_flops(profile: Profile) -> None:
+    model, structure, _ = subject()
+    costs = CostModel.of(structure, model)
+    predictor = Predictor(profile, costs, structure.widths)
+    full = costs.flops(structure.widths)
+    assert predictor.ratio(structure.widths) == 1.0
+    for share in (0.25, 0.5, 0.75):
+        widths = {name: max(1, round(share * width)) for name, width in structure.widths.items()}
+        assert predictor.ratio(widths) == pytest.approx(costs.flops(widths) / full, abs=0.02)
+    alone = {**structure.widths, "hidden": 3}
+    assert predictor.ratio(alone) == pytest.approx(profile.stairs["hidden"].at(3))
+
+
+def test_a_profile_offers_widths_only_where_there_is_a_choice(profile: Profile) -> None:
+    assert set(profile.edges) == set(profile.stairs)
+    flat = {n: Stair(s.widths, (1.0,) * len(s.widths), 0.01) for n, s in profile.stairs.items()}
+    assert Profile(profile.fingerprint, 1.0, flat).edges == {}

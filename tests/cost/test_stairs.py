@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from autoprune.cost.stairs import MOST, Stair, climb, first_widths
+
+
+class Device:
+    """Gives the latency of a width relative to the full one's, and remembers what it was asked."""
+
+    def __init__(self, full: int, latency: Callable[[int], float], error: float = 0.001) -> None:
+        self.full, self.latency, self.error = full, latency, error
+        self.asked: list[int] = []
+
+    def time(self, width: int) -> tuple[float, float]:
+        self.asked.append(width)
+        return self.latency(width) / self.latency(self.full), self.error
+
+    def climb(self, least: int = 1) -> Stair:
+        return climb(self.time, self.full, least)
+
+
+def in_blocks_of(block: int, share: float = 0.8) -> Callable[[int], float]:
+    """A kernel that rounds widths up, in a model of which it is a share."""
+    return lambda width: 1 - share + share * math.ceil(width / block) / 64
+
+
+def test_edges_of_even_steps_are_found_exactly() -> None:
+    device = Device(64, in_blocks_of(16))
+    stair = device.climb(6)
+    assert stair.edges == (16, 32, 48, 64)
+    assert len(device.asked) == len(set(device.asked)) < MOST
+
+
+def test_steps_that_no_power_of_two_divides() -> None:
+    assert Device(72, in_blocks_of(18)).climb(7).edges == (18, 36, 54, 72)
+
+
+def test_a_cliff_between_equal_levels_is_found_to_the_unit() -> None:
+    device = Device(256, lambda width: 1.0 if width <= 100 else 2.0)
+    # The edge within one 128th of the full width.
+    assert device.climb(25).edges in ((99, 256), (100, 256))
+
+
+def test_wide_layers_that_are_quicker_than_narrower_ones() -> None:
+    def latency(width: int) -> float:
+        return width / 64 * (1.0 if width % 8 == 0 else 1.5)
+
+    edges = Device(60, latency).climb(6).edges
+    assert set(range(8, 60, 8)) <= set(edges)
+    assert {width for width in edges if width < 56} <= {6, *range(8, 64, 8)}
+
+
+def test_an_even_slope_is_not_refined() -> None:
+    device = Device(64, lambda width: 1 + width)
+    stair = device.climb(6)
+    assert stair.widths == (6, 8, 16, 24, 32, 40, 48, 56, 64)
+    assert stair.edges == stair.widths
+
+
+def test_noise_is_no_cliff_and_says_nothing() -> None:
+    device = Device(64, lambda width: 1 + 0.01 * (width * 7919 % 5), error=0.03)
+    stair = device.climb(6)
+    assert len(device.asked) == 8
+    assert stair.edges == ()
+
+
+def test_the_number_of_points_has_a_cap() -> None:
+    device = Device(4096, lambda width: 1 + math.ceil(width / 100))
+    assert len(device.climb(400).widths) <= MOST
+
+
+@pytest.mark.parametrize(
+    ("full", "least", "widths"),
+    [(1, 0, [0, 1]), (8, 1, [1, 2, 3, 4, 5, 6, 7, 8]), (20, 2, [2, 4, 8, 12, 16, 20]), (2, 1, [1, 2])],
+)
+def test_first_widths(full: int, least: int, widths: list[int]) -> None:
+    assert first_widths(full, least) == widths
+
+
+def test_between_the_points_are_straight_lines() -> None:
+    stair = Stair((4, 8, 16), (0.2, 0.6, 1.0), 0.01)
+    assert [stair.at(width) for width in (1, 4, 6, 12, 16)] == pytest.approx([0.2, 0.2, 0.4, 0.8, 1.0])

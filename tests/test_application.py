@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from typer.testing import CliRunner, Result
+
+from autoprune.cli import app
+from autoprune.structure import Plan
+from autoprune.tasks import digits_resnet
+
+QUICK = ("--calibration-batches", "2", "--latency-seconds", "0.1", "--format", "state")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "digits.safetensors"
+    safetensors.torch.save_file(digits_resnet().state_dict(), file)
+    return file
+
+
+def apply(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["apply", *map(str, arguments)])
+
+
+def test_with_data_the_cut_is_validated_and_its_plan_applies_again(tmp_path: Path, weights: Path) -> None:
+    made = apply("--weights", weights, "--sparsity", 0.5, "--validate", *QUICK, "-o", tmp_path / "a")
+    assert made.exit_code == 0, made.output
+    for word in ("accuracy (validation)", "FLOPs", "parameters", "latency", "before", "after"):
+        assert word in made.stdout
+    plan = Plan.from_json((tmp_path / "a" / "plan.json").read_text())
+    assert {len(units) for units in plan.keep.values()} == {8, 16, 32}
+
+    again = apply("--weights", weights, "--plan", tmp_path / "a" / "plan.json", *QUICK, "-o", tmp_path / "b")
+    assert again.exit_code == 0, again.output
+    assert "accuracy" not in again.stdout
+    first, second = (safetensors.torch.load_file(tmp_path / x / "model.safetensors") for x in "ab")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_without_data_the_kept_weights_are_the_given_ones(tmp_path: Path, weights: Path) -> None:
+    model = ("--model", "autoprune.tasks.zoo:digits_resnet", "--input", "1x1x8x8", "--weights", weights)
+    made = apply(*model, "--threshold", 1.0, "--round-to", 4, "--skip", "stem", *QUICK, "-o", tmp_path)
+    assert made.exit_code == 0, made.output
+    pruned = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    base = safetensors.torch.load_file(weights)
+    plan = json.loads((tmp_path / "plan.json").read_text())["keep"]
+    assert plan
+    assert "stem.0" not in plan
+    assert all(len(units) % 4 == 0 for units in plan.values())
+    name, units = next((name, units) for name, units in plan.items() if name.endswith("conv1"))
+    expected = base[f"{name}.weight"][units]
+    kept = pruned[f"{name}.weight"]
+    assert kept.shape[0] == len(units)
+    assert kept.shape[1] < expected.shape[1] or torch.equal(kept, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "one of --plan FILE, --sparsity 0.5 or --threshold"),
+        (("--plan", "x", "--sparsity", "0.5"), "one of --plan FILE"),
+        (("--plan", "nowhere.json"), "cannot read the plan nowhere.json"),
+        (("--sparsity", "2"), "at least 0 and below 1"),
+        (("--sparsity", "0.5", "--scope", "galactic"), "use 'local' or 'global'"),
+        (("--sparsity", "0.5", "--skip", "conv99"), "no layer matches 'conv99'"),
+        (("--sparsity", "0.5", "--input", "1x1x8x8"), "give --input or --data, not both"),
+        (("--sparsity", "0.5", "--bounds", "a=3"), "bound 'a=3' cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    tmp_path: Path, weights: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = apply("--weights", weights, *arguments, *QUICK, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_validating_takes_data(tmp_path: Path) -> None:
+    result = apply("--model", "torchvision:alexnet", "--sparsity", 0.5, "--validate", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "give --data" in result.stderr

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+from torch import nn
+from typer.testing import CliRunner
+
+from autoprune.cli import app
+from autoprune.config import load_config
+from autoprune.errors import ConfigError
+from autoprune.inspection import inspect
+from autoprune.review import Listener
+
+MODEL = """
+from torch import nn
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+    )
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    file = tmp_path / "net.py"
+    file.write_text(MODEL)
+    return f"{file}:net"
+
+
+def test_the_share_of_a_group_is_what_is_gone_without_it(model: str) -> None:
+    config = load_config(None, {"model": model, "latency": False})
+    found = inspect(config, ["1x3x10x10"], Listener()).as_dict()
+    # Per image: 216 + 32 multiply-adds a pixel, 16 for BatchNorm, 4 for pooling; 8 in the linear layer.
+    assert found["flops"] == 100 * (216 + 16 + 32 + 4) + 8
+    first, second = found["groups"]
+    assert first["name"] == "0"
+    assert first["layers"] == ["0", "1"]
+    assert first["read_by"] == ["3"]
+    assert first["flops_share"] == pytest.approx(100 * (216 + 16 + 32) / found["flops"], abs=1e-5)
+    assert first["parameters_share"] == pytest.approx((216 + 16 + 32) / found["parameters"], abs=1e-5)
+    assert second["flops_share"] == pytest.approx((100 * (32 + 4) + 8) / found["flops"], abs=1e-5)
+    assert found["frozen"] == {"6": "reaches the model's output"}
+
+
+def test_latency_of_each_group_is_measured(model: str) -> None:
+    config = load_config(None, {"model": model, "latency_seconds": 0.05})
+    found = inspect(config, ["1x3x64x64"], Listener())
+    assert set(found.latency) == {"0", "3"}
+    assert all(share < 1 for share in found.latency.values())
+
+
+def test_a_model_of_unknown_input_needs_one(model: str) -> None:
+    with pytest.raises(ConfigError, match="Give --input 1x3x224x224, or --data"):
+        inspect(load_config(None, {"model": model}), [], Listener())
+
+
+def test_the_command_prints_a_table_or_json(model: str) -> None:
+    command = ["inspect", "--model", model, "--input", "1x3x10x10", "--no-latency"]
+    table = CliRunner().invoke(app, command)
+    assert table.exit_code == 0, table.output
+    assert "2 groups, 1 frozen" in table.stdout
+    assert "reaches the model's output" in table.stdout
+    found = json.loads(CliRunner().invoke(app, [*command, "--json", "--skip", "0"]).stdout)
+    assert [group["name"] for group in found["groups"]] == ["3"]
+    assert found["frozen"]["0"] == "kept by skip=0"
+
+
+def test_a_model_of_torchvision_is_shown_an_image() -> None:
+    config = load_config(None, {"model": "torchvision:squeezenet1_1", "latency": False})
+    found = inspect(config, [], Listener())
+    assert isinstance(found.structure.groups, tuple)
+    assert found.costs.parameters == sum(p.numel() for p in _squeezenet().parameters())
+
+
+def _squeezenet() -> nn.Module:
+    from torchvision.models import squeezenet1_1
+
+    return squeezenet1_1()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from autoprune.cli import app
+from autoprune.config import Config
+from autoprune.errors import ModelError
+from autoprune.measurement import measure
+from autoprune.review import Listener
+from autoprune.search import prepare
+from autoprune.search.grid import StairGrid
+
+FACTORY = """
+from torch import nn
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )
+
+def head():
+    return nn.Linear(3, 4)
+"""
+FAST = {"latency_seconds": 0.01, "threads": 1}
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "factory.py").write_text(FACTORY)
+    return f"{tmp_path}/factory.py:net"
+
+
+def test_a_profile_is_measured_once_and_known_afterwards(factory: str, tmp_path: Path) -> None:
+    config = Config(model=factory, **FAST)
+    first = measure(config, ["2x3x8x8"], Listener())
+    assert not first.known
+    assert first.file.parent == tmp_path / "cache" / "latency"
+    assert first.profile.stairs["0"].widths == (1, 2, 3, 4, 5, 6)
+    again = measure(config, ["2x3x8x8"], Listener())
+    assert again.known
+    assert again.profile == first.profile
+    assert not measure(config, ["2x3x8x8"], Listener(), again=True).known
+    assert measure(config, ["1x3x8x8"], Listener()).file != first.file
+
+
+def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Path) -> None:
+    flags = [
+        "measure",
+        "--model",
+        factory,
+        "--input",
+        "1x3x8x8",
+        "--latency-seconds",
+        "0.01",
+        "--threads",
+        "1",
+    ]
+    picture = tmp_path / "stairs.svg"
+    shown = CliRunner().invoke(app, [*flags, "-o", str(picture)])
+    assert shown.exit_code == 0, shown.output
+    assert "widths worth having" in shown.output
+    assert "kept in" in shown.output
+    assert picture.read_text().count("<svg") == 1
+    told = CliRunner().invoke(app, [*flags, "--json"])
+    found = json.loads(told.stdout)
+    assert [group["name"] for group in found["groups"]] == ["0"]
+    assert found["device"]["inputs"] == "1x3x8x8 float32"
+    assert found["uncut_ms"] > 0
+    bad = CliRunner().invoke(app, [*flags, "-o", str(tmp_path / "stairs.abc")])
+    assert bad.exit_code == 2
+
+
+def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
+    factory: str, tmp_path: Path
+) -> None:
+    settings = {"data": "digits", "latency_batch": 4, "only": ("blocks.0.*",), "train_epochs": 1, **FAST}
+    config = Config(model="autoprune.tasks.zoo:digits_resnet", calibration_batches=1, **settings)
+    found = measure(config, (), Listener())
+    assert found.profile.fingerprint.inputs == "4x1x8x8 float32"
+    file = json.loads(found.file.read_text())
+    ((name, stair),) = file["stairs"].items()
+    stair |= {"widths": [3, 5, 16], "ratios": [0.2, 0.6, 1.0], "error": 0.01}
+    found.file.write_text(json.dumps(file))
+    problem = prepare(config, Listener())
+    assert problem.profile.edges[name] == (3, 5, 16)
+    assert problem.grids[name] == StairGrid((3, 5, 16))
+    with pytest.raises(ModelError, match=r"nothing in .*:head can be cut"):
+        measure(Config(model=factory.replace(":net", ":head"), **FAST), ["1x3"], Listener())
