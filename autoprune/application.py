@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def _plan_for(pruning: Pruning, origin: Origin, cut: Cut, listener: Listener) ->
     if not isinstance(cut, Plan | MaskPlan):
         ranking = pruning.rankings[origin.config.criterion]
         wanted = cut.widths(ranking) if cut else {g.name: g.least for g in pruning.structure.groups}
-        plan = pruning.plan(_on_grid(origin.config, pruning.structure, wanted))
+        plan = pruning.plan(pruning.structure.widths | _on_grid(origin.config, pruning.structure, wanted))
         pruning.widths(plan)
         return plan
     widths = pruning.widths(cut)
@@ -150,7 +151,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
     )
     plan = _plan_for(problem.pruning, problem.pruning.origin, request.cut, listener)
     widths = problem.pruning.widths(plan)
-    listener.phase("cut", f"{sum(problem.structure.widths.values()) - sum(widths.values())} units")
+    listener.phase("cut", _extent(config, problem.structure.widths, widths))
     made = evaluate_candidate(problem, widths, plan)
     full, latency = problem.baseline, made.latency
     before = _numbers(
@@ -217,6 +218,12 @@ def _only(inputs: tuple[Tensor, ...]) -> Tensor:
     if len(inputs) != 1:
         raise ConfigError("models with several inputs cannot be exported yet: use autoprune.prune in Python")
     return inputs[0]
+
+
+def _extent(config: Config, full: Mapping[str, int], widths: Mapping[str, int]) -> str:
+    if config.granularity != UNITS:
+        return config.granularity
+    return f"{sum(full.values()) - sum(widths.values())} of {sum(full.values())} units"
 
 
 def _on_grid(config: Config, structure: Prunable, widths: dict[str, int]) -> dict[str, int]:

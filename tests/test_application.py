@@ -57,6 +57,20 @@ def test_without_data_the_kept_weights_are_the_given_ones(tmp_path: Path, weight
     assert kept.shape[1] < expected.shape[1] or torch.equal(kept, expected)
 
 
+def test_blocks_stay_unless_a_plan_takes_them_out(tmp_path: Path, weights: Path) -> None:
+    model = ("--model", "autoprune.tasks.zoo:digits_resnet", "--input", "1x1x8x8", "--weights", weights)
+    made = apply(*model, "--sparsity", 0.4, "--scope", "global", "--depth", *QUICK, "-o", tmp_path / "a")
+    assert made.exit_code == 0, made.output
+    plan = Plan.from_json((tmp_path / "a" / "plan.json").read_text())
+    assert plan.keep
+    assert not plan.depth
+    (tmp_path / "b.json").write_text(Plan({"blocks.1": ()}).to_json())
+    taken = apply(*model, "--plan", tmp_path / "b.json", *QUICK, "-o", tmp_path / "b")
+    assert taken.exit_code == 0, taken.output
+    stored = safetensors.torch.load_file(tmp_path / "b" / "model.safetensors")
+    assert not any(name.startswith("blocks.1.") for name in stored)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -13,10 +13,15 @@ FIRST, MOST = 8, 24
 """Steps between the widths that are timed first, and the most widths that are timed at all."""
 STEEP = 1.2
 """Times the mean slope above which two neighbours have a cliff between them."""
+OFF = 0.2
+"""Part of a curve's rise by which a point may be off the line between its neighbours before it is doubted."""
 LEAST = 1 / 32
 """Part of a curve's rise that a narrower width has to save to be worth having."""
 TELLING = 4.0
 """A curve that rises by less than so many errors of one point says nothing."""
+
+Points = dict[int, tuple[float, float]]
+"""Width -> ratio, and the half-width of its interval."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,23 @@ class Stair:
 def climb(time: Callable[[int], tuple[float, float]], full: int, least: int = 1) -> Stair:
     """Time one group at few widths, and by bisection find where the cliffs between them are.
 
+    A point far off the line between its neighbours is timed twice more, and the median of the three counts:
+    it is an edge, or something else on the machine came between.
+
     Args:
         time: gives the ratio to the uncut model's latency at a width, and the half-width of its interval.
         full: the uncut width, whose ratio is 1.
         least: the narrowest width to time.
     """
     points = {full: (1.0, 0.0)} | {width: time(width) for width in first_widths(full, least) if width != full}
-    while len(points) < MOST:
-        middle = _steepest(points, max(1, full // 128))
+    confirmed = {full}
+    while True:
+        doubtful = _farthest_off(points, confirmed)
+        if doubtful is not None:
+            points[doubtful] = sorted([points[doubtful], time(doubtful), time(doubtful)])[1]
+            confirmed.add(doubtful)
+            continue
+        middle = _steepest(points, max(1, full // 128)) if len(points) < MOST else None
         if middle is None:
             break
         points[middle] = time(middle)
@@ -91,7 +105,21 @@ def first_widths(full: int, least: int) -> list[int]:
     return sorted({least, full, *range(step, full, step)} - set(range(least)))
 
 
-def _steepest(points: dict[int, tuple[float, float]], resolution: int) -> int | None:
+def _farthest_off(points: Points, confirmed: set[int]) -> int | None:
+    """The unconfirmed width that is farthest from the line between its neighbours; None where none is far."""
+    widths = sorted(points)
+    ratios = np.array([points[width][0] for width in widths])
+    least = max(OFF * float(np.ptp(ratios)), TELLING * float(np.median([e for _, e in points.values()])))
+    found, farthest = None, least
+    for place in range(1, len(widths) - 1):
+        left, width, right = widths[place - 1 : place + 2]
+        line = np.interp(width, (left, right), (ratios[place - 1], ratios[place + 1]))
+        if width not in confirmed and abs(ratios[place] - line) > farthest:
+            found, farthest = width, float(abs(ratios[place] - line))
+    return found
+
+
+def _steepest(points: Points, resolution: int) -> int | None:
     """The width between the two neighbours with the highest cliff between them; None where there is none."""
     widths = sorted(points)
     ratios = [points[width][0] for width in widths]
