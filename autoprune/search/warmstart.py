@@ -55,7 +55,7 @@ def _shallower(problem: Problem) -> list[WarmStart]:
         for level in DEPTH_LEVELS:
             affordable = partial(meets, problem, level=level)
             widths = largest(partial(scaled, problem, base), affordable)
-            starts.append(WarmStart(f"{count} blocks fewer", fit(problem, widths)))
+            starts.append(WarmStart(f"{count} block{'' if count == 1 else 's'} fewer", fit(problem, widths)))
     return [start for start in starts if meets(problem, start.widths)]
 
 

@@ -94,7 +94,7 @@ def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(make_deep:
     assert all(meets(problem, start.widths) for start in starts)
     gone = {start.origin: [n for n in problem.blocks if not start.widths[n]] for start in starts}
     assert gone["uniform"] == gone["global l2"] == []
-    assert gone["1 blocks fewer"] == ["blocks.3"]
+    assert gone["1 block fewer"] == ["blocks.3"]
     assert len(gone["2 blocks fewer"]) == 2
 
 
