@@ -159,16 +159,15 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         quality=full.score.value if request.validate else None,
         latency_ms=None if latency is None else latency.reference_seconds * 1e3,
     )
-    after = _numbers(made.costs, quality=made.score.value if request.validate else None)
+    timed = {}
     if latency is not None:
-        after = _numbers(
-            made.costs,
-            quality=made.score.value,
-            latency_ms=latency.seconds * 1e3,
-            latency_ratio=latency.ratio,
-            latency_low=latency.ratio_low,
-            latency_high=latency.ratio_high,
-        )
+        timed = {
+            "latency_ms": latency.seconds * 1e3,
+            "latency_ratio": latency.ratio,
+            "latency_low": latency.ratio_low,
+            "latency_high": latency.ratio_high,
+        }
+    after = _numbers(made.costs, quality=made.score.value if request.validate else None, **timed)
     card = Card(
         title=problem.name,
         metric=problem.data.task.metric,

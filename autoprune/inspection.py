@@ -18,7 +18,6 @@ from autoprune.search.removal import discover_for
 from autoprune.search.timing import setting_of
 from autoprune.structure import Structure
 from autoprune.structure.control import owners
-from autoprune.structure.trace import shell
 from autoprune.tasks import load_data, load_model
 from autoprune.tasks.inputs import IMAGE, make_inputs
 
@@ -109,4 +108,4 @@ def model_and_inputs(config: Config, inputs: Sequence[str]) -> tuple[nn.Module, 
     if config.model is not None and "data" not in config.model_fields_set:
         raise ConfigError(f"what does {name} take? Give --input {IMAGE}, or --data")
     data = load_data(config.data)
-    return shell(load_model(name)).eval(), (data.example(1),)
+    return load_model(name).eval(), (data.example(1),)
