@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_ENOUGH = 50_000
+"""Elements of which a standard deviation is known well enough."""
+
 
 def add_noise(
     tensor: Tensor, name: str, whole: Tensor, kept: Mapping[int, NDArray[np.int64]], *, positive: bool
@@ -51,7 +54,8 @@ def _spread(whole: Tensor) -> float:
     """Standard deviation of the noise."""
     if whole.dim() == 1:
         return 0.1
-    own = float(whole.detach().std()) if whole.numel() > 1 else 0.0
+    flat = whole.detach().reshape(-1)
+    own = float(flat[:: 1 + len(flat) // _ENOUGH].std()) if len(flat) > 1 else 0.0
     wanted = 0.5 / math.sqrt(whole.numel() / whole.shape[0])
     return math.sqrt(max(wanted**2 - own**2, (0.1 * own) ** 2))
 

@@ -68,11 +68,6 @@ def prove(
     structure, faults = _read_again(bench, structure, possible, faults, example_inputs)
     if len(faults) == len(structure.groups):
         _require_runs(bench, example_inputs)
-    hidden = [group for group in structure.groups if group.kind == "hidden" and group.name not in faults]
-    if len(hidden) > 1:
-        # Half of everything leaves the layers of a recurrent module equally large; the search will not.
-        for part in (hidden[::2], hidden[1::2]):
-            faults |= find_faults(bench, structure, part, example_inputs)
     return structure.without(faults)
 
 
