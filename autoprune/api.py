@@ -14,22 +14,24 @@ from torch import nn
 
 from autoprune import review
 from autoprune.config import Config, load_config
-from autoprune.cost import DeviceFingerprint
 from autoprune.errors import StudyError
-from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
+from autoprune.export import Candidate, Exported, default_formats, export_candidate
+from autoprune.export.card import finetuned_card
 from autoprune.search import (
     ATTRIBUTE,
     Problem,
     classes_of,
     create_study,
     prepare,
+    rank_finalists,
     run,
     settled_problem,
     test_front,
     trial_model,
 )
 from autoprune.search.keep import WeightStore
-from autoprune.tasks import Data
+from autoprune.search.longer import recover_longer
+from autoprune.tasks import Data, evaluate
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +59,40 @@ class Study:
         return trial_model(self.problem, self._trial(trial), self._store)[0]
 
     def export(
-        self, trial: int | str = "best", formats: Sequence[str] | None = None, to: str | Path = "out"
+        self,
+        trial: int | str = "best",
+        formats: Sequence[str] | None = None,
+        to: str | Path = "out",
+        *,
+        finetune: str | None = None,
+        listener: review.Listener | None = None,
     ) -> tuple[Exported, ...]:
         """Write a trial's model in the given formats, load each back and compare it.
 
+        Args:
+            trial: ``"best"`` or a number.
+            formats: names of formats; the default is all that are installed.
+            to: the folder.
+            finetune: fine-tune it before for so long: ``"5epochs"`` or ``"500steps"``. A run that was
+                stopped goes on where it was.
+            listener: is told how that goes.
+
         Raises:
             StudyError: when there is no such trial.
+            ConfigError: for a length that cannot be read.
             ExportError: when a file differs from the model.
         """
         chosen = self._trial(trial)
         model, plan = trial_model(self.problem, chosen, self._store)
         problem = self.problem
+        card = review.card_of(self.optuna, chosen, data=problem.data.name)
+        if finetune is not None:
+            if plan is None:
+                raise StudyError(f"trial {chosen.number} is the uncut model: there is nothing to heal")
+            folder, listener = self._store.folder, listener or review.Listener()
+            longer = recover_longer(problem, model, plan, finetune, folder, listener)
+            card = finetuned_card(card, longer.steps, longer.before, longer.quality, longer.test)
+            model.eval()
         candidate = Candidate(
             model=model,
             plan=plan or problem.plan(problem.structure.widths),
@@ -75,14 +100,50 @@ class Study:
             spec=problem.name if ":" in problem.name else None,
             classes=classes_of(problem.data),
             example=problem.data.example(4),
+            calibration=[inputs for inputs, _ in problem.calibration],
+            quality=self._quality,
+            metric=problem.data.task.metric,
         )
         return export_candidate(
             candidate,
-            _card(problem, self.optuna, chosen),
+            card,
             problem.config.to_toml(),
             Path(to),
             default_formats() if formats is None else formats,
+            seconds=problem.config.latency_seconds if problem.config.latency else 0.0,
         )
+
+    def folders(self, which: int | str, to: str | Path) -> dict[int, Path]:
+        """Trial number -> the folder to export it to: `to` itself for one trial, else folders in it.
+
+        Args:
+            which: a number, ``"best"``, ``"picked"`` (marked for export) or ``"front"``.
+            to: a folder.
+
+        Raises:
+            StudyError: when there is no such trial.
+        """
+        if which not in ("picked", "front"):
+            return {self._trial(which).number: Path(to)}
+        numbers = (
+            review.picked(self.optuna)
+            if which == "picked"
+            else [int(number) for number in self.front()["trial"]]
+        )
+        if not numbers:
+            raise StudyError(
+                "no trial is picked: run autoprune pick N, or write #export into a note in the dashboard"
+                if which == "picked"
+                else "the front is empty: search with more trials, or with a larger budget"
+            )
+        return {number: Path(to) / f"trial-{number}" for number in numbers}
+
+    def report(self, to: str | Path = "report.html") -> None:
+        """Write what was found into one HTML file, with pictures."""
+        review.write_report(self.optuna, self.problem.config.storage, Path(to))
+
+    def _quality(self, model: nn.Module) -> float:
+        return evaluate(model, self.problem.data.validation, self.problem.data.task).value
 
     @property
     def _store(self) -> WeightStore:
@@ -159,10 +220,17 @@ def run_search(
     if ended:
         listener.note(f"continues study {study.study_name!r}: {ended} trials are already there")
     store = WeightStore.beside(config.storage, study.study_name)
+    if problem.parts.note:
+        listener.note(problem.parts.note)
     listener.phase("search", str(problem.budget))
     run(problem, study, store, listener)
+    if problem.parts.ranking is not None:
+        listener.phase("finalists", "ranked on samples that guided nothing")
+        rank_finalists(problem, study, store, listener)
     listener.phase("final test", "the front, on the test split")
     test_front(problem, study, store, listener)
+    listener.phase("review", "notes and pictures for the dashboard")
+    review.publish(study, config.storage)
     return Study(study, problem)
 
 
@@ -199,44 +267,3 @@ def export(
 ) -> tuple[Exported, ...]:
     """Same as :meth:`Study.export`."""
     return study.export(trial, formats, to)
-
-
-def _card(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Card:
-    attributes, test = trial.user_attrs, study.user_attrs.get("test", {})
-    full = problem.baseline
-    return Card(
-        title=problem.name,
-        metric=problem.data.task.metric,
-        data=problem.data.name,
-        study=study.study_name,
-        trial=trial.number,
-        weights=problem.weights,
-        before=Numbers(
-            quality=full.score.value,
-            test=test.get("baseline"),
-            flops=full.costs.flops,
-            parameters=full.costs.parameters,
-            size=full.costs.size,
-            latency_ms=None if full.latency is None else full.latency * 1e3,
-            nonzero=getattr(full.costs, "nonzero", None),
-        ),
-        after=Numbers(
-            quality=attributes["quality"],
-            test=test.get(str(trial.number)),
-            flops=attributes["flops"],
-            parameters=attributes["parameters"],
-            size=attributes["size"],
-            latency_ms=attributes.get("latency_ms"),
-            latency_ratio=attributes.get("latency_ratio"),
-            latency_low=attributes.get("latency_low"),
-            latency_high=attributes.get("latency_high"),
-            nonzero=attributes.get("nonzero"),
-            effective_multiply_adds=attributes.get("effective_multiply_adds"),
-        ),
-        device=""
-        if full.latency is None
-        else str(DeviceFingerprint(**study.user_attrs[ATTRIBUTE]["device"])),
-        widths={
-            name: (width, attributes["widths"][name]) for name, width in problem.structure.widths.items()
-        },
-    )

@@ -59,8 +59,8 @@ class Applied:
 def apply_cut(config: Config, request: Request, listener: Listener) -> Applied:
     """Cut the configured model once and export it.
 
-    With data the BatchNorm statistics are estimated anew, and ``finetune_steps`` are taken if any are
-    configured; without data the weights that stay are the given ones.
+    With data the weights are compensated, the BatchNorm statistics are estimated anew, and ``finetune_steps``
+    are taken if any are configured; without data the weights that stay are the given ones.
 
     Raises:
         UserError: when model, weights, data and cut do not go together.
@@ -145,6 +145,8 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
             update={
                 "latency": config.latency and request.validate,
                 "finetune_steps": config.finetune_steps or 0,
+                # One cut is no choice among many: all samples judge it.
+                "ranking_share": 0.0,
             }
         ),
         listener,
@@ -177,6 +179,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         after=after,
         widths=_widths(problem.structure, widths),
         device="" if latency is None else str(latency.fingerprint),
+        granularity=_masked(plan),
     )
     candidate = Candidate(
         model=made.model,
@@ -198,7 +201,7 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
     else:
         load_weights(model, Path(config.weights))
     origin = Origin(model, name, weights_hash(model), _only(inputs), (), None, config)
-    pruning = pruning_of(origin)
+    pruning = pruning_of(origin, listener)
     plan = _plan_for(pruning, origin, request.cut, listener)
     widths = pruning.widths(plan)
     card = Card(
@@ -209,8 +212,13 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
         before=_numbers(pruning.costs.uncut(model)),
         after=_numbers(pruning.costs.costs(widths)),
         widths=_widths(pruning.structure, widths),
+        granularity=_masked(plan),
     )
     return Candidate(pruning.cut(plan), plan, model, name, None, origin.example), card
+
+
+def _masked(plan: AnyPlan) -> str:
+    return plan.granularity if isinstance(plan, MaskPlan) else ""
 
 
 def _only(inputs: tuple[Tensor, ...]) -> Tensor:

@@ -13,7 +13,7 @@ import typer
 
 from autoprune.config import Config, load_config
 from autoprune.errors import AutopruneError
-from autoprune.options import with_settings
+from autoprune.options import examples, with_settings
 
 if TYPE_CHECKING:
     import optuna
@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search per-layer sparsity for a trained PyTorch model, review the front, export the best.",
+    epilog="Exit codes: 0 done; 1 something failed (nothing within the budget, a file that differs, a bug); "
+    "2 a mistake in what was given, named on the last line; 130 stopped by Ctrl-C.",
 )
 
 DEFAULT_STORAGE: str = Config.model_fields["storage"].default
@@ -31,7 +33,11 @@ Storage = Annotated[str, typer.Option(help="Optuna storage URL.")]
 StudyName = Annotated[str | None, typer.Option("--study", help="Name of the study; default: the latest.")]
 Formats = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="NAME", help="state, pt2 or onnx, repeated; default: all installed."),
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="state, python, pt2, onnx, int8 or openvino, repeated; default: state, pt2 and onnx.",
+    ),
 ]
 CUT_PATTERNS = ("skip", "only", "first_last", "shared", "depth")
 TIMING_SETTINGS = ("latency_seconds", "runtime", "latency_dtype", "channels_last", "threads")
@@ -47,7 +53,9 @@ APPLY_SETTINGS = (
         "bounds",
         "round_to",
     ),
+    *("compensate", "rebuild"),
     *("finetune_steps", "optimizer", "lr", "weight_decay", "batch_size", "distill", "seed"),
+    *("device", "precision", "clip", "label_smoothing", "distill_features", "augment"),
     *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
 )
 Inputs = Annotated[
@@ -86,7 +94,13 @@ def _complain(text: str) -> None:
     typer.echo(f"error: {' '.join(text.split())}", err=True)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "search --budget flops=50%",
+        "search --model net.py:model --weights w.pt --data net.py:data --budget latency=2ms",
+        "search study.toml --budget trials=200",
+    )
+)
 @with_settings()
 def search(
     file: Annotated[Path | None, typer.Argument(help="Study file (TOML); flags override it.")] = None,
@@ -101,9 +115,10 @@ def search(
 
 def _search(config: Config, quiet: bool) -> None:
     import torch
+    from rich.console import Console
 
     from autoprune.api import run_search
-    from autoprune.review import Listener, LiveView
+    from autoprune.review import Listener, LiveView, stages_table
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -115,6 +130,7 @@ def _search(config: Config, quiet: bool) -> None:
         raise typer.Exit(130) from None
     _require_result(result.optuna)
     _print_front(result.optuna)
+    Console().print(stages_table(result.optuna))
     _print_next(result.optuna, config.storage)
 
 
@@ -140,15 +156,20 @@ def _print_front(study: optuna.Study) -> None:
     console, summary = Console(), review.summary(study)
     console.print(review.headline(summary), highlight=False, markup=False)
     console.print(review.front_table(review.front(study), summary, width=console.width))
+    for line in review.health_lines(study):
+        console.print(line, highlight=False, markup=False)
 
 
 def _print_next(study: optuna.Study, storage: str) -> None:
     where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
     name = f" --study {study.study_name}"
-    typer.echo(f"Next:\n  autoprune dashboard{where}\n  autoprune export --best{where}{name} -o out/")
+    typer.echo(
+        f"Next:\n  autoprune dashboard{where}\n  autoprune report{where}{name} -o report.html\n"
+        f"  autoprune export --best{where}{name} -o out/"
+    )
 
 
-@app.command()
+@app.command(epilog=examples("front", "front --csv > front.csv", "front --study resnet --json"))
 def front(
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
@@ -172,7 +193,12 @@ def front(
             _print_front(opened)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "inspect --model torchvision:resnet18",
+        "inspect --model net.py:model --input 1x20x80 --skip 'head.*' --no-latency",
+    )
+)
 @with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
 def inspect(
     inputs: Inputs = None,
@@ -199,7 +225,12 @@ def inspect(
             Console().print(review.groups_table(found))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "measure --model torchvision:resnet18 --runtime onnxruntime -o stairs.svg",
+        "measure --data digits --threads 1",
+    )
+)
 @with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
 def measure(
     inputs: Inputs = None,
@@ -229,11 +260,17 @@ def measure(
         if json:
             typer.echo(dumps(found.as_dict(), indent=2))
             return
-        Console().print(review.profile_table(found.name, found.profile))
+        Console().print(review.profile_table(found.name, found.profile, found.accuracy))
         typer.echo(f"{'known from' if found.known else 'kept in'} {found.file}")
 
 
-@app.command("apply")
+@app.command(
+    "apply",
+    epilog=examples(
+        "apply --model torchvision:resnet18 --sparsity 0.5 -o out/",
+        "apply --data digits --weights w.pt --threshold 0.8 --scope global --validate",
+    ),
+)
 @with_settings(*APPLY_SETTINGS)
 def apply_(
     plan: Annotated[Path | None, typer.Option(help="Cut as this plan.json of an export says.")] = None,
@@ -271,7 +308,7 @@ def apply_(
             typer.echo(str(item))
 
 
-@app.command()
+@app.command(epilog=examples("dashboard", "dashboard --storage postgresql://me@host/studies --port 0"))
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -285,29 +322,109 @@ def dashboard(
         serve(storage, host=host, port=port)
 
 
-@app.command()
-def export(
-    best: Annotated[bool, typer.Option("--best", help="The best trial within the budget (default).")] = False,
-    trial: Annotated[int | None, typer.Option(help="Another trial, by its number.")] = None,
-    to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
-    formats: Formats = None,
+@app.command(epilog=examples("report", "report --study resnet -o resnet.html"))
+def report(
+    to: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
     debug: Debug = False,
 ) -> None:
-    """Write a trial's pruned model, load every file back in a fresh process and compare."""
+    """Write the front, pictures and export commands into one HTML file that opens anywhere."""
+    with _errors(debug):
+        from autoprune import review
+
+        review.write_report(review.open_study(storage, study), storage, to)
+        typer.echo(f"wrote {to}")
+
+
+@app.command(epilog=examples("pick 7 12", "pick --remove 7", "pick"))
+def pick(
+    trials: Annotated[list[int] | None, typer.Argument(metavar="TRIAL...", help="Numbers of trials.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the mark away.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    study: StudyName = None,
+    debug: Debug = False,
+) -> None:
+    """Mark trials for `export --picked`, as #export in a trial's note in the dashboard does; list them."""
+    with _errors(debug):
+        from autoprune import review
+
+        opened = review.open_study(storage, study)
+        if trials:
+            (review.unpick if remove else review.pick)(opened, trials)
+            review.publish(opened, storage)
+        chosen = review.picked(opened)
+        typer.echo(f"picked in {opened.study_name}: {', '.join(map(str, chosen)) or 'none'}")
+
+
+@app.command(
+    epilog=examples(
+        "export --best -o out/",
+        "export --trial 7 --format onnx --quantize int8 -o out/",
+        "export --picked -o picked/",
+    )
+)
+def export(
+    best: Annotated[bool, typer.Option("--best", help="The best trial within the budget (default).")] = False,
+    trial: Annotated[int | None, typer.Option(help="Another trial, by its number.")] = None,
+    picked: Annotated[bool, typer.Option("--picked", help="All trials marked for export.")] = False,
+    all_front: Annotated[bool, typer.Option("--all-front", help="All trials of the front.")] = False,
+    to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
+    formats: Formats = None,
+    finetune: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Fine-tune it before: 5epochs or 500steps.")
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option(metavar="int8", help="int8: also an ONNX file in eight-bit integers.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    study: StudyName = None,
+    debug: Debug = False,
+) -> None:
+    """Write a trial's pruned model, load every file back in a fresh process, compare and time it."""
     with _errors(debug):
         from autoprune.api import open_search
-        from autoprune.errors import UserError
-        from autoprune.review import Listener
+        from autoprune.review import LiveView
 
-        if best and trial is not None:
-            raise UserError("give --best or --trial N, not both")
-        result = open_search(storage, study, Listener())
-        chosen = result.best().number if trial is None else trial
-        for item in result.export(chosen, formats or None, to):
-            typer.echo(str(item))
-        typer.echo(f"trial {chosen} of {result.optuna.study_name} is in {to}")
+        chosen, named = _chosen_way(best, trial, picked, all_front), _quantized(formats, quantize)
+        try:
+            with LiveView() as view:
+                result = open_search(storage, study, view)
+                folders = result.folders(chosen, to)
+                written = {
+                    number: result.export(number, named, folder, finetune=finetune, listener=view)
+                    for number, folder in folders.items()
+                }
+        except KeyboardInterrupt:
+            typer.echo("\nstopped; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
+        for number, items in written.items():
+            for item in items:
+                typer.echo(str(item))
+            typer.echo(f"trial {number} of {result.optuna.study_name} is in {folders[number]}")
+
+
+def _chosen_way(best: bool, trial: int | None, picked: bool, all_front: bool) -> int | str:
+    """Which trials to export: a number, or one of the words. Raises UserError for several of them."""
+    from autoprune.errors import UserError
+
+    given = {"best": best, "picked": picked, "front": all_front}
+    words = [word for word, is_given in given.items() if is_given]
+    if len(words) + (trial is not None) > 1:
+        raise UserError("give one of --best, --trial N, --picked and --all-front")
+    return trial if trial is not None else (words or ["best"])[0]
+
+
+def _quantized(formats: list[str] | None, quantize: str | None) -> list[str] | None:
+    """The formats with the quantized one, if that is asked for."""
+    from autoprune.errors import UserError
+    from autoprune.export import default_formats
+
+    if quantize is None:
+        return formats or None
+    if quantize != "int8":
+        raise UserError(f"cannot quantize to {quantize!r}: use int8")
+    return [*(formats or default_formats()), quantize]
 
 
 def main() -> None:

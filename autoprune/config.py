@@ -52,6 +52,13 @@ class Config(BaseModel):
         "imagefolder:ROOT or a factory.",
         MODEL,
     )
+    metric: Text | None = _setting(
+        None,
+        "accuracy, top5, auroc, f1, mse, rmse, mae, r2, perplexity or your own, package.module:Metric or "
+        "path/file.py:Metric; default: the task's.",
+        MODEL,
+    )
+    device: Text = _setting("auto", "cpu, cuda, cuda:N or auto: where to train and score.", MODEL)
     train_epochs: Count = _setting(0, "Train a model that comes without weights for so long.", MODEL)
     train_lr: Rate = _setting(0.2, "Peak learning rate of that training.", MODEL)
     train_batch_size: Positive = _setting(128, "Samples a step of that training.", MODEL)
@@ -88,17 +95,37 @@ class Config(BaseModel):
     )
     storage: Text = _setting("sqlite:///autoprune.db", "Optuna storage URL.", SEARCH)
     study: Text | None = _setting(None, "Name of the study; one of that name is continued.", SEARCH)
-    space: Literal["offset", "sparsity"] = _setting(
-        "offset",
-        "offset: a share of the budget, and each group's departure from a uniform cut; sparsity: widths.",
+    space: Literal["auto", "criterion", "offset", "sparsity"] = _setting(
+        "auto",
+        "criterion: a share of the budget, and how much each group's sensitivity counts; offset: its "
+        "departure from a uniform cut; sparsity: widths; auto: criterion.",
         SEARCH,
     )
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(
         "auto", "auto, gp, tpe, nsga2, nsga3 or random; auto chooses by the number of groups.", SEARCH
     )
-    criterion: Text = _setting("l2", "What ranks units: l1, l2, taylor, random or your own.", SEARCH)
+    criterion: Text = _setting(
+        "l2", "What ranks units: l2, taylor, fisher, hrank, taylor/flops, path/file.py:score...", SEARCH
+    )
     seed: int = _setting(0, "Seed of everything random.", SEARCH, ge=0, lt=2**32)
+    ladder: bool = _setting(
+        True, "Fine-tune only candidates that look good without it, and stop those that fall behind.", SEARCH
+    )
+    ranking_share: float | None = _setting(
+        None,
+        "Share of the validation samples that rank finalists and guide nothing; default: 0.3 of 1000 samples "
+        "or more, none of fewer.",
+        SEARCH,
+        ge=0,
+        le=0.9,
+    )
 
+    compensate: bool = _setting(
+        True, "Fit the weights of layers that read removed units to the units that stay.", RECOVERY
+    )
+    rebuild: bool = _setting(
+        False, "Also fit them one by one to what the cut model feeds them: better, but slow.", RECOVERY
+    )
     finetune_steps: Count | None = _setting(
         None, "Recovery steps of each candidate; default: 150, on small data what five epochs take.", RECOVERY
     )
@@ -109,8 +136,24 @@ class Config(BaseModel):
     distill: float = _setting(
         0.5, "Weight of the uncut model's outputs in the loss, 0 to 1.", RECOVERY, ge=0, le=1
     )
+    distill_features: float = _setting(
+        0.0,
+        "Weight of the uncut model's outputs inside, where their shapes stayed, 0 or more.",
+        RECOVERY,
+        ge=0,
+        allow_inf_nan=False,
+    )
     label_smoothing: float = _setting(
         0.0, "Share of label mass spread over all classes.", RECOVERY, ge=0, lt=1
+    )
+    clip: float = _setting(0.0, "Largest gradient norm; 0: any.", RECOVERY, ge=0, allow_inf_nan=False)
+    precision: Literal["auto", "float32", "bf16"] = _setting(
+        "auto", "auto, float32 or bf16 (mixed); auto: mixed on CUDA devices.", RECOVERY
+    )
+    augment: Literal["data", "none", "shift", "shift-flip"] = _setting(
+        "data",
+        "data: what the data set brings; none, shift or shift-flip: of images in memory, instead of that.",
+        RECOVERY,
     )
 
     calibration_batches: Positive = _setting(8, "Batches for criteria and BatchNorm statistics.", MEASURE)
@@ -223,7 +266,7 @@ def _from_folder(key: str, value: Any, folder: Path) -> Any:
     if key == "weights":
         return _existing(value, folder)
     file, colon, name = value.rpartition(":")
-    if key in ("model", "data", "criterion") and file.endswith(".py"):
+    if key in ("model", "data", "criterion", "metric") and file.endswith(".py"):
         return _existing(file, folder) + colon + name
     kind, colon, root = value.partition(":")
     if key == "data" and kind in _FOLDER_DATA and root:

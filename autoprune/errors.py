@@ -39,6 +39,10 @@ class CriterionError(UserError):
     """An unknown criterion, or one that lacks what it needs."""
 
 
+class CriterionWarning(UserWarning):
+    """A criterion that had to fall back on something else for a part of the model; the text says on what."""
+
+
 class StudyError(UserError):
     """A study that is missing, empty, or was made with other settings."""
 

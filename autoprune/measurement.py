@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from autoprune.config import Config
 from autoprune.cost import Meter, Profile
-from autoprune.cost.profile import load_profile, profiled, save_profile
+from autoprune.cost.prediction import Accuracy, cross_validated
+from autoprune.cost.profile import SAMPLES, Sample, load_profile, profiled, sampled, save_profile
 from autoprune.errors import ModelError
 from autoprune.inspection import model_and_inputs
 from autoprune.review import Listener
 from autoprune.search.prepare import build_model, model_spec
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import profile_path, setting_of, timed_batch
+from autoprune.structure import Structure
 from autoprune.structure.trace import shell
 from autoprune.tasks import load_data
 
@@ -31,13 +33,15 @@ class Measurement:
 
     Attributes:
         name: the model.
-        profile: its groups' curves.
+        profile: its groups' curves, and random plans.
+        accuracy: how well the profile predicts plans, by cross-validation; None where too few were timed.
         file: in the user's cache folder.
         known: whether it was there already.
     """
 
     name: str
     profile: Profile
+    accuracy: Accuracy | None
     file: Path
     known: bool
 
@@ -48,6 +52,7 @@ class Measurement:
             "device": asdict(self.profile.fingerprint),
             "uncut_ms": self.profile.seconds * 1e3,
             "file": str(self.file),
+            "prediction": None if self.accuracy is None else asdict(self.accuracy),
             "groups": [
                 {"name": name, **asdict(stair), "edges": stair.edges}
                 for name, stair in self.profile.stairs.items()
@@ -79,20 +84,36 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
         raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
     seconds = config.latency_seconds
     meter = Meter(
-        model, batch, setting, tolerance=TOLERANCE, max_seconds=seconds, warmup=min(0.1, seconds / 5)
+        model,
+        batch,
+        setting,
+        tolerance=TOLERANCE,
+        max_seconds=seconds,
+        warmup=min(0.1, seconds / 5),
+        cuts=True,
     )
     file = profile_path(model, structure, meter.fingerprint)
     known = None if again else load_profile(file)
     if known is not None:
-        return Measurement(name, known, file, known=True)
-    listener.phase("latency", f"of each group, {setting.runtime.name}")
+        return Measurement(name, known, cross_validated(structure, known), file, known=True)
+    profile = profiled_whole(model, structure, meter, listener)
+    save_profile(profile, file)
+    return Measurement(name, profile, cross_validated(structure, profile), file, known=False)
+
+
+def profiled_whole(model: nn.Module, structure: Structure, meter: Meter, listener: Listener) -> Profile:
+    """Time everything that a profile holds. Raises TrialError if a model does not run."""
+    listener.phase("latency", f"of each group, {meter.setting.runtime.name}")
     uncut, stairs = meter.measure(model).reference_seconds, {}
     for group, stair in profiled(model, structure, meter):
         stairs[group] = stair
         listener.progress(len(stairs) / len(structure.groups), group)
-    profile = Profile(meter.fingerprint, uncut, stairs)
-    save_profile(profile, file)
-    return Measurement(name, profile, file, known=False)
+    listener.phase("latency", f"of {SAMPLES} random plans")
+    samples: list[Sample] = []
+    for sample in sampled(model, structure, meter):
+        samples.append(sample)
+        listener.progress(len(samples) / SAMPLES)
+    return Profile(meter.fingerprint, uncut, stairs, tuple(samples))
 
 
 def _subject(

@@ -8,11 +8,14 @@ from itertools import islice
 
 from torch import nn
 
-from autoprune.criteria import Context, Ranking, score_units
+from autoprune.cost import CostModel
+from autoprune.cost.prices import unit_prices
+from autoprune.criteria import Context, Ranking, rankings
 from autoprune.criteria import criterion as criterion_named
 from autoprune.criteria.base import Batches, Loss
 from autoprune.criteria.selection import Scope, Widths, widths_above, widths_at_sparsity
 from autoprune.errors import PlanError
+from autoprune.recovery import Compensator, collect_moments, recalibrate
 from autoprune.structure import Plan, Structure, apply, discover
 from autoprune.structure.values import ExampleInputs
 from autoprune.tasks import Data, weights_hash
@@ -77,8 +80,12 @@ def prune(
     criterion: str = "l2",
     data: Data | None = None,
     structure: Structure | None = None,
+    compensate: bool = True,
 ) -> nn.Module:
-    """Cut a model once, without search or recovery.
+    """Cut a model once, without a search or training.
+
+    With data, layers that read removed units are fitted to the units that stay, and BatchNorm statistics are
+    estimated anew; without data the weights that stay are the given ones.
 
     Args:
         model: left as it is.
@@ -88,8 +95,9 @@ def prune(
         threshold: see :class:`Selection`.
         scope: see :class:`Selection`.
         criterion: what ranks the units.
-        data: for criteria that need it.
+        data: for criteria that need it, and to mend the cut model.
         structure: result of :func:`discover` or :func:`restrict`, to save time or to say what may be cut.
+        compensate: whether the cut model is mended where there is data.
 
     Returns:
         A new, smaller model in the training mode of the given one. At least one unit of every group stays.
@@ -109,7 +117,18 @@ def prune(
     selection = Selection(sparsity, threshold, scope)
     ranking = rank(model, structure, criterion, data)
     plan = plan_of(ranking, selection.widths(ranking), structure, weights=weights_hash(model))
-    return apply(model, replace(plan, keep={**plan.keep, **dict.fromkeys(blocks, ())}), structure)
+    plan = replace(plan, keep={**plan.keep, **dict.fromkeys(blocks, ())})
+    pruned = apply(model, plan, structure)
+    if data is not None and compensate:
+        _mend(model, pruned, plan, structure, data)
+    return pruned
+
+
+def _mend(model: nn.Module, pruned: nn.Module, plan: Plan, structure: Structure, data: Data) -> None:
+    """Compensate the cut model and estimate its BatchNorm statistics, in place."""
+    batches = [inputs for inputs, _ in islice(data.train.batches(BATCH_SIZE), CALIBRATION_BATCHES)]
+    Compensator(model, structure, collect_moments(model, structure, batches))(pruned, plan)
+    recalibrate(pruned, batches)
 
 
 def _blocks_to_take_out(sparsity: Mapping[str, float], structure: Structure) -> list[str]:
@@ -123,8 +142,9 @@ def _blocks_to_take_out(sparsity: Mapping[str, float], structure: Structure) -> 
 def rank(model: nn.Module, structure: Structure, criterion: str, data: Data | None) -> Ranking:
     """Scores of one criterion. Raises CriterionError when it is unknown or lacks data."""
     batches, loss = calibration(data)
-    context = Context(model, structure, batches, loss)
-    return Ranking(criterion, score_units(criterion_named(criterion), context))
+    prices = unit_prices(CostModel.of(structure, model))
+    context = Context(model, structure, batches, loss, prices=prices)
+    return rankings({criterion: criterion_named(criterion)}, context)[criterion]
 
 
 def calibration(data: Data | None) -> tuple[Batches | None, Loss | None]:

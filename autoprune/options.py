@@ -61,3 +61,8 @@ def _flag_type(annotation: Any) -> Any:
     if origin is Annotated:
         return _flag_type(inner[0])
     return annotation
+
+
+def examples(*commands: str) -> str:
+    """What stands below a command's help: the commands as they are typed."""
+    return "Examples:\n\n" + "\n\n".join(f"autoprune {command}" for command in commands)

@@ -52,7 +52,9 @@ def test_search_front_and_export(folder: Path, weights: Path) -> None:
     rows = json.loads(shown.stdout)
     assert rows
     assert all(row["flops_ratio"] <= 0.5 for row in rows)
-    assert call("front", "--csv").stdout.startswith("trial,accuracy,accuracy_error,test_accuracy,flops,")
+    assert call("front", "--csv").stdout.startswith(
+        "trial,accuracy,accuracy_error,accuracy_low,accuracy_high,test_accuracy,flops,"
+    )
 
     again = call(*search)
     assert "continues study" in again.stderr
@@ -65,6 +67,35 @@ def test_search_front_and_export(folder: Path, weights: Path) -> None:
     written = {file.name for file in (folder / "exported").iterdir()}
     assert written == {"plan.json", "model.safetensors", "model.pt2", "config.toml", "README.md"}
     assert "largest difference" in result.stdout
+
+    assert call("report").stdout == "wrote report.html\n"
+    assert f"autoprune export --trial {rows[0]['trial']} --study" in (folder / "report.html").read_text()
+
+    assert "give one of --best, --trial N" in call("export", "--best", "--picked").stderr
+    assert "no trial is picked: run autoprune pick N" in call("export", "--picked").stderr
+    numbers = sorted({rows[0]["trial"], rows[-1]["trial"]})
+    assert call("pick", *numbers).stdout.endswith(f": {', '.join(map(str, numbers))}\n")
+    result = call("export", "--picked", "-o", "picked", "--format", "state", "--quantize", "int8")
+    assert result.exit_code == 0, result.output
+    assert "accuracy " in result.stdout and "calibrated on" in result.stdout
+    assert sorted(path.name for path in (folder / "picked").iterdir()) == [f"trial-{n}" for n in numbers]
+    assert (folder / "picked" / f"trial-{numbers[0]}" / "model.int8.onnx").is_file()
+
+
+COMMANDS = ("search", "front", "inspect", "measure", "apply", "dashboard", "report", "pick", "export")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples(command: str) -> None:
+    shown = call(command, "--help")
+    assert shown.exit_code == 0
+    assert f"autoprune {command}" in shown.stdout.partition("Examples")[2]
+
+
+def test_help_lists_the_commands_and_the_exit_codes() -> None:
+    shown = call("--help").stdout
+    assert all(command in shown for command in COMMANDS)
+    assert "Exit codes: 0 done; 1 something failed" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(

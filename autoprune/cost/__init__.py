@@ -8,7 +8,7 @@ from autoprune.cost.latency import Latency, Meter, measure_latency
 from autoprune.cost.lock import timing_lock
 from autoprune.cost.masks import MaskCostModel, MaskCosts
 from autoprune.cost.model import BatchCosts, CostModel, Costs
-from autoprune.cost.prediction import Predictor
+from autoprune.cost.prediction import Accuracy, Predictor, accuracy
 from autoprune.cost.profile import Profile
 from autoprune.cost.runtimes import Call, EagerRuntime, Runtime, runtime_by_name
 from autoprune.cost.setting import Setting
@@ -16,6 +16,7 @@ from autoprune.cost.signature import shape_signature
 from autoprune.cost.statistics import RatioInterval, ratio_interval
 
 __all__ = [
+    "Accuracy",
     "BatchCosts",
     "Call",
     "CostModel",
@@ -32,6 +33,7 @@ __all__ = [
     "Runtime",
     "Setting",
     "Term",
+    "accuracy",
     "fingerprint_of",
     "flop_terms",
     "measure_latency",

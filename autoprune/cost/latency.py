@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,8 @@ class Meter:
         tolerance: relative half-width of the ratio's 95 % interval at which measuring stops.
         max_seconds: cap on one window; a window in which the reference drifts is repeated once.
         warmup: seconds that each model runs before it is timed.
+        cuts: the candidates are cut copies of the reference and matter for their shapes alone, so that a
+            runtime may reuse what it has made of the reference.
 
     Raises ConfigError for a number out of range.
     """
@@ -69,6 +72,7 @@ class Meter:
         tolerance: float = 0.02,
         max_seconds: float = 2.0,
         warmup: float = 0.1,
+        cuts: bool = False,
     ) -> None:
         if not (tolerance > 0 and max_seconds > 0 and warmup >= 0):
             raise ConfigError("a latency needs tolerance > 0, max_seconds > 0 and warmup >= 0: correct them")
@@ -76,7 +80,8 @@ class Meter:
         self.inputs = inputs
         self.setting = setting or Setting()
         self._tolerance, self._max_seconds, self._warmup = tolerance, max_seconds, warmup
-        self._ready: tuple[int, Call] | None = None
+        self._cuts = cuts
+        self._ready: tuple[int, Call, Callable[[nn.Module], Call]] | None = None
 
     @cached_property
     def fingerprint(self) -> DeviceFingerprint:
@@ -97,8 +102,10 @@ class Meter:
             stack.enter_context(pinned(threads))
             stack.enter_context(eval_mode((candidate, self.reference)))
             # The reference may be broken where every candidate is: then its name is in the message.
-            reference = self._reference_call(threads)
-            call = reference if candidate is self.reference else self._prepared(candidate, "candidate")
+            reference, prepare = self._made_ready(threads)
+            call = (
+                reference if candidate is self.reference else self._checked(prepare, candidate, "candidate")
+            )
             comparison = compare_calls(
                 call,
                 reference,
@@ -108,22 +115,31 @@ class Meter:
             )
         return _latency(comparison, self.fingerprint)
 
-    def _reference_call(self, threads: int) -> Call:
-        """Made anew where torch's number of threads has changed since."""
+    def _made_ready(self, threads: int) -> tuple[Call, Callable[[nn.Module], Call]]:
+        """The reference's call, and what prepares candidates; anew where torch has other threads since."""
         if self._ready is None or self._ready[0] != threads:
-            self._ready = threads, self._prepared(self.reference, "reference")
-        return self._ready[1]
+            reference = self._checked(self._prepare, self.reference, "reference")
+            prepare = self._prepare_cuts() if self._cuts else self._prepare
+            self._ready = threads, reference, prepare
+        return self._ready[1:]
 
-    def _prepared(self, model: nn.Module, which: str) -> Call:
-        runtime = self.setting.runtime
+    def _prepare(self, model: nn.Module) -> Call:
+        return self.setting.runtime.prepare(*self.setting.form(model, self.inputs))
+
+    def _prepare_cuts(self) -> Callable[[nn.Module], Call]:
+        prepare = self.setting.runtime.for_cuts(*self.setting.form(self.reference, self.inputs))
+        return lambda cut: prepare(self.setting.form(cut, self.inputs)[0])
+
+    def _checked(self, prepare: Callable[[nn.Module], Call], model: nn.Module, which: str) -> Call:
         try:
-            call = runtime.prepare(*self.setting.form(model, self.inputs))
+            call = prepare(model)
             call()
         except AutopruneError:
             raise
         except Exception as error:
             raise TrialError(
-                f"the {which} does not run with {runtime.name} on the example inputs: {first_line(error)}"
+                f"the {which} does not run with {self.setting.runtime.name} on the example inputs: "
+                f"{first_line(error)}"
             ) from error
         return call
 

@@ -1,59 +1,118 @@
-"""The latency of a whole plan, predicted from what each group costs alone: to screen, never to report."""
+"""The latency of a whole plan, predicted from what was measured of others: to screen, never to report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-from autoprune.cost.model import CostModel
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from scipy.stats import kendalltau
+
 from autoprune.cost.profile import Profile
+from autoprune.cost.workload import Workload
+from autoprune.structure import Structure
+
+FOLDS = 5
+RIDGE = 1e-3
+"""Weight that keeps coefficients of features that say the same from running away."""
+_CERTAIN = 10.0
+"""Weight of the uncut model, whose ratio is 1 by definition."""
+
+Rows = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well plans are predicted that the predictor was not fitted on.
+
+    Attributes:
+        error: median of the relative errors.
+        tau: Kendall's rank correlation of predicted and measured latencies.
+        plans: how many plans this is known from.
+    """
+
+    error: float
+    tau: float
+    plans: int
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """Predicts latencies relative to the uncut model's.
 
-    The savings of all groups, each cut alone, would count a layer between two groups twice. By how much is
-    known of FLOPs, whose closed form holds for whole plans: the sum of measured savings is scaled by what
-    the plan saves in FLOPs over the sum of what its groups save in FLOPs alone. Groups whose curves do not
-    stand out from the noise are left out of both sums: they are taken to save as much for a FLOP as others.
+    A plan's latency is a sum over its operators of what each takes for its multiply-adds, for what it reads
+    and writes, and for channels that do not fill a kernel's block (see :class:`Workload`). What each of
+    these costs on a device is found by non-negative least squares on relative errors (Lawson and Hanson,
+    1974) over all that a profile holds: the curves of single groups, and random plans, which show what
+    cutting groups together does.
 
     Attributes:
-        profile: the measured curves.
-        costs: closed forms of the same model.
-        widths: group -> its full width.
+        workload: the features.
+        weights: cost of each feature, shape ``[features]``.
     """
 
-    profile: Profile
-    costs: CostModel
-    widths: Mapping[str, int]
+    workload: Workload
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, structure: Structure, profile: Profile) -> Predictor:
+        """Fit the profile of a model with that structure."""
+        workload = Workload.of(structure)
+        features, ratios, _ = _measured(workload, structure, profile)
+        return cls(workload, _fitted(features, ratios))
 
     def ratio(self, widths: Mapping[str, int]) -> float:
-        """Predicted latency of a plan, relative to the uncut model's; never below 0."""
-        alone = [self._saved(name, width) for name, width in widths.items() if width < self.widths[name]]
-        latency, flops = (sum(saved) for saved in zip(*alone, strict=True)) if alone else (0.0, 0.0)
-        if flops <= 0:
-            return 1.0
-        together = 1 - self.costs.flops(widths) / self._full
-        return max(0.0, 1 - latency * together / flops)
+        """Predicted latency of a plan, relative to the uncut model's."""
+        return float(self.ratios(self.workload.vector(widths))[0])
 
-    @cached_property
-    def _full(self) -> int:
-        return self.costs.flops(self.widths)
+    def ratios(self, widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same for many plans, widths ``[n, groups]``, in the order of ``workload.groups``."""
+        predicted: NDArray[np.float64] = self.workload.features(widths) @ self.weights
+        return predicted
 
-    def _saved(self, group: str, width: int) -> tuple[float, float]:
-        """Shares of latency and FLOPs that are gone when this group alone is cut."""
-        known = self._known.get((group, width))
-        if known is None:
-            stair = self.profile.stairs.get(group)
-            known = (0.0, 0.0)
-            if stair is not None and stair.tells:
-                flops = self.costs.flops({**self.widths, group: width})
-                known = 1 - stair.at(width), 1 - flops / self._full
-            self._known[group, width] = known
-        return known
 
-    @cached_property
-    def _known(self) -> dict[tuple[str, int], tuple[float, float]]:
-        return {}
+def cross_validated(structure: Structure, profile: Profile) -> Accuracy | None:
+    """How well random plans of a profile are predicted from the rest of it; None where it has too few."""
+    workload = Workload.of(structure)
+    features, ratios, samples = _measured(workload, structure, profile)
+    if len(samples) < 2 * FOLDS:
+        return None
+    predicted = np.empty(len(samples))
+    for fold in range(FOLDS):
+        held = samples[fold::FOLDS]
+        rest = np.setdiff1d(np.arange(len(ratios)), held)
+        predicted[fold::FOLDS] = features[held] @ _fitted(features[rest], ratios[rest])
+    return accuracy(predicted.tolist(), ratios[samples].tolist())
+
+
+def accuracy(predicted: Sequence[float], measured: Sequence[float]) -> Accuracy:
+    """Compare predicted and measured latencies of the same plans."""
+    errors = np.abs(np.array(predicted) / np.array(measured) - 1)
+    tau = float(kendalltau(predicted, measured).statistic)
+    return Accuracy(float(np.median(errors)), tau, len(measured))
+
+
+def _measured(
+    workload: Workload, structure: Structure, profile: Profile
+) -> tuple[Rows, NDArray[np.float64], NDArray[np.intp]]:
+    """Features and ratios of all that was measured, the uncut model first, and which are random plans."""
+    full = structure.widths
+    plans: list[tuple[Mapping[str, int], float]] = [(full, 1.0)]
+    for name, stair in profile.stairs.items():
+        curve = zip(stair.widths, stair.ratios, strict=True)
+        plans += [({**full, name: width}, ratio) for width, ratio in curve if width < full[name]]
+    plans += [(sample.widths, sample.ratio) for sample in profile.samples]
+    features = workload.features(np.concatenate([workload.vector(widths) for widths, _ in plans]))
+    random = np.arange(len(plans) - len(profile.samples), len(plans))
+    return features, np.array([ratio for _, ratio in plans]), random
+
+
+def _fitted(features: Rows, ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = 1 / ratios
+    weights[0] = _CERTAIN
+    count = features.shape[1]
+    rows = np.concatenate([features * weights[:, None], RIDGE * np.eye(count)])
+    found, _ = nnls(rows, np.concatenate([weights * ratios, np.zeros(count)]), maxiter=100 * count)
+    return np.asarray(found)

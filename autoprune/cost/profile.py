@@ -4,37 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from autoprune.cost.fingerprint import DeviceFingerprint
 from autoprune.cost.latency import Meter
-from autoprune.cost.shares import narrowed
+from autoprune.cost.shares import narrowed, work_of
 from autoprune.cost.signature import shape_signature
 from autoprune.cost.stairs import Stair, climb
 from autoprune.errors import ConfigError
 from autoprune.structure import Structure
-from autoprune.structure.groups import Extent, Group
+from autoprune.structure.groups import Group
 
-SCHEMA = 1
+SCHEMA = 2
+SAMPLES = 40
+"""Random plans that are timed to learn what cutting several groups together does."""
+STEPS = (1, 4, 8, 16)
+"""The widths of a random plan are multiples of one of these."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A plan's widths, and its latency relative to the uncut model's."""
+
+    widths: Mapping[str, int]
+    ratio: float
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Latency against the width of each group.
+    """Latency against the width of each group, and of random plans.
 
     Attributes:
         fingerprint: where and how it was measured.
         seconds: latency of the uncut model.
         stairs: group -> its curve.
+        samples: random plans.
     """
 
     fingerprint: DeviceFingerprint
     seconds: float
     stairs: Mapping[str, Stair]
+    samples: Sequence[Sample] = ()
 
     @property
     def edges(self) -> dict[str, tuple[int, ...]]:
@@ -49,10 +64,35 @@ def profiled(model: nn.Module, structure: Structure, meter: Meter) -> Iterator[t
     """
     known: dict[object, Stair] = {}
     for group in structure.groups:
-        work = _work(structure, group)
+        work = work_of(structure, group)
         if work not in known:
             known[work] = _climb_group(model, structure, group, meter)
         yield group.name, known[work]
+
+
+def sampled(
+    model: nn.Module, structure: Structure, meter: Meter, *, count: int = SAMPLES, seed: int = 0
+) -> Iterator[Sample]:
+    """Random plans, timed one by one. Raises TrialError if a model does not run."""
+    generator = np.random.default_rng(seed)
+    for _ in range(count):
+        widths = random_widths(structure, generator)
+        cut = {name: width for name, width in widths.items() if width < structure.widths[name]}
+        yield Sample(widths, meter.measure(narrowed(model, structure, cut)).ratio if cut else 1.0)
+
+
+def random_widths(structure: Structure, generator: np.random.Generator) -> dict[str, int]:
+    """Widths scattered around one density, multiples of one step; blocks go with a chance of that density."""
+    density, step = generator.uniform(0.15, 1.0), int(generator.choice(STEPS))
+    widths = {}
+    for group in structure.groups:
+        wanted = group.width * min(1.0, density * generator.uniform(0.6, 1.4))
+        if group.least == 0:
+            widths[group.name] = int(generator.random() < density)
+        else:
+            least = max(1, group.width // 10)
+            widths[group.name] = min(group.width, max(least, step * round(wanted / step)))
+    return structure.settled(widths)
 
 
 def profile_key(model: nn.Module, structure: Structure, fingerprint: DeviceFingerprint) -> str:
@@ -74,6 +114,7 @@ def save_profile(profile: Profile, file: Path) -> None:
         "device": asdict(profile.fingerprint),
         "seconds": profile.seconds,
         "stairs": {name: asdict(stair) for name, stair in profile.stairs.items()},
+        "samples": [asdict(sample) for sample in profile.samples],
     }
     partial = file.with_suffix(".partial")
     try:
@@ -99,6 +140,7 @@ def load_profile(file: Path) -> Profile | None:
                 name: Stair(tuple(stair["widths"]), tuple(stair["ratios"]), float(stair["error"]))
                 for name, stair in content["stairs"].items()
             },
+            samples=tuple(Sample(dict(s["widths"]), float(s["ratio"])) for s in content["samples"]),
         )
     except FileNotFoundError:
         return None
@@ -114,18 +156,3 @@ def _climb_group(model: nn.Module, structure: Structure, group: Group, meter: Me
     # A tenth of the width is as narrow as a search goes unless it is told otherwise.
     least = 0 if group.least == 0 else max(1, group.width // 10)
     return climb(time, group.width, least)
-
-
-def _work(structure: Structure, group: Group) -> object:
-    """What hangs on a group's width: kinds and shapes of the operators, all other groups being whole."""
-    full = structure.widths
-
-    def axis(extent: Extent) -> tuple[int, int]:
-        return extent.at(full), dict(extent.per_group).get(group.name, 0)
-
-    work = []
-    for operation in structure.operations:
-        shapes = [tuple(map(axis, shape)) for shape in (*operation.inputs, operation.output)]
-        if any(k for shape in shapes for _, k in shape) or operation.block == group.name:
-            work.append((operation.kind, tuple(shapes)))
-    return group.kind, group.width, tuple(sorted(work))

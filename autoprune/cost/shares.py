@@ -11,6 +11,7 @@ from autoprune.cost.latency import Meter
 from autoprune.cost.model import CostModel
 from autoprune.cost.setting import Inputs, Setting
 from autoprune.structure import Plan, Structure, apply
+from autoprune.structure.groups import Extent, Group
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,38 @@ def latency_shares(
 ) -> Iterator[tuple[str, float]]:
     """Group by group, the share of measured latency that is gone when one unit of it is left.
 
+    Groups that do the same work are measured once.
     Raises TrialError if a model does not run. One measurement takes `max_seconds` at most, beside warm-up.
     """
-    meter = Meter(model, inputs, setting, max_seconds=max_seconds)
+    meter = Meter(model, inputs, setting, max_seconds=max_seconds, cuts=True)
+    known: dict[object, float] = {}
     for group in structure.groups:
-        narrow = narrowed(model, structure, {group.name: min(1, group.width - 1)})
-        yield group.name, 1 - meter.measure(narrow).ratio
+        work = work_of(structure, group)
+        if work not in known:
+            narrow = narrowed(model, structure, {group.name: min(1, group.width - 1)})
+            known[work] = 1 - meter.measure(narrow).ratio
+        yield group.name, known[work]
 
 
 def narrowed(model: nn.Module, structure: Structure, widths: Mapping[str, int]) -> nn.Module:
     """The model with the first units of these groups, sharing tensors with it: for timing, not for use."""
     keep = {name: tuple(range(width)) for name, width in widths.items()}
     return apply(model, Plan.of(structure, keep), structure, share=True)
+
+
+def work_of(structure: Structure, group: Group) -> object:
+    """What hangs on a group's width: kinds and shapes of the operators, all other groups being whole.
+
+    Groups with the same work cost the same at every width.
+    """
+    full = structure.widths
+
+    def axis(extent: Extent) -> tuple[int, int]:
+        return extent.at(full), dict(extent.per_group).get(group.name, 0)
+
+    work = []
+    for operation in structure.operations:
+        shapes = [tuple(map(axis, shape)) for shape in (*operation.inputs, operation.output)]
+        if any(k for shape in shapes for _, k in shape) or operation.block == group.name:
+            work.append((operation.kind, tuple(shapes)))
+    return group.kind, group.width, tuple(sorted(work))

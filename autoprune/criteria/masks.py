@@ -6,7 +6,6 @@ sum of what their entries are worth.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.criteria.base import Batches, Loss
+from autoprune.criteria.gradients import batch_gradients, differentiable
 from autoprune.criteria.ranking import Ranking
-from autoprune.criteria.taylor import gradient_times_parameter
 from autoprune.errors import CriterionError
 from autoprune.structure.masks import LayerMask, MaskPlan, MaskStructure, mask_hash
 from autoprune.structure.masks.patterns import mask_of, ranks
@@ -141,14 +140,15 @@ def _sensitivities(
         raise CriterionError(
             "criterion taylor needs calibration data and a loss: give data, or use criterion l1"
         )
-    model = copy.deepcopy(model).eval().requires_grad_(True)
-    total = {name: torch.zeros_like(model.get_parameter(name), dtype=torch.float32) for name in names}
+    model = differentiable(model)
+    values = {name: model.get_parameter(name).detach() for name in names}
+    total = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
     count = 0
-    for products in gradient_times_parameter(model, batches(), loss):
+    for gradients in batch_gradients(model, batches(), loss):
         count += 1
         for name in names:
-            if name in products:
-                total[name] += products[name]
+            if name in gradients:
+                total[name] += gradients[name] * values[name]
     if count == 0:
         raise CriterionError("criterion taylor got no calibration batches: give at least one")
     return {name: value.abs() / count for name, value in total.items()}

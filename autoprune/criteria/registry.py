@@ -1,21 +1,36 @@
-"""Criteria by name, and a user's own by reference."""
+"""Criteria by name, and a user's own by reference.
+
+A criterion of one's own is a function in any file, given as ``--criterion path/file.py:score``::
+
+    def score(context):  # context: model, structure, batches, loss, seed
+        state = context.model.state_dict()
+        scores = {}
+        for group in context.structure.groups:
+            part = next(part for part in group.slices if part.role == "out")  # what produces the units
+            scores[group.name] = unit_sums(state[part.parameter].abs(), part)  # [group.width]
+        return scores
+
+``unit_sums`` is in :mod:`autoprune.criteria.slices`. Larger scores are kept longer. With
+``@autoprune.register_criterion("mine")`` above it, the function goes by the name ``mine`` wherever its module
+is imported. A class with a method ``scores(context)`` serves as well; if it is a dataclass, its fields are
+options: ``mine:strength=0.5``.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor
 
 from autoprune.criteria.base import Context, Criterion
-from autoprune.errors import AutopruneError, CriterionError
-from autoprune.structure.groups import Group
-from autoprune.structure.sharing import described
-from autoprune.tasks.reference import resolve, summary
+from autoprune.criteria.cost_aware import CostAware, split_price
+from autoprune.criteria.options import split_options, with_options
+from autoprune.errors import CriterionError
+from autoprune.tasks.reference import is_reference, resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,17 +71,24 @@ def names() -> tuple[str, ...]:
 def criterion(spec: str) -> Criterion:
     """The criterion of a registered name, ``package.module:attr`` or ``path/file.py:attr``.
 
+    Options follow the name of a dataclass: ``group-norm:p=1,reduce=max``. A price follows any of these,
+    with an exponent if it is not 1: ``taylor/flops``, ``path/file.py:score/params^0.5``.
     What a reference leads to may be a function ``score(context)``, or a class or an object with a
     method ``scores(context)``; a class is called without arguments.
 
     Raises:
-        CriterionError: an unknown name, or a reference that leads nowhere or to something else.
+        CriterionError: an unknown name or option, or a reference that leads nowhere or to something else.
     """
-    if spec in _registered:
-        return _made(_registered[spec], spec)
-    if ":" in spec:
+    base, price = split_price(spec)
+    if price is not None:
+        return CostAware(criterion(base), *price)
+    name, options = split_options(spec)
+    if name in _registered:
+        target = _registered[name]
+        return cast(Criterion, with_options(name, target, options)) if options else _made(target, spec)
+    if is_reference(spec):
         return _made(resolve(spec, "criterion", CriterionError), spec)
-    near = get_close_matches(spec, names(), n=1)
+    near = get_close_matches(name, names(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     choices = f"There are {', '.join(names())}, or give path/file.py:function"
     raise CriterionError(f"unknown criterion {spec!r}: {hint}{choices}")
@@ -85,47 +107,3 @@ def _made(target: object, spec: str) -> Criterion:
     raise CriterionError(
         f"criterion {spec} is neither a function score(context) nor a class with a method scores(context)"
     )
-
-
-def score_units(criterion: Criterion, context: Context) -> Mapping[str, Tensor]:
-    """Scores of every unit: group name -> finite float64 tensor ``[width]`` on the CPU, in the groups' order.
-
-    Blocks have one unit each, so that there is nothing to rank: criteria do not see them, and they get no
-    scores. See :func:`autoprune.criteria.block_importance`.
-
-    Raises:
-        CriterionError: when the criterion fails, or a group is missing or unknown, or its scores have the
-            wrong shape or are not finite.
-    """
-    groups = tuple(group for group in context.structure.groups if group.block is None)
-    context = replace(
-        context,
-        model=described(context.model, context.structure),
-        structure=replace(context.structure, groups=groups),
-    )
-    try:
-        scores: object = criterion.scores(context)
-    except AutopruneError:
-        raise
-    except Exception as failure:
-        raise CriterionError(f"the criterion failed: {summary(failure)}") from failure
-    if not isinstance(scores, Mapping):
-        raise CriterionError(f"a criterion must give a dict of tensors, not {type(scores).__name__}")
-    unknown = [name for name in scores if name not in context.structure.widths]
-    if unknown:
-        raise CriterionError(f"the criterion gave scores for {unknown[0]!r}, which is no group of this model")
-    return {group.name: _checked(group, scores.get(group.name)) for group in groups}
-
-
-def _checked(group: Group, scores: object) -> Tensor:
-    if scores is None:
-        raise CriterionError(f"the criterion gave no scores for group {group.name!r}: score every group")
-    if not isinstance(scores, Tensor) or scores.shape != (group.width,):
-        found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise CriterionError(f"scores of group {group.name!r} must be a tensor [{group.width}], not {found}")
-    values = scores.detach().to("cpu", torch.float64)
-    if not bool(torch.isfinite(values).all()):
-        raise CriterionError(
-            f"scores of group {group.name!r} are not all finite: check the weights and the calibration data"
-        )
-    return values

@@ -1,4 +1,4 @@
-"""Sums over the entries that belong to each unit."""
+"""The entries that belong to each unit."""
 
 from __future__ import annotations
 
@@ -13,3 +13,17 @@ def unit_sums(values: Tensor, part: Slice) -> Tensor:
     others = [axis for axis in range(values.ndim) if axis != part.axis]
     along_axis = values.sum(dim=others, dtype=torch.float64) if others else values.double()
     return along_axis.cpu()[torch.from_numpy(part.index)].sum(dim=1)
+
+
+def unit_maxima(values: Tensor, part: Slice) -> Tensor:
+    """The largest of ``values``, shaped like the sliced parameter, in each unit: float64 ``[width]``."""
+    others = [axis for axis in range(values.ndim) if axis != part.axis]
+    along_axis = values.amax(dim=others) if others else values
+    return along_axis.double().cpu()[torch.from_numpy(part.index)].amax(dim=1)
+
+
+def unit_vectors(values: Tensor, part: Slice) -> Tensor:
+    """All entries of each unit in one row, in the same order for every unit: ``[width, entries]``."""
+    width = len(part.index)
+    positions = torch.from_numpy(part.index).reshape(-1).to(values.device)
+    return values.index_select(part.axis, positions).movedim(part.axis, 0).reshape(width, -1)

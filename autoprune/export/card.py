@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from torch import Tensor
 
-from autoprune.export.formats import INPUT
-from autoprune.export.records import Candidate, Card, Exported, Numbers
+from autoprune.export.formats import FORMATS
+from autoprune.export.records import Candidate, Card, Exported, Numbers, latency_text
 from autoprune.structure.masks import MaskPlan
 from autoprune.tasks import weights_hash
 from autoprune.units import human_bytes, human_count, human_seconds
@@ -37,28 +36,46 @@ class CardContext:
 def card_text(card: Card, candidate: Candidate, context: CardContext) -> str:
     """The card as Markdown."""
     parts = [
-        f"# {card.title}, pruned",
-        _what_was_done(card, candidate),
-        _table(("", "before", "after", "change"), cost_rows(card)),
-        *([f"Latency was measured on {card.device}."] if card.device else []),
-        "## Widths",
-        _table(("group", "before", "after"), _widths(card)),
+        findings_text(card),
         "## Files",
         "\n".join(f"- {line}" for line in _files(candidate, context)),
         *(part for item in context.exported for part in _loading(item, candidate, context.sample)),
         "## Provenance",
-        _table(("", ""), list(_provenance(card, candidate, context))),
+        markdown_table(("", ""), list(_provenance(card, candidate, context))),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _what_was_done(card: Card, candidate: Candidate) -> str:
+def findings_text(card: Card) -> str:
+    """The first part of the card, as Markdown: what was done, what it cost, what is left of each group."""
+    parts = [
+        f"# {card.title}, pruned",
+        _what_was_done(card),
+        markdown_table(("", "before", "after", "change"), cost_rows(card)),
+        *([card.finetuned] if card.finetuned else []),
+        *([f"Latency was measured on {card.device}."] if card.device else []),
+        "## Widths",
+        markdown_table(("group", "before", "after"), width_rows(card)),
+    ]
+    return "\n\n".join(parts)
+
+
+def finetuned_card(card: Card, steps: int, before: float, quality: float, test: float) -> Card:
+    """The card of a model that was trained for some more steps after the search."""
+    text = (
+        f"After the search it was fine-tuned for {steps} steps more: {card.metric} on validation data went "
+        f"from {before:.4f} to {quality:.4f}."
+    )
+    return replace(card, after=replace(card.after, quality=quality, test=test), finetuned=text)
+
+
+def _what_was_done(card: Card) -> str:
     for_data = f" for {card.data}" if card.data else ""
-    if isinstance(candidate.plan, MaskPlan) and card.after.nonzero is not None:
+    if card.granularity and card.after.nonzero is not None:
         share = _percent(card.after.nonzero, card.before.parameters)
         return (
             f"{card.title}{for_data}, with {share} of its parameters left by autoprune: the rest is zero "
-            f"(granularity {candidate.plan.granularity}). Tensors keep their shapes: dense FLOPs, latency "
+            f"(granularity {card.granularity}). Tensors keep their shapes: dense FLOPs, latency "
             "and the size of these files stay as they were, unless a runtime or a file format uses the zeros."
         )
     share = _percent(card.after.flops, card.before.flops)
@@ -117,7 +134,8 @@ def _percent(new: float, old: float) -> str:
     return f"{new / old:.1%}" if old else "-"
 
 
-def _widths(card: Card) -> list[tuple[str, ...]]:
+def width_rows(card: Card) -> list[tuple[str, ...]]:
+    """Groups with their widths before and after."""
     return [(f"`{name}`", str(old), str(new)) for name, (old, new) in card.widths.items()]
 
 
@@ -129,57 +147,15 @@ def _files(candidate: Candidate, context: CardContext) -> Iterator[str]:
     yield "`config.toml`: the settings that it was made with"
     for item in context.exported:
         difference = f"largest difference from the pruned model {item.max_difference:.2g}"
-        yield f"`{item.path.name}`: {difference}; {item.note}"
+        timed = "" if item.latency is None else f"; one sample takes {latency_text(item.latency)}"
+        yield f"`{item.path.name}`: {difference}; {item.note}{timed}"
     for name in context.left:
         yield f"`{name}` was here before and is not part of this export"
 
 
 def _loading(item: Exported, candidate: Candidate, sample: Tensor) -> tuple[str, str, str]:
-    needs, code = {"state": _load_state, "pt2": _load_pt2, "onnx": _load_onnx}[item.format](candidate, sample)
+    needs, code = FORMATS[item.format].loading(candidate, sample)
     return f"### Loading `{item.path.name}`", f"Needs {needs}.", f"```python\n{code}\n```"
-
-
-def _load_state(candidate: Candidate, sample: Tensor) -> tuple[str, str]:
-    classes = "" if candidate.classes is None else f", classes={candidate.classes}"
-    lines = [
-        "import torch",
-        "from autoprune.export import load_exported",
-        "from autoprune.tasks import load_model",
-        "",
-        f"base = load_model({json.dumps(candidate.spec)}{classes})",
-        f'model = load_exported(".", base, {_zeros(sample)})',
-    ]
-    if candidate.spec is None:
-        lines[2:5] = ["", "base = ...  # the uncut model, with any weights"]
-    return "autoprune", "\n".join(lines)
-
-
-def _load_pt2(_: Candidate, sample: Tensor) -> tuple[str, str]:
-    code = f"""import torch
-
-model = torch.export.load("model.pt2").module()
-output = model({_zeros(sample)})"""
-    return "torch", code
-
-
-def _load_onnx(_: Candidate, sample: Tensor) -> tuple[str, str]:
-    code = f"""import numpy as np
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-inputs = np.zeros({tuple(sample.shape)}, dtype="{_dtype(sample)}")
-outputs = session.run(None, {{"{INPUT}": inputs}})"""
-    return "onnxruntime", code
-
-
-def _zeros(sample: Tensor) -> str:
-    shape = ", ".join(map(str, sample.shape))
-    dtype = _dtype(sample)
-    return f"torch.zeros({shape})" if dtype == "float32" else f"torch.zeros({shape}, dtype=torch.{dtype})"
-
-
-def _dtype(sample: Tensor) -> str:
-    return str(sample.dtype).removeprefix("torch.")
 
 
 def _provenance(card: Card, candidate: Candidate, context: CardContext) -> Iterator[tuple[str, str]]:
@@ -193,8 +169,7 @@ def _provenance(card: Card, candidate: Candidate, context: CardContext) -> Itera
     yield "weights after the cut (SHA-256)", f"`{weights_hash(candidate.model)}`"
     yield "plan (SHA-256)", f"`{candidate.plan.hash}`"
     packages = ["autoprune", "torch"]
-    if any(item.format == "onnx" for item in context.exported):
-        packages += ["onnx", "onnxscript", "onnxruntime"]
+    packages += dict.fromkeys(name for item in context.exported for name in FORMATS[item.format].packages)
     versions = [f"{name} {_version(name)}" for name in packages]
     yield "versions", ", ".join([f"Python {platform.python_version()}", *versions])
     yield "date", context.day
@@ -207,6 +182,7 @@ def _version(package: str) -> str:
         return "(not installed as a package)"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from autoprune.cost import Latency
 from autoprune.structure.plans import AnyPlan
+from autoprune.units import human_seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +24,9 @@ class Candidate:
         spec: text from which :func:`autoprune.tasks.load_model` builds `base`; None where there is none.
         classes: number of outputs that `spec` is built for; None for its own.
         example: inputs ``[samples, ...]``; real samples make the comparisons meaningful.
+        calibration: batches of inputs, for formats that measure ranges.
+        quality: scores a model on validation data; None where there is no such data.
+        metric: what that score is called.
     """
 
     model: nn.Module
@@ -30,6 +35,9 @@ class Candidate:
     spec: str | None
     classes: int | None
     example: Tensor
+    calibration: Sequence[Tensor] = ()
+    quality: Callable[[nn.Module], float] | None = None
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,8 @@ class Card:
         trial: number of the trial.
         weights: SHA-256 of the uncut model's weights.
         device: what the latency was measured on.
+        granularity: what was masked, empty where units were removed.
+        finetuned: how it was trained after the search; empty where it was not.
     """
 
     title: str
@@ -90,6 +100,8 @@ class Card:
     trial: int | None = None
     weights: str = ""
     device: str = ""
+    granularity: str = ""
+    finetuned: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,16 +109,28 @@ class Exported:
     """One format that was written, loaded back and found equal.
 
     Attributes:
-        format: ``"state"``, ``"pt2"`` or ``"onnx"``.
-        path: the file with the weights.
+        format: its name.
+        path: the file that it is loaded from.
         max_difference: largest absolute difference between its outputs and the pruned model's.
         note: how it was compared, and which batch sizes it takes.
+        latency: of the file in what runs it, beside the uncut model in the same form; None if not measured.
     """
 
     format: str
     path: Path
     max_difference: float
     note: str
+    latency: Latency | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}: largest difference {self.max_difference:.2g} ({self.note})"
+        timed = "" if self.latency is None else f"; {latency_text(self.latency)}"
+        return f"{self.path}: largest difference {self.max_difference:.2g} ({self.note}){timed}"
+
+
+def latency_text(latency: Latency) -> str:
+    """Milliseconds, the runtime, and the share of the uncut model's with its 95 % interval."""
+    where = f"{latency.fingerprint.runtime} {latency.fingerprint.runtime_version}".strip()
+    return (
+        f"{human_seconds(latency.seconds)} in {where}, {latency.ratio:.1%} of the uncut model's "
+        f"(95 % interval {latency.ratio_low:.1%} to {latency.ratio_high:.1%})"
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 from autoprune.errors import ExportError, UserError
 from autoprune.export.card import CardContext, card_text
 from autoprune.export.formats import FORMATS, formats_named
+from autoprune.export.latency import file_latency
 from autoprune.export.load import PLAN_FILE
 from autoprune.export.records import Candidate, Card, Exported
 from autoprune.export.subject import subject_of
@@ -23,7 +24,13 @@ CARD_FILE = "README.md"
 
 
 def export_candidate(
-    candidate: Candidate, card: Card, config_toml: str, to: Path, formats: Sequence[str]
+    candidate: Candidate,
+    card: Card,
+    config_toml: str,
+    to: Path,
+    formats: Sequence[str],
+    *,
+    seconds: float = 0.0,
 ) -> tuple[Exported, ...]:
     """Write a pruned model, load every file back and compare its outputs with the model's.
 
@@ -36,6 +43,7 @@ def export_candidate(
         config_toml: the settings that made it, as TOML text.
         to: folder to write to; made if need be.
         formats: names from ``FORMATS``.
+        seconds: most seconds that the timing of one file takes; with 0 none is timed.
 
     Returns:
         What was written, one entry a format.
@@ -53,11 +61,14 @@ def export_candidate(
         (staging / CONFIG_FILE).write_text(config_toml, encoding="utf-8")
         exported = []
         for name, entry in chosen.items():
-            entry.write(subject, staging)
+            entry.write(subject, candidate, staging)
             difference, note = entry.check(subject, candidate, staging)
             if isinstance(candidate.plan, MaskPlan):
                 note += "; " + confirm_zeros(name, staging / entry.file, subject.model)
-            exported.append(Exported(name, to / entry.file, difference, note))
+            latency = None
+            if seconds > 0:
+                latency = file_latency(entry, subject, candidate, staging, seconds)
+            exported.append(Exported(name, to / entry.file, difference, note, latency))
         context = CardContext(
             sample=subject.smallest,
             exported=tuple(exported),

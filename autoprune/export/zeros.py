@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoprune.errors import ExportError
+from autoprune.export.load import WEIGHTS_FILE
 
 
 def confirm_zeros(name: str, path: Path, model: nn.Module) -> str:
@@ -55,7 +56,28 @@ def _in_onnx(path: Path) -> int:
     return sum(array.size - int(np.count_nonzero(array)) for array in arrays if array.ndim > 1)
 
 
-_COUNTS: Mapping[str, Callable[[Path], int]] = {"state": _in_state, "pt2": _in_pt2, "onnx": _in_onnx}
+def _in_factory(path: Path) -> int:
+    return _in_state(path.with_name(WEIGHTS_FILE))
+
+
+def _in_openvino(path: Path) -> int:
+    import openvino
+
+    constants = [
+        node for node in openvino.Core().read_model(path).get_ordered_ops() if node.type_name == "Constant"
+    ]
+    arrays = (node.data for node in constants)
+    return sum(array.size - int(np.count_nonzero(array)) for array in arrays if array.ndim > 1)
+
+
+_COUNTS: Mapping[str, Callable[[Path], int]] = {
+    "state": _in_state,
+    "python": _in_factory,
+    "pt2": _in_pt2,
+    "onnx": _in_onnx,
+    "int8": _in_onnx,
+    "openvino": _in_openvino,
+}
 
 
 def _zeros(tensors: Iterable[Tensor]) -> int:

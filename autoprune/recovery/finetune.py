@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import clip_grad_norm_, convert_conv2d_weight_memory_format
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from autoprune.errors import ConfigError, DataError, ModelError, TrialError
+from autoprune.errors import ConfigError, ModelError, TrialError
+from autoprune.recovery.checkpoint import Checkpoint
+from autoprune.recovery.features import Tap, feature_loss
+from autoprune.recovery.lessons import Lesson, taught
+from autoprune.recovery.precision import Precision
 from autoprune.recovery.recipe import Recipe
-from autoprune.tasks.data import Data, Split
+from autoprune.recovery.stream import Place, Stream
+from autoprune.tasks.data import Data
 from autoprune.tasks.evaluate import call, device_of, loss_of, training_mode
 from autoprune.tasks.task import Task
 
@@ -46,59 +53,131 @@ def finetune(
     seed: int,
     teacher: nn.Module | None = None,
     on_step: OnStep | None = None,
+    lessons: Sequence[Lesson] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> FineTuned:
     """Train ``model`` in place on ``data.train``; the same seed gives the same weights.
 
     With ``recipe.distill`` the model also learns the outputs of ``teacher`` (Hinton et al., 2015),
-    which stays as it is. The global random state and all training flags are left as they were.
+    which stays as it is. ``lessons`` take the place of batches drawn from the data. With ``checkpoint`` a
+    run that was stopped goes on where its file is, and gives the weights that it would have given. The
+    global random state and all training flags are left as they were.
 
     Raises TrialError when the loss stops being finite, ConfigError when distillation lacks a teacher,
     ModelError when there is nothing to train, DataError when the data does not fit the model.
     """
-    if recipe.distill > 0 and teacher is None:
+    if recipe.teaches and teacher is None:
         raise ConfigError("distillation needs a teacher: give the unpruned model, or set distill to 0")
-    mentor = teacher if recipe.distill > 0 else None
+    mentor = teacher if recipe.teaches else None
     start = time.perf_counter()
     device = device_of(model)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), training_mode(model, True), _fast_layout(model):
         torch.manual_seed(seed)
-        losses = _train(model, mentor, data, recipe, torch.Generator().manual_seed(seed), on_step)
+        run = _Run(model, mentor, data, recipe, seed, lessons, checkpoint)
+        losses = run.train(on_step)
     tail = losses[-max(1, len(losses) // 10) :]
     return FineTuned(steps=len(losses), loss=fmean(tail), seconds=time.perf_counter() - start)
 
 
-def _train(
-    model: nn.Module,
-    teacher: nn.Module | None,
-    data: Data,
-    recipe: Recipe,
-    generator: torch.Generator,
-    on_step: OnStep | None,
-) -> list[float]:
-    device = device_of(model)
-    optimizer = _optimizer(model, recipe)
-    schedule = _schedule(optimizer, recipe)
-    losses: list[float] = []
-    stream = _endless(data.train, recipe.batch_size, generator)
-    for step, (inputs, targets) in zip(range(1, recipe.steps + 1), stream, strict=False):
-        inputs, targets = inputs.to(device), targets.to(device)
-        outputs = call(model, inputs)
-        loss = _loss(data.task, recipe, outputs, targets, _teach(teacher, inputs))
+class _Run:
+    """One training run: everything that its next step depends on."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: nn.Module | None,
+        data: Data,
+        recipe: Recipe,
+        seed: int,
+        lessons: Sequence[Lesson] | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._model, self._teacher, self._data, self._recipe = model, teacher, data, recipe
+        self._lessons, self._checkpoint = lessons, checkpoint
+        self._device = device_of(model)
+        self._optimizer = _optimizer(model, recipe)
+        self._schedule = _schedule(self._optimizer, recipe)
+        self._precision = Precision(recipe.precision, self._device)
+        self._losses: list[float] = []
+        place = self._restore()
+        self._stream = Stream(data.train, recipe.batch_size, seed, place)
+
+    def train(self, on_step: OnStep | None) -> list[float]:
+        """All steps that are left; returns the loss of every step."""
+        with self._taps() as taps:
+            for step, lesson in zip(
+                range(len(self._losses) + 1, self._recipe.steps + 1), self._batches(), strict=False
+            ):
+                self._losses.append(self._step(step, lesson, taps))
+                if self._checkpoint is not None and self._checkpoint.is_due:
+                    self._checkpoint.write(self._state())
+                if on_step is not None:
+                    on_step(step, self._losses[-1])
+        if self._checkpoint is not None:
+            # A run that is over is found to be so.
+            self._checkpoint.write(self._state())
+        self._optimizer.zero_grad()
+        return self._losses
+
+    def _step(self, step: int, lesson: Lesson, taps: tuple[Tap, Tap] | None) -> float:
+        recipe = self._recipe
+        inputs, targets = lesson.inputs.to(self._device), lesson.targets.to(self._device)
+        with self._precision.forward():
+            outputs = call(self._model, inputs)
+            answers = lesson.taught
+            if answers is None or taps is not None:
+                answers = taught(self._teacher, inputs)
+            loss = _loss(self._data.task, recipe, outputs, targets, answers if recipe.distill > 0 else None)
+            if taps is not None:
+                loss = loss + recipe.distill_features * feature_loss(*taps, outputs)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrialError(f"loss became {value} at step {step}; lower --lr")
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip > 0:
-            clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        schedule.step()
-        losses.append(value)
-        if on_step is not None:
-            on_step(step, value)
-    optimizer.zero_grad()
-    return losses
+        self._precision.update(loss, self._model, self._optimizer, recipe.clip)
+        self._schedule.step()
+        return value
+
+    def _batches(self) -> Iterator[Lesson]:
+        if self._lessons is not None:
+            return islice(self._lessons, len(self._losses), None)
+        return (Lesson(inputs, targets, None) for inputs, targets in self._stream)
+
+    @contextmanager
+    def _taps(self) -> Iterator[tuple[Tap, Tap] | None]:
+        if self._recipe.distill_features == 0 or self._teacher is None:
+            yield None
+            return
+        with Tap(self._model).attached() as student, Tap(self._teacher).attached() as teacher:
+            yield student, teacher
+
+    def _state(self) -> dict[str, Any]:
+        devices = [self._device] if self._device.type == "cuda" else []
+        return {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "precision": self._precision.state(),
+            "losses": self._losses,
+            "place": asdict(self._stream.place),
+            "random": torch.get_rng_state(),
+            "device_random": [torch.cuda.get_rng_state(device) for device in devices],
+        }
+
+    def _restore(self) -> Place | None:
+        """Go on from the checkpoint's state, if there is one; returns where its batches go on."""
+        state = None if self._checkpoint is None else self._checkpoint.read()
+        if state is None:
+            return None
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._precision.restore(state["precision"])
+        self._losses = list(state["losses"])
+        torch.set_rng_state(state["random"])
+        for random in state["device_random"]:
+            torch.cuda.set_rng_state(random, self._device)
+        return Place(**state["place"])
 
 
 @contextmanager
@@ -124,16 +203,6 @@ def _takes_channels_last(model: nn.Module) -> bool:
     return all(m.in_channels % BLOCK == 0 and m.out_channels % BLOCK == 0 for m in pointwise)
 
 
-def _endless(split: Split, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one shuffled pass after another."""
-    while True:
-        batch = None
-        for batch in split.batches(batch_size, shuffle=generator):
-            yield batch
-        if batch is None:
-            raise DataError("the train split yields no batch: give it at least one full batch")
-
-
 def _optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
@@ -153,25 +222,18 @@ def _schedule(optimizer: Optimizer, recipe: Recipe) -> LRScheduler:
     return CosineAnnealingLR(optimizer, T_max=recipe.steps)
 
 
-def _teach(teacher: nn.Module | None, inputs: Tensor) -> Tensor | None:
-    if teacher is None:
-        return None
-    with training_mode(teacher, False), torch.no_grad():
-        return call(teacher, inputs)
-
-
-def _loss(task: Task, recipe: Recipe, outputs: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+def _loss(task: Task, recipe: Recipe, outputs: Tensor, targets: Tensor, answers: Tensor | None) -> Tensor:
     """Weighted mean of the task's loss and, where there is a teacher, the distillation term."""
     classifies = task.name == "classification"
     hard = loss_of(task, outputs, targets)
     if classifies and recipe.label_smoothing > 0:
         hard = functional.cross_entropy(outputs, targets, label_smoothing=recipe.label_smoothing)
-    if taught is None:
+    if answers is None:
         return hard
     soft = (
-        distillation(outputs, taught, recipe.temperature)
+        distillation(outputs, answers, recipe.temperature)
         if classifies
-        else functional.mse_loss(outputs, taught)
+        else functional.mse_loss(outputs, answers)
     )
     return (1 - recipe.distill) * hard + recipe.distill * soft
 

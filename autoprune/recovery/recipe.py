@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from autoprune.errors import ConfigError
+from autoprune.recovery.precision import PrecisionName, check_precision
 from autoprune.tasks.data import Split
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -29,6 +30,8 @@ class Recipe:
         distill: weight in [0, 1] of the teacher's outputs; the targets get the rest.
         temperature: softens both sides of the distillation term.
         clip: largest gradient norm; 0 means no clipping.
+        distill_features: weight of the relative error of outputs inside that have the teacher's shapes.
+        precision: ``"float32"``, ``"bf16"`` (mixed), or ``"auto"``: mixed on CUDA devices.
     """
 
     steps: int = 150
@@ -42,6 +45,19 @@ class Recipe:
     distill: float = 0.0
     temperature: float = 2.0
     clip: float = 0.0
+    distill_features: float = 0.0
+    precision: PrecisionName = "float32"
+
+    @property
+    def choices(self) -> dict[str, int | float | str]:
+        """The settings that are not the defaults: they name a run, whatever settings are added."""
+        every = {setting.name: (getattr(self, setting.name), setting.default) for setting in fields(self)}
+        return {name: value for name, (value, default) in every.items() if value != default}
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the unpruned model is needed."""
+        return self.distill > 0 or self.distill_features > 0
 
     def __post_init__(self) -> None:
         if self.optimizer not in get_args(OptimizerName):
@@ -52,7 +68,8 @@ class Recipe:
             _require(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
         for name in ("lr", "temperature"):
             _require(name, getattr(self, name), "greater than 0", getattr(self, name) > 0)
-        for name in ("weight_decay", "clip"):
+        check_precision(self.precision)
+        for name in ("weight_decay", "clip", "distill_features"):
             _require(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
         for name in ("momentum", "label_smoothing"):
             value = getattr(self, name)

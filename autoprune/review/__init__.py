@@ -1,11 +1,17 @@
 """What a study found and how it goes: the front, the table, the live view, the dashboard."""
 
+from autoprune.review.card import card_of
 from autoprune.review.comparison import comparison_table
 from autoprune.review.dashboard import serve
 from autoprune.review.front import Baseline, Summary, best, front, summary
 from autoprune.review.groups import groups_table
+from autoprune.review.health import Gap, Predictor, gap, health_lines, predictors
 from autoprune.review.listener import Count, Listener
 from autoprune.review.live import LiveView
+from autoprune.review.picks import pick, picked, unpick
+from autoprune.review.publish import publish, write_study_note
+from autoprune.review.report import write_report
+from autoprune.review.stages import stage_seconds, stages_table
 from autoprune.review.stairs import draw_stairs, profile_table
 from autoprune.review.storage import open_storage, open_study
 from autoprune.review.table import front_table, headline, to_csv, to_json
@@ -13,21 +19,35 @@ from autoprune.review.table import front_table, headline, to_csv, to_json
 __all__ = [
     "Baseline",
     "Count",
+    "Gap",
     "Listener",
     "LiveView",
+    "Predictor",
     "Summary",
     "best",
+    "card_of",
     "comparison_table",
     "draw_stairs",
     "front",
     "front_table",
+    "gap",
     "groups_table",
     "headline",
+    "health_lines",
     "open_storage",
     "open_study",
+    "pick",
+    "picked",
+    "predictors",
     "profile_table",
+    "publish",
     "serve",
+    "stage_seconds",
+    "stages_table",
     "summary",
     "to_csv",
     "to_json",
+    "unpick",
+    "write_report",
+    "write_study_note",
 ]

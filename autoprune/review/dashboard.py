@@ -11,7 +11,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from rich.console import Console
 
 from autoprune.errors import UserError
-from autoprune.review.storage import open_storage
+from autoprune.review.publish import artifact_store, publish
+from autoprune.review.storage import open_storage, studies_in
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -30,6 +31,8 @@ class _Handler(WSGIRequestHandler):
 def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> None:
     """Serve Optuna Dashboard until Ctrl-C; its address goes to standard output first.
 
+    Before, the notes, pictures and files of autoprune's studies are brought up to date.
+
     Port 0 takes any free port. The dashboard has no login: whoever reaches the port can change
     and delete studies.
 
@@ -40,10 +43,12 @@ def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> Non
     storage = open_storage(storage_url, must_exist=True)
     try:
         with _listen(host, port) as server:
+            for study in studies_in(storage):
+                publish(study, storage_url)
             # Imported here: it brings scikit-learn, for which no other command should wait.
             import optuna_dashboard
 
-            server.set_app(optuna_dashboard.wsgi(storage))
+            server.set_app(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(storage_url)))
             _announce(host, server.server_port)
             server.serve_forever()
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
+from autoprune.review.estimates import STOPPED, UNCUT, Estimate, guided, in_use, ranked
 
 _COSTS = ("flops", "flops_ratio", "parameters", "size")
 _MASKED = ("nonzero", "nonzero_ratio", "effective_multiply_adds")
@@ -61,7 +62,8 @@ class Summary:
         samples: number of validation samples.
         baseline: the uncut model.
         limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
-        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again.
+        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, STOPPED for
+            candidates that were given up before they were healed and scored in full.
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
@@ -83,23 +85,28 @@ class Summary:
 def front(study: optuna.Study) -> pd.DataFrame:
     """The Pareto front: one row a plan that is within the budget, FLOPs (of masks: non-zeros) descending.
 
-    Columns: ``trial``, the metric, ``<metric>_error`` (standard error), ``test_<metric>``, ``flops``,
-    ``flops_ratio``, ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``,
-    ``nonzero_ratio``, ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and
-    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. The columns of
-    the test, of masks and of latency are there only when something in them is known; latencies of another
-    device than the study's present one are not.
+    Columns: ``trial``, the metric, ``<metric>_error`` (standard error), ``<metric>_low`` and
+    ``<metric>_high`` (95 % interval), ``guiding_<metric>``, ``test_<metric>``, ``flops``, ``flops_ratio``,
+    ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``, ``nonzero_ratio``,
+    ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and ``latency_high``
+    (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. Where a part of the validation
+    data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the one that
+    guided the search. The columns of intervals, the test, masks and latency are there only when something
+    in them is known; latencies of another device than the study's present one are not.
 
     Raises:
         StudyError: the study was not made by autoprune.
     """
-    record = _attributes(study)
+    record = study_record(study)
     metric = str(record["metric"])
     test = study.user_attrs.get("test", {})
-    trials = sorted(front_trials(study), key=lambda trial: (-trial.values[1], trial.number))
-    columns = ["trial", metric, f"{metric}_error", f"test_{metric}", *_COSTS, *_MASKED, *_LATENCY, "origin"]
-    frame = pd.DataFrame([_row(trial, metric, test, record) for trial in trials], columns=columns)
-    optional = (f"test_{metric}", *_MASKED, *_LATENCY)
+    judged, ranking = _judged(study)
+    trials = sorted(_nondominated(study, judged, ranking), key=lambda trial: (-trial.values[1], trial.number))
+    rows = [_row(trial, metric, test, record) | _quality(trial, metric, ranking) for trial in trials]
+    known = (f"{metric}_low", f"{metric}_high", f"guiding_{metric}", f"test_{metric}")
+    columns = ["trial", metric, f"{metric}_error", *known, *_COSTS, *_MASKED, *_LATENCY, "origin"]
+    frame = pd.DataFrame(rows, columns=columns)
+    optional = (*known, *_MASKED, *_LATENCY)
     return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
 
 
@@ -109,7 +116,7 @@ def best(study: optuna.Study) -> FrozenTrial:
     Raises:
         StudyError: the study was not made by autoprune, or no trial is within the budget.
     """
-    _attributes(study)
+    study_record(study)
     trial = _best(study)
     if trial is None:
         raise StudyError(
@@ -125,7 +132,7 @@ def summary(study: optuna.Study) -> Summary:
     Raises:
         StudyError: the study was not made by autoprune.
     """
-    attributes = _attributes(study)
+    attributes = study_record(study)
     trials = study.get_trials(deepcopy=False)
     found = _best(study)
     return Summary(
@@ -134,9 +141,11 @@ def summary(study: optuna.Study) -> Summary:
         metric=attributes["metric"],
         higher_is_better=attributes["higher_is_better"],
         samples=attributes["samples"],
-        baseline=_baseline(attributes["baseline"], study.user_attrs.get("test", {}), trials),
+        baseline=_baseline(
+            attributes["baseline"], study.user_attrs.get("test", {}), trials, _judged(study)[1]
+        ),
         limits=dict(attributes["limits"]),
-        trials=Counter("REPEAT" if "duplicate_of" in t.user_attrs else t.state.name for t in trials),
+        trials=Counter(map(_state, trials)),
         best=None if found is None else found.number,
         front=len(front_trials(study)),
         granularity=_masked_granularity(attributes),
@@ -151,26 +160,79 @@ def measured_on(trial: FrozenTrial) -> str:
 def front_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Pareto-optimal trials within the budget, by number; of those with one plan, the first.
 
-    Where the budget limits latency, only trials that were timed on the study's present device count:
-    milliseconds of two devices do not compare.
+    By their quality on the samples that rank finalists, where a search has ended with such; otherwise by
+    the objective values. Where the budget limits latency, only trials that were timed on the study's
+    present device count: milliseconds of two devices do not compare. The trials must not be changed.
+    """
+    return _nondominated(study, *_judged(study))
+
+
+def guided_front(study: optuna.Study) -> list[FrozenTrial]:
+    """The same by objective values alone, whatever ranked the finalists.
 
     The same trials as ``study.best_trials``, which copies every trial deeply: seconds in a long study.
-    The trials must not be changed.
     """
-    feasible = _feasible(study)
-    if not feasible:
+    return _nondominated(study, feasible_trials(study), {})
+
+
+def estimate_of(study: optuna.Study, trial: FrozenTrial) -> Estimate:
+    """Quality of a complete trial, by which it is or is not on the front."""
+    return _judged(study)[1].get(str(trial.number), guided(trial))
+
+
+def _judged(study: optuna.Study) -> tuple[list[FrozenTrial], Mapping[str, Estimate]]:
+    """The trials that may be on the front, and their qualities where those are not the objective values."""
+    feasible, ranking = feasible_trials(study), ranked(study)
+    if not in_use(ranking, _nondominated(study, feasible, {})):
+        return feasible, {}
+    return [trial for trial in feasible if str(trial.number) in ranking], ranking
+
+
+def _values(trial: FrozenTrial, ranking: Mapping[str, Estimate]) -> list[float]:
+    """Objective values, the first one as ranked."""
+    estimate = ranking.get(str(trial.number))
+    return [trial.values[0] if estimate is None else estimate.quality, *trial.values[1:]]
+
+
+def _nondominated(
+    study: optuna.Study, trials: Sequence[FrozenTrial], ranking: Mapping[str, Estimate]
+) -> list[FrozenTrial]:
+    if not trials:
         return []
-    values = np.array([trial.values for trial in feasible], dtype=float)
+    values = np.array([_values(trial, ranking) for trial in trials], dtype=float)
     maximise = [direction is StudyDirection.MAXIMIZE for direction in study.directions]
     on_front = moocore.is_nondominated(values, maximise=maximise, keep_weakly=True)
     plans: dict[object, FrozenTrial] = {}
-    for trial, is_on_front in zip(feasible, on_front, strict=True):
+    for trial, is_on_front in zip(trials, on_front, strict=True):
         if is_on_front:
             plans.setdefault(trial.user_attrs.get("plan", trial.number), trial)
     return list(plans.values())
 
 
-def _attributes(study: optuna.Study) -> Mapping[str, Any]:
+def feasible_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials that meet every constraint, by number; they must not be changed.
+
+    Without candidates that were given up: their quality is a forecast.
+    """
+    return [trial for trial in affordable_trials(study) if STOPPED not in trial.user_attrs]
+
+
+def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The same with candidates that were given up."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    record = study.user_attrs.get("autoprune", {})
+    if "latency" in record.get("limits", {}):
+        trials = [trial for trial in trials if timed_here(trial, record)]
+    return [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]
+
+
+def timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
+    """Whether the trial's latency, if it has one, is of the study's present device."""
+    return measured_on(trial) in ("", record.get("device_key"))
+
+
+def study_record(study: optuna.Study) -> Mapping[str, Any]:
+    """What autoprune recorded about the study. Raises StudyError when it is none of autoprune's."""
     attributes = study.user_attrs.get("autoprune")
     if not isinstance(attributes, Mapping):
         raise StudyError(
@@ -180,57 +242,71 @@ def _attributes(study: optuna.Study) -> Mapping[str, Any]:
     return attributes
 
 
+def _state(trial: FrozenTrial) -> str:
+    if "duplicate_of" in trial.user_attrs:
+        return "REPEAT"
+    return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
+
+
 def _masked_granularity(attributes: Mapping[str, Any]) -> str:
     granularity = str(attributes.get("config", {}).get("granularity", UNITS))
     return "" if granularity == UNITS else granularity
 
 
-def _feasible(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that meet every constraint, by number."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    record = study.user_attrs.get("autoprune", {})
-    if "latency" in record.get("limits", {}):
-        trials = [trial for trial in trials if _timed_here(trial, record)]
-    return [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]
-
-
 def _best(study: optuna.Study) -> FrozenTrial | None:
     signs = [-1 if direction is StudyDirection.MAXIMIZE else 1 for direction in study.directions]
+    trials, ranking = _judged(study)
 
     def losses(trial: FrozenTrial) -> tuple[float, ...]:
-        return *(sign * value for sign, value in zip(signs, trial.values, strict=True)), trial.number
+        values = _values(trial, ranking)
+        return *(sign * value for sign, value in zip(signs, values, strict=True)), trial.number
 
-    return min(_feasible(study), key=losses, default=None)
-
-
-def _timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
-    """Whether the trial's latency, if it has one, is of the study's present device."""
-    return measured_on(trial) in ("", record.get("device_key"))
+    return min(trials, key=losses, default=None)
 
 
 def _row(
     trial: FrozenTrial, metric: str, test: Mapping[str, float], record: Mapping[str, Any]
 ) -> dict[str, object]:
     attributes = dict(trial.user_attrs)
-    if not _timed_here(trial, record):
+    if not timed_here(trial, record):
         attributes |= dict.fromkeys(_LATENCY)
     return {
         "trial": trial.number,
-        metric: trial.values[0],
-        f"{metric}_error": attributes.get("quality_error"),
         f"test_{metric}": test.get(str(trial.number)),
         **{name: attributes.get(name) for name in (*_COSTS, *_MASKED, *_LATENCY, "origin")},
     }
 
 
-def _baseline(costs: Mapping[str, Any], test: Mapping[str, float], trials: Iterable[FrozenTrial]) -> Baseline:
+def _quality(trial: FrozenTrial, metric: str, ranking: Mapping[str, Estimate]) -> dict[str, object]:
+    """The columns of a trial's quality, where its error is of interest too."""
+    first = guided(trial)
+    estimate = ranking.get(str(trial.number), first)
+    return {
+        metric: estimate.quality,
+        f"{metric}_error": estimate.error,
+        f"{metric}_low": estimate.low,
+        f"{metric}_high": estimate.high,
+        f"guiding_{metric}": first.quality if ranking else None,
+    }
+
+
+def _baseline(
+    costs: Mapping[str, Any],
+    test: Mapping[str, float],
+    trials: Iterable[FrozenTrial],
+    ranking: Mapping[str, Estimate],
+) -> Baseline:
     uncut = next(
         (trial for trial in trials if trial.user_attrs.get("origin") == "uncut" and trial.values), None
     )
+    guiding = Estimate(costs["quality"], costs.get("quality_error"))
+    if uncut is not None and guiding.error is None:
+        guiding = guided(uncut)
+    estimate = ranking.get(UNCUT, guiding)
     return Baseline(
         trial=None if uncut is None else uncut.number,
-        quality=costs["quality"],
-        quality_error=None if uncut is None else uncut.user_attrs.get("quality_error"),
+        quality=estimate.quality,
+        quality_error=estimate.error,
         test_quality=test.get("baseline"),
         flops=int(costs["flops"]),
         parameters=int(costs["parameters"]),

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from autoprune.review.display import Progress, ended, render
+from autoprune.review.estimates import STOPPED
 from autoprune.review.front import best, summary
 from autoprune.review.listener import Count, Listener
 from autoprune.review.text import quality_text, share_text, whole_seconds
@@ -120,7 +121,7 @@ def result_text(study: optuna.Study) -> str:
         trial = best(study)
         quality = quality_text(found.metric, trial.values[0])
         parts.insert(0, f"best {quality} at {_lowered(trial)} (trial {trial.number})")
-    words = {"PRUNED": "over budget", "FAIL": "failed"}
+    words = {"PRUNED": "over budget", "STOPPED": "given up early", "FAIL": "failed"}
     parts += [f"{found.trials[state]} {word}" for state, word in words.items() if found.trials.get(state)]
     return ", ".join(parts)
 
@@ -131,6 +132,8 @@ def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
         return f"failed: {attributes['reason']}" if "reason" in attributes else "failed"
     if trial.state is TrialState.PRUNED:
         return str(attributes.get("reason", "over budget"))
+    if STOPPED in attributes:
+        return str(attributes["reason"])
     parts = []
     if "quality" in attributes:
         metric = str(study.user_attrs["autoprune"]["metric"])

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from autoprune.cost import Profile
+from autoprune.cost import Accuracy, Profile
 from autoprune.cost.stairs import Stair
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.review.text import share_text
@@ -28,8 +28,9 @@ _COLUMNS, _WIDTH, _HEIGHT = 4, 3.0, 2.2
 _LINE, _EDGE = "#0072b2", "#d55e00"
 
 
-def profile_table(name: str, profile: Profile) -> RenderableType:
-    """The widths worth having in each group, and what latency is left at the narrowest one."""
+def profile_table(name: str, profile: Profile, accuracy: Accuracy | None = None) -> RenderableType:
+    """The widths worth having in each group, what latency is left at the narrowest one, and how well whole
+    plans are predicted."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("group", overflow="fold")
     for heading in ("width", "points", "at the narrowest", "error"):
@@ -45,7 +46,16 @@ def profile_table(name: str, profile: Profile) -> RenderableType:
             Text(_edges_text(stair)),
         )
     headline = f"{name}: {human_seconds(profile.seconds)} uncut, on {profile.fingerprint}"
-    return Group(Text(headline, style="bold"), table)
+    return Group(Text(headline, style="bold"), table, Text(_accuracy_text(accuracy)))
+
+
+def _accuracy_text(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return "too few plans were timed to say how well others are predicted"
+    return (
+        f"plans that were left out are predicted to ±{share_text(accuracy.error)} (median), in an order with "
+        f"Kendall's τ = {accuracy.tau:.2f} to the measured one ({accuracy.plans} random plans)"
+    )
 
 
 def draw_stairs(name: str, profile: Profile, file: Path) -> None:

@@ -58,13 +58,26 @@ def open_study(url: str, name: str | None) -> optuna.Study:
         names = optuna.get_all_study_names(storage)
         if name is not None and name in names:
             return optuna.load_study(study_name=name, storage=storage)
-        studies = [optuna.load_study(study_name=other, storage=storage) for other in names]
-        ours = [study for study in studies if "autoprune" in study.user_attrs]
+        ours = studies_in(storage)
         if not ours:
             raise _no_study(parsed)
         if name is not None:
             raise StudyError(_unknown(name, [study.study_name for study in ours], parsed))
         return ours[0] if len(ours) == 1 else max(ours, key=_last_active)
+
+
+def studies_in(storage: BaseStorage) -> list[optuna.Study]:
+    """The studies that autoprune made."""
+    names = optuna.get_all_study_names(storage)
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    return [study for study in studies if "autoprune" in study.user_attrs]
+
+
+def folder_beside(url: str) -> Path:
+    """Where files of the storage's studies are kept: beside an SQLite file, else in the working folder."""
+    scheme, _, path = url.partition(":///")
+    parent = Path(path).parent if scheme == "sqlite" and path else Path()
+    return parent / "autoprune_artifacts"
 
 
 def _last_active(study: optuna.Study) -> datetime:

@@ -22,11 +22,17 @@ _LEFT_ALIGNED = ("", "origin")
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """One line of the table: its cells by column, and how it is shown."""
 
     cells: Mapping[str, str]
     style: str
+
+
+def front_lines(frame: pd.DataFrame, summary: Summary) -> tuple[list[str], list[Line]]:
+    """Columns that hold something, and a line each for the uncut model and the trials of the front."""
+    lines = [_uncut(summary), *(_trial(row, summary) for row in _cut(frame))]
+    return [name for name in lines[0].cells if name in _LEFT_ALIGNED or _filled(name, lines)], lines
 
 
 def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Table:
@@ -34,8 +40,7 @@ def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Ta
 
     Columns that do not fit into ``width`` characters are left out, the least important first.
     """
-    lines = [_uncut(summary), *(_trial(row, summary) for row in _cut(frame))]
-    columns = [name for name in lines[0].cells if name in _LEFT_ALIGNED or _filled(name, lines)]
+    columns, lines = front_lines(frame, summary)
     measure = Console(width=1000)
     table = _table(columns, lines)
     for name in _DROPPED_FIRST:
@@ -65,6 +70,7 @@ def counts_text(summary: Summary) -> str:
     """``100 trials: 80 evaluated, 18 over budget, 2 failed``."""
     words = {
         "COMPLETE": "evaluated",
+        "STOPPED": "given up early",
         "REPEAT": "known plans again",
         "PRUNED": "over budget",
         "FAIL": "failed",
@@ -85,7 +91,7 @@ def to_json(frame: pd.DataFrame) -> str:
     return frame.to_json(orient="records", indent=2, double_precision=15) + "\n"
 
 
-def _uncut(summary: Summary) -> _Line:
+def _uncut(summary: Summary) -> Line:
     baseline = summary.baseline
     is_best = baseline.trial is not None and baseline.trial == summary.best
     test, latency = baseline.test_quality, baseline.latency_ms
@@ -101,7 +107,7 @@ def _uncut(summary: Summary) -> _Line:
         _size(summary): human_bytes(baseline.size),
         "origin": "",
     }
-    return _Line(cells, "bold" if is_best else "dim")
+    return Line(cells, "bold" if is_best else "dim")
 
 
 def _cut(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -109,7 +115,7 @@ def _cut(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows if row["origin"] != "uncut"]
 
 
-def _trial(row: Mapping[str, Any], summary: Summary) -> _Line:
+def _trial(row: Mapping[str, Any], summary: Summary) -> Line:
     metric = summary.metric
     is_best = row["trial"] == summary.best
     test, latency = row.get(f"test_{metric}"), row.get("latency_ms")
@@ -125,7 +131,7 @@ def _trial(row: Mapping[str, Any], summary: Summary) -> _Line:
         _size(summary): human_bytes(row["size"]),
         "origin": str(row["origin"]),
     }
-    return _Line(cells, "bold" if is_best else "")
+    return Line(cells, "bold" if is_best else "")
 
 
 def _flops(summary: Summary) -> str:
@@ -144,11 +150,11 @@ def _latency(milliseconds: float, ratio: float) -> str:
     return f"{human_seconds(milliseconds / 1000)} ({ratio:.2f}×)"  # noqa: RUF001
 
 
-def _filled(name: str, lines: list[_Line]) -> bool:
+def _filled(name: str, lines: list[Line]) -> bool:
     return name == "trial" or any(line.cells[name] for line in lines)
 
 
-def _table(columns: list[str], lines: list[_Line]) -> Table:
+def _table(columns: list[str], lines: list[Line]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

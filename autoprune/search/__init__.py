@@ -2,6 +2,7 @@
 
 from autoprune.search.devices import settled_problem
 from autoprune.search.final import test_front, trial_model
+from autoprune.search.finalists import rank_finalists
 from autoprune.search.loop import run
 from autoprune.search.prepare import classes_of, prepare
 from autoprune.search.problem import Baseline, Problem
@@ -14,6 +15,7 @@ __all__ = [
     "classes_of",
     "create_study",
     "prepare",
+    "rank_finalists",
     "run",
     "settled_problem",
     "test_front",

@@ -8,20 +8,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
-from autoprune.recovery import Recipe, finetune, recalibrate, steps_for_epochs
+from autoprune.recovery import finetune, rebuild, recalibrate
 from autoprune.search.feasible import Widths, excess
+from autoprune.search.ladder import Climb, Ladder, Stop, Stopped, cost_values
 from autoprune.search.problem import Problem
 from autoprune.search.timing import Timer
+from autoprune.structure import Plan
 from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import Score, evaluate
-
-DEFAULT_STEPS, DEFAULT_EPOCHS = 150, 5
-"""Length of the recovery when none is given: this many steps, or epochs where those are fewer."""
 
 
 class OverBudget(Exception):  # noqa: N818 - an outcome, not an error
@@ -40,11 +40,13 @@ class Candidate:
         widths: units kept in every group.
         plan: which ones; None for the uncut model.
         model: the healed network.
-        score: quality on the validation split.
+        score: quality on the guiding samples; of a candidate that was given up, a forecast.
         costs: FLOPs, parameters, size.
         latency: measured against the uncut model, or None when not measured.
         excess: how far it is over each limit, relative; all 0 or less.
         seconds: time spent on each stage.
+        stages: what each rung of the ladder found and decided.
+        stop: why the candidate was given up; None where it was healed and scored in full.
     """
 
     widths: Widths
@@ -55,6 +57,8 @@ class Candidate:
     latency: Latency | None
     excess: Mapping[str, float]
     seconds: Mapping[str, float]
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stop: Stop | None = None
 
 
 @dataclass
@@ -73,33 +77,20 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def recipe_of(problem: Problem) -> Recipe | None:
-    """The short recovery that the settings ask for; None where they ask for none."""
-    config = problem.config
-    steps = config.finetune_steps
-    if steps is None:
-        steps = min(DEFAULT_STEPS, steps_for_epochs(DEFAULT_EPOCHS, problem.data.train, config.batch_size))
-    if steps == 0:
-        return None
-    return Recipe(
-        steps=steps,
-        optimizer=config.optimizer,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        batch_size=config.batch_size,
-        label_smoothing=config.label_smoothing,
-        distill=config.distill,
-    )
-
-
 def evaluate_candidate(
-    problem: Problem, widths: Widths, plan: AnyPlan | None = None, timer: Timer | None = None
+    problem: Problem,
+    widths: Widths,
+    plan: AnyPlan | None = None,
+    timer: Timer | None = None,
+    ladder: Ladder | None = None,
+    watch: Stopwatch | None = None,
 ) -> Candidate:
     """Cut the model to these widths, heal it, and measure quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
-    measurement with the problem's meter. The same plan, weights, data and
-    seed give the same quality, whatever ran before.
+    measurement with the problem's meter; with `ladder` the candidate is given up where that says so;
+    `watch` is where its seconds are added. The same plan, weights, data and seed give the same quality,
+    whatever ran before.
 
     Raises:
         OverBudget: before any training, when a limit is not met.
@@ -108,7 +99,7 @@ def evaluate_candidate(
     over = excess(problem, widths)
     if any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
-    watch = Stopwatch()
+    watch = watch or Stopwatch()
     if plan is None and widths != problem.structure.widths:
         plan = problem.plan(widths)
     with watch.stage("cut"):
@@ -118,16 +109,28 @@ def evaluate_candidate(
     over |= latency_excess(problem, latency)
     if any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
-    if plan is None:
-        score = problem.baseline.score
-    else:
-        _heal(problem, model, plan, watch)
-        with watch.stage("evaluate"):
-            score = evaluate(model, problem.data.validation, problem.data.task)
-        if not math.isfinite(score.value):
-            raise TrialError(f"the validation metric became {score.value}; lower --lr")
     costs = problem.baseline.costs if plan is None else problem.costs.costs(widths)
-    return Candidate(widths, plan, model, score, costs, latency, over, watch.seconds)
+    if plan is None:
+        return Candidate(widths, plan, model, problem.baseline.score, costs, latency, over, watch.seconds)
+    climb = None if ladder is None else ladder.climb(cost_values(problem, costs, latency))
+    score, stop = _healed_score(problem, model, plan, watch, climb)
+    stages = {} if climb is None else climb.stages
+    return Candidate(widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop)
+
+
+def _healed_score(
+    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, climb: Climb | None
+) -> tuple[Score, Stop | None]:
+    """Heal the model and score it on the guiding samples, or say why it was given up."""
+    try:
+        _heal(problem, model, plan, watch, climb)
+    except Stopped as stopped:
+        return Score(stopped.stop.expected, math.nan, 0), stopped.stop
+    with watch.stage("evaluate"):
+        score = evaluate(model, problem.parts.guiding, problem.data.task)
+    if not math.isfinite(score.value):
+        raise TrialError(f"the validation metric became {score.value}; lower --lr")
+    return score, None
 
 
 def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
@@ -142,13 +145,48 @@ def recover(problem: Problem, plan: AnyPlan) -> nn.Module:
     return model
 
 
-def _heal(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
+def mend(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
+    """What is done for a cut model without training it, in place: compensation and BatchNorm statistics."""
+    if isinstance(plan, Plan) and problem.config.compensate:
+        with watch.stage("compensate"):
+            if problem.compensator is not None:
+                problem.compensator(model, plan)
     with watch.stage("recalibrate"):
         recalibrate(model, (inputs for inputs, _ in problem.calibration))
-    recipe = recipe_of(problem)
-    if recipe is not None:
-        with watch.stage("finetune"), problem.pruning.training(model, plan):
-            finetune(model, problem.data, recipe, seed=_seed(problem, plan), teacher=problem.model)
+
+
+def _rebuild(problem: Problem, model: nn.Module, plan: Plan) -> None:
+    compensator, inputs = problem.compensator, [inputs for inputs, _ in problem.calibration]
+    if compensator is not None:
+        rebuild(problem.model, model, plan, compensator.structure, compensator.moments, lambda: inputs)
+        recalibrate(model, inputs)
+
+
+def _heal(
+    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, climb: Climb | None = None
+) -> None:
+    """Mend the model and fine-tune it, in place. Raises Stopped on the way where `climb` says so."""
+    mend(problem, model, plan, watch)
+    if isinstance(plan, Plan) and problem.config.rebuild:
+        with watch.stage("rebuild"):
+            _rebuild(problem, model, plan)
+    recipe = problem.recipe
+    if recipe is None:
+        return
+    if climb is not None:
+        with watch.stage("proxy"):
+            climb.proxy(model)
+    on_step = None if climb is None else climb.on_step(model, recipe.steps)
+    with watch.stage("finetune"), problem.pruning.training(model, plan):
+        finetune(
+            model,
+            problem.data,
+            recipe,
+            seed=_seed(problem, plan),
+            teacher=problem.model,
+            on_step=on_step,
+            lessons=problem.lessons,
+        )
 
 
 def _seed(problem: Problem, plan: AnyPlan) -> int:

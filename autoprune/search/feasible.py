@@ -25,24 +25,20 @@ def excess(problem: Problem, widths: Mapping[str, int]) -> dict[str, float]:
 
 
 def meets(problem: Problem, widths: Mapping[str, int], level: float = 1.0) -> bool:
-    """Whether the widths are within that share of every closed-form limit, and quick enough by prediction."""
-    return used(problem, widths) <= level and _predicted_to_meet(problem, widths)
+    """Whether the widths are within that share of every limit, by closed forms and by prediction."""
+    return used(problem, widths) <= level
 
 
 def used(problem: Problem, widths: Mapping[str, int]) -> float:
-    """The share of the tightest closed-form limit that the widths take; without one, of what trials lower."""
-    over = excess(problem, widths)
-    if not over:
+    """The share of the tightest limit that the widths take; without one, of what trials lower."""
+    shares = [1 + over for over in excess(problem, widths).values()]
+    if problem.predictor is not None and problem.baseline.latency is not None:
+        seconds = problem.predictor.ratio(widths) * problem.baseline.latency
+        shares.append(seconds * (1 + problem.doubt) / problem.limits["latency"])
+    if not shares:
         lowered, costs = problem.pruning.cost, problem.costs.costs(widths)
         return float(getattr(costs, lowered) / getattr(problem.baseline.costs, lowered))
-    return 1 + max(over.values())
-
-
-def _predicted_to_meet(problem: Problem, widths: Mapping[str, int]) -> bool:
-    """Whether a profile of the device, if there is one, does not speak against a limit on latency."""
-    if problem.predictor is None or problem.baseline.latency is None:
-        return True
-    return problem.predictor.ratio(widths) * problem.baseline.latency <= problem.limits["latency"]
+    return max(shares)
 
 
 def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:

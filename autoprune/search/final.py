@@ -8,6 +8,7 @@ from torch import nn
 
 from autoprune.errors import StudyError
 from autoprune.review import Listener
+from autoprune.review.estimates import STOPPED
 from autoprune.review.front import front_trials
 from autoprune.search.evaluate import cut_model, recover
 from autoprune.search.keep import WeightStore
@@ -41,6 +42,10 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     widths = trial.user_attrs.get("widths")
     if not widths or "plan" not in trial.user_attrs:
         raise StudyError(f"trial {trial.number} was not evaluated: choose one that `autoprune front` lists")
+    if STOPPED in trial.user_attrs:
+        raise StudyError(
+            f"trial {trial.number} was {trial.user_attrs['reason']}: choose one that `autoprune front` lists"
+        )
     if trial.user_attrs["plan"] == "uncut":
         return problem.model, None
     number = trial.user_attrs.get("duplicate_of", trial.number)

@@ -97,6 +97,14 @@ Stairs = Mapping[str, Sequence[int]]
 """Group -> the widths worth having on the device at hand, ascending."""
 
 
+def widths_of(grid: AnyGrid) -> list[int]:
+    """All widths of a grid, ascending."""
+    widths = [grid.low]
+    while widths[-1] < grid.high:
+        widths.append(grid.wider(widths[-1]))
+    return widths
+
+
 def grids_of(structure: Prunable, config: Config, stairs: Stairs | None = None) -> dict[str, AnyGrid]:
     """Group -> its grid: the device's stairs where they are known and the settings leave it to us."""
     bounds = parse_bounds(config.bounds)

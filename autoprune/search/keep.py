@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
+from optuna.trial import FrozenTrial
 from torch import nn
 
 from autoprune.errors import ModelError
-from autoprune.review.front import front_trials
+from autoprune.review.storage import folder_beside
 from autoprune.structure.plans import AnyPlan, read_plan
 from autoprune.tasks import load_weights, save_weights
 
@@ -23,9 +24,7 @@ class WeightStore:
     @classmethod
     def beside(cls, storage: str, study: str) -> WeightStore:
         """``autoprune_artifacts/<study>`` beside an SQLite file, else in the working folder."""
-        scheme, _, path = storage.partition(":///")
-        parent = Path(path).parent if scheme == "sqlite" and path else Path()
-        return cls(parent / "autoprune_artifacts" / study)
+        return cls(folder_beside(storage) / study)
 
     def save(self, number: int, model: nn.Module, plan: AnyPlan) -> None:
         """Write one trial; each file appears whole or not at all."""
@@ -51,9 +50,9 @@ class WeightStore:
         file = self._plan(number)
         return read_plan(file.read_text()) if file.is_file() else None
 
-    def prune(self, study: optuna.Study) -> None:
-        """Delete the files of trials that are no longer on the front."""
-        wanted = {trial.user_attrs.get("duplicate_of", trial.number) for trial in front_trials(study)}
+    def prune(self, kept: Iterable[FrozenTrial]) -> None:
+        """Delete the files of all trials but these."""
+        wanted = {trial.user_attrs.get("duplicate_of", trial.number) for trial in kept}
         for file in self.folder.glob("trial-*.*"):
             number = file.name.removeprefix("trial-").split(".")[0]
             if number.isdigit() and int(number) not in wanted:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from autoprune.budget import Budget, parse_budget
 from autoprune.config import Config
 from autoprune.cost import Meter
-from autoprune.errors import ConfigError
+from autoprune.errors import ConfigError, CriterionWarning
 from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.review import Listener
@@ -23,8 +24,11 @@ from autoprune.search.problem import Baseline, Problem
 from autoprune.search.pruning import Origin, Pruning
 from autoprune.search.removal import removal
 from autoprune.search.timing import known_profile, setting_of, timed_batch
+from autoprune.search.validation import divide
 from autoprune.structure.trace import shell
 from autoprune.tasks import Data, evaluate, load_data, load_model, load_weights, weights_hash
+from autoprune.tasks.augment import augmented
+from autoprune.tasks.devices import device_named, on_device
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,25 @@ def prepare(
     Raises:
         UserError: when model, weights, data, criterion and budget do not go together.
     """
-    budget = parse_budget(config.budget)
+    budget, device = parse_budget(config.budget), device_named(config.device)
     _check_limits(budget, config)
     # Masks leave latency as it is.
     timed = config.latency and config.granularity == UNITS and uncut_seconds is None
     setting = setting_of(config) if timed else None
     listener.phase("baseline", config.data if data is None else data.name)
     data = data or load_data(config.data)
+    if config.metric is not None:
+        data = replace(data, task=data.task.measured_by(config.metric))
     trained, name = (model, type(model).__name__) if model is not None else _trained(config, data, listener)
-    trained = shell(trained).eval()
-    score = evaluate(trained, data.validation, data.task)
-    example = data.example(1)
+    trained = shell(on_device(trained, device)).eval()
+    data = augmented(data, config.augment)
+    parts = divide(data, config)
+    score = evaluate(trained, parts.guiding, data.task)
+    example = data.example(1).to(device)
     listener.phase("structure", name)
     calibration = _calibration(data, config)
     origin = Origin(trained, name, weights_hash(trained), example, calibration, data.task.loss, config)
-    pruning = pruning_of(origin)
+    pruning = pruning_of(origin, listener)
     meter = None
     if setting is not None:
         batch = timed_batch(config, example)
@@ -87,6 +95,7 @@ def prepare(
         weights=origin.weights,
         pruning=pruning,
         data=data,
+        parts=parts,
         example=example,
         baseline=Baseline(score, pruning.costs.uncut(trained), latency),
         calibration=calibration,
@@ -100,9 +109,20 @@ def prepare(
     return problem
 
 
-def pruning_of(origin: Origin) -> Pruning:
-    """The configured way to prune a model. Raises UserError when it does not fit the model."""
-    return removal(origin) if origin.config.granularity == UNITS else masking(origin)
+def pruning_of(origin: Origin, listener: Listener) -> Pruning:
+    """The configured way to prune a model; the listener is told where a criterion says nothing.
+
+    Raises UserError when it does not fit the model.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CriterionWarning)
+        pruning = removal(origin) if origin.config.granularity == UNITS else masking(origin)
+    for warning in caught:
+        if issubclass(warning.category, CriterionWarning):
+            listener.note(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return pruning
 
 
 def _check_limits(budget: Budget, config: Config) -> None:
@@ -136,8 +156,8 @@ def build_model(config: Config, data: Data) -> nn.Module:
 
 
 def classes_of(data: Data) -> int | None:
-    """Number of classes of a classification task, else None."""
-    return getattr(data.task.new_metric(), "num_classes", None)
+    """Number of classes or labels of the task, None where there are none."""
+    return data.task.classes or getattr(data.task.new_metric(), "num_classes", None)
 
 
 def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module, str]:
@@ -148,7 +168,8 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
         return model, spec
     recipe = _training(config, data, spec)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    key = repr((spec, data.name, recipe, config.seed, shapes))
+    key = repr((spec, data.name, recipe.choices, config.seed, shapes))
+    model = on_device(model, device_named(config.device))
     train_baseline(model, data, recipe, key=key, seed=config.seed, on_step=_reporter(listener, recipe.steps))
     return model, spec
 

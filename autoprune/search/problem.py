@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 from autoprune.budget import Budget
 from autoprune.config import Config
-from autoprune.cost import CostModel, Costs, Meter, Predictor, Profile
+from autoprune.cost import Costs, Meter, Predictor, Profile
+from autoprune.cost.prediction import cross_validated
 from autoprune.criteria import Ranking
+from autoprune.recovery import Compensator, Lesson, Recipe, collect_moments, draw_lessons
 from autoprune.search.grid import AnyGrid, Stairs, grids_of
 from autoprune.search.pruning import Prices, Prunable, Pruning
+from autoprune.search.recipe import recipe_of
+from autoprune.search.validation import Parts
+from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
-from autoprune.tasks import Data, Score
+from autoprune.tasks import Data, Score, device_of
 
 CLOSED_FORM = {"flops": "flops", "params": "parameters", "nonzero": "nonzero", "size": "size"}
 """Budget name -> field of :class:`Costs`, for the costs that need no measurement."""
@@ -23,7 +28,10 @@ CLOSED_FORM = {"flops": "flops", "params": "parameters", "nonzero": "nonzero", "
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the uncut model is worth and what it costs; latency in seconds, None when not measured."""
+    """What the uncut model is worth on the guiding samples, and what it costs.
+
+    The latency is in seconds, None when it is not measured.
+    """
 
     score: Score
     costs: Costs
@@ -40,6 +48,7 @@ class Problem:
         weights: SHA-256 of its weights.
         pruning: how it is pruned, and what can be.
         data: splits and task.
+        parts: validation samples that guide the search, and those that rank its finalists.
         example: input of one sample, ``[1, ...]``.
         baseline: the uncut model's numbers.
         calibration: a few training batches, drawn once, for BatchNorm statistics of every candidate.
@@ -55,6 +64,7 @@ class Problem:
     weights: str
     pruning: Pruning
     data: Data
+    parts: Parts
     example: Tensor
     baseline: Baseline
     calibration: Sequence[tuple[Tensor, Tensor]]
@@ -80,6 +90,28 @@ class Problem:
         return self.pruning.rankings
 
     @cached_property
+    def compensator(self) -> Compensator | None:
+        """Fits what reads removed units; None where the settings leave that out or nothing is removed."""
+        wanted = self.config.compensate or self.config.rebuild
+        if not wanted or not isinstance(self.structure, Structure):
+            return None
+        inputs = (inputs for inputs, _ in self.calibration)
+        return Compensator(self.model, self.structure, collect_moments(self.model, self.structure, inputs))
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """How every candidate is fine-tuned; None where none is."""
+        return recipe_of(self.config, self.data)
+
+    @cached_property
+    def lessons(self) -> Sequence[Lesson] | None:
+        """The batches that every candidate is fine-tuned on; None where each draws its own."""
+        if self.recipe is None:
+            return None
+        teacher = self.model if self.recipe.distill > 0 and self.recipe.distill_features == 0 else None
+        return draw_lessons(self.data.train, self.recipe, self.config.seed, teacher, device_of(self.model))
+
+    @cached_property
     def limits(self) -> dict[str, float]:
         """Budget name -> the most that the model may cost, in FLOPs, parameters, bytes or seconds."""
         costs = self.baseline.costs
@@ -102,10 +134,21 @@ class Problem:
         limit: what is measured decides, and that may be less.
         """
         limit, uncut = self.limits.get("latency"), self.baseline.latency
-        if self.profile is None or limit is None or uncut is None or not isinstance(self.costs, CostModel):
+        if self.profile is None or limit is None or uncut is None:
             return None
-        predictor = Predictor(self.profile, self.costs, self.structure.widths)
+        if not isinstance(self.pruning.structure, Structure):
+            return None
+        predictor = Predictor.of(self.pruning.structure, self.profile)
         return predictor if predictor.ratio(self.narrowest) * uncut <= limit else None
+
+    @cached_property
+    def doubt(self) -> float:
+        """By how much, relative to it, a predicted latency may well be too low."""
+        structure = self.pruning.structure
+        if self.profile is None or not isinstance(structure, Structure):
+            return 0.0
+        known = cross_validated(structure, self.profile)
+        return 0.0 if known is None else known.error
 
     @cached_property
     def blocks(self) -> frozenset[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import asdict
 from typing import Any
 
 import optuna
 
 from autoprune.cost import Latency, MaskCosts
+from autoprune.review.estimates import PREDICTED, STOPPED
+from autoprune.review.health import STAGES
 from autoprune.search.evaluate import Candidate
 from autoprune.search.problem import Problem
 from autoprune.tasks import Score
+
+EXPECTED = "expected_quality"
+"""Trial attribute: the quality that a candidate would probably have had that was given up."""
 
 
 def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
@@ -24,9 +29,7 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         "parameters": costs.parameters,
         "size": costs.size,
         "flops_ratio": round(costs.flops / full.flops, 6),
-        "quality": candidate.score.value,
-        "quality_error": standard_error(candidate.score, problem.data.task.metric),
-        "loss": candidate.score.loss,
+        **_outcome(problem, candidate),
         "seconds": {stage: round(seconds, 4) for stage, seconds in candidate.seconds.items()},
     }
     if isinstance(costs, MaskCosts):
@@ -37,7 +40,18 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         }
     if candidate.latency is not None:
         recorded |= latency_attributes(problem, candidate.latency)
+        if problem.predictor is not None:
+            recorded[PREDICTED] = round(problem.predictor.ratio(candidate.widths), 6)
     return recorded
+
+
+def _outcome(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+    """How good the candidate is, or why that was not found out, with what each stage decided."""
+    stages = {STAGES: candidate.stages} if candidate.stages else {}
+    stop = candidate.stop
+    if stop is not None:
+        return {EXPECTED: stop.expected, STOPPED: stop.stage, "reason": stop.reason, **stages}
+    return {**quality_attributes(problem, candidate.score), "loss": candidate.score.loss, **stages}
 
 
 def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
@@ -57,14 +71,17 @@ def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
 
 def values(problem: Problem, recorded: dict[str, Any]) -> list[float]:
     """Objective values in the order of ``problem.objectives``."""
-    return [recorded["quality"], *(recorded[name] for name in problem.objectives[1:])]
+    return [
+        recorded.get("quality", recorded.get(EXPECTED)),
+        *(recorded[name] for name in problem.objectives[1:]),
+    ]
 
 
-def standard_error(score: Score, metric: str) -> float | None:
-    """Binomial standard error of an accuracy; None for other metrics."""
-    if metric != "accuracy":
-        return None
-    return math.sqrt(score.value * (1 - score.value) / score.samples)
+def quality_attributes(problem: Problem, score: Score) -> dict[str, float]:
+    """Quality with the standard error and the 95 % interval of its estimate, where they are known."""
+    noise = score.noise(problem.data.task)
+    known = {} if noise is None else {f"quality_{name}": value for name, value in asdict(noise).items()}
+    return {"quality": score.value, **known}
 
 
 def write(trial: optuna.Trial, recorded: dict[str, Any]) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from autoprune.config import Config
 from autoprune.cost import CostModel
-from autoprune.criteria import Context, Ranking, block_importance, criterion, score_units
+from autoprune.cost.prices import Prices, unit_prices
+from autoprune.criteria import Context, Ranking, block_importance, criterion, rankings
 from autoprune.errors import ModelError, PlanError
 from autoprune.search.pruning import Origin, Widths
+from autoprune.search.timing import measured_profile
 from autoprune.structure import Plan, Structure, apply, discover, restrict
 from autoprune.structure.plans import AnyPlan
 
@@ -70,9 +73,12 @@ def removal(origin: Origin) -> Removal:
     structure = discover_for(origin.config, origin.model, (origin.example,))
     if not structure.groups:
         raise ModelError(f"nothing in {origin.name} can be cut: {_why(structure)}")
-    context = _context(origin, structure)
-    rankings = {name: Ranking(name, score_units(criterion(name), context)) for name in origin.criteria()}
-    return Removal(origin, structure, CostModel.of(structure, origin.model), rankings)
+    costs = CostModel.of(structure, origin.model)
+    prices = unit_prices(costs, partial(measured_profile, origin, structure))
+    found = rankings(
+        {name: criterion(name) for name in origin.criteria()}, _context(origin, structure, prices)
+    )
+    return Removal(origin, structure, costs, found)
 
 
 def discover_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -> Structure:
@@ -81,8 +87,9 @@ def discover_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -
     return restrict(structure, skip=config.skip, only=config.only, keep_ends=config.first_last == "keep")
 
 
-def _context(origin: Origin, structure: Structure) -> Context:
-    return Context(origin.model, structure, origin.batches(), origin.loss, origin.config.seed)
+def _context(origin: Origin, structure: Structure, prices: Mapping[str, Prices] | None = None) -> Context:
+    seed = origin.config.seed
+    return Context(origin.model, structure, origin.batches(), origin.loss, seed, prices or {})
 
 
 def _own(plan: AnyPlan) -> Plan:

@@ -18,10 +18,11 @@ from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
 from autoprune.review import open_storage
 from autoprune.search.problem import Problem
+from autoprune.search.record import quality_attributes
 from autoprune.search.samplers import make_sampler
 
 ATTRIBUTE = "autoprune"
-MAY_CHANGE = {"budget", "storage", "study", "threads", "latency_seconds", "sampler"}
+MAY_CHANGE = {"budget", "storage", "study", "threads", "latency_seconds", "sampler", "device", "ladder"}
 """Settings that a continued study may be given anew; the rest decide what its results mean."""
 
 SAMPLER = "sampler"
@@ -141,7 +142,8 @@ def _record(problem: Problem) -> dict[str, Any]:
         "metric": problem.data.task.metric,
         "higher_is_better": problem.data.task.higher_is_better,
         "samples": baseline.score.samples,
-        "baseline": {"quality": baseline.score.value, **asdict(baseline.costs), **latency},
+        "ranking_samples": 0 if problem.parts.ranking is None else len(problem.parts.ranking),
+        "baseline": {**quality_attributes(problem, baseline.score), **asdict(baseline.costs), **latency},
         "groups": problem.structure.widths,
         "stairs": {name: list(widths) for name, widths in problem.stairs.items()},
         "budget": [str(limit) for limit in problem.budget.limits],

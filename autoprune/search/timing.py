@@ -19,8 +19,9 @@ from autoprune.cost import (
     runtime_by_name,
     shape_signature,
 )
+from autoprune.cost.fingerprint import fingerprint_of
 from autoprune.cost.profile import load_profile, profile_file, profile_key
-from autoprune.search.pruning import Pruning
+from autoprune.search.pruning import Origin, Pruning
 from autoprune.structure import Structure
 from autoprune.tasks.cache import cache_folder
 
@@ -58,6 +59,13 @@ def known_profile(meter: Meter, pruning: Pruning) -> Profile | None:
     if not isinstance(pruning.structure, Structure):
         return None
     return load_profile(profile_path(meter.reference, pruning.structure, meter.fingerprint))
+
+
+def measured_profile(origin: Origin, structure: Structure) -> Profile | None:
+    """The same for a model that is not timed, or not yet. Raises ConfigError when it cannot be read."""
+    setting, inputs = setting_of(origin.config), timed_batch(origin.config, origin.example)
+    fingerprint = fingerprint_of(setting, origin.model, setting.given(inputs))
+    return load_profile(profile_path(origin.model, structure, fingerprint))
 
 
 class StudyTimer:

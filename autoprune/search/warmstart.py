@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from autoprune.criteria import Ranking
 from autoprune.criteria.selection import ranked_widths
+from autoprune.search.allocator import Curve, Greedy, exact_plans
 from autoprune.search.feasible import Widths, filled, fit, largest, meets, scaled
 from autoprune.search.problem import Problem
+from autoprune.search.spending import task_of
 
 LEVELS = (1.0, 0.75, 0.5, 0.35)
-"""Shares of the budget at which each method is tried."""
+"""Shares of the budget at which the allocator is tried."""
+FEW_LEVELS = (1.0, 0.5)
+"""Those at which every other method is, so that short searches too have trials left for sampling."""
 DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
 """Shares of the blocks that are taken out (at least one), and of the budget that the rest may take."""
+GREEDY, EXACT = "greedy by sensitivity", "exact by sensitivity"
+"""Origins of plans that lose least by the sensitivity curves, all coefficients being 1."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,11 @@ class WarmStart:
     widths: Widths
 
 
-def warm_starts(problem: Problem) -> list[WarmStart]:
-    """The uncut model where it is affordable, then uniform and ranked cuts at several levels."""
+def warm_starts(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
+    """The uncut model where it is affordable, then the plans of every one-shot method at several levels.
+
+    Those that lose least by the sensitivity curves come first at each level, being the best as a rule.
+    """
     full = problem.structure.widths
     starts = [WarmStart("uncut", dict(full))] if problem.widest == full and meets(problem, full) else []
     methods: list[tuple[str, Callable[[float], Widths]]] = [
@@ -38,12 +47,27 @@ def warm_starts(problem: Problem) -> list[WarmStart]:
             if name != "random"
         ),
     ]
+    allocated = _allocated(problem, curves)
     for level in LEVELS:
+        starts += allocated[level]
         affordable = partial(meets, problem, level=level)
-        for name, at in methods:
+        for name, at in methods if level in FEW_LEVELS else []:
             widths = filled(problem, largest(at, affordable), full, affordable)
             starts.append(WarmStart(name, fit(problem, widths)))
     return _distinct(starts + _shallower(problem))
+
+
+def _allocated(problem: Problem, curves: Mapping[str, Curve]) -> dict[float, list[WarmStart]]:
+    """Level -> the plans that lose least by the sensitivity curves."""
+    task = task_of(problem, curves)
+    starts = {
+        level: [WarmStart(EXACT, best.widths)]
+        for level, best in zip(LEVELS, exact_plans(task, LEVELS), strict=True)
+    }
+    greedy = Greedy(task)
+    for level in FEW_LEVELS:
+        starts[level].append(WarmStart(GREEDY, greedy.at(level).widths))
+    return starts
 
 
 def _shallower(problem: Problem) -> list[WarmStart]:
@@ -71,10 +95,10 @@ def _global_cut(problem: Problem, ranking: Ranking) -> Callable[[float], Widths]
 
 
 def _distinct(starts: list[WarmStart]) -> list[WarmStart]:
-    seen: set[tuple[int, ...]] = set()
+    seen: set[tuple[tuple[str, int], ...]] = set()
     kept = []
     for start in starts:
-        key = tuple(start.widths.values())
+        key = tuple(sorted(start.widths.items()))
         if key not in seen:
             seen.add(key)
             kept.append(start)

@@ -7,7 +7,15 @@ from autoprune.tasks.evaluate import Score, device_of, evaluate, training_mode
 from autoprune.tasks.models import load_model
 from autoprune.tasks.reference import call_factory, is_reference, resolve
 from autoprune.tasks.sources import load_data
-from autoprune.tasks.task import Task, classification, regression, task_by_name
+from autoprune.tasks.task import (
+    Task,
+    binary,
+    classification,
+    multilabel,
+    regression,
+    sequence,
+    task_by_name,
+)
 from autoprune.tasks.weights import load_weights, save_weights, weights_hash
 from autoprune.tasks.zoo import digits_resnet, letter_lstm, resnet20
 
@@ -20,6 +28,7 @@ __all__ = [
     "Split",
     "Task",
     "TensorSplit",
+    "binary",
     "cache_folder",
     "call_factory",
     "classification",
@@ -31,10 +40,12 @@ __all__ = [
     "load_data",
     "load_model",
     "load_weights",
+    "multilabel",
     "regression",
     "resnet20",
     "resolve",
     "save_weights",
+    "sequence",
     "task_by_name",
     "training_mode",
     "weights_hash",

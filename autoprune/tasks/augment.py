@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from autoprune.errors import DataError
+from autoprune.tasks.data import Data, DatasetSplit, TensorSplit
+
+AugmentName = Literal["data", "none", "shift", "shift-flip"]
+SHIFT = 1 / 8
+"""Most that images are shifted, as a share of their height."""
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator, fill: float = 0.0) -> Tensor:
@@ -47,3 +55,23 @@ class CropFlip:
         """Return an augmented copy of ``images`` of the same shape ``[N, C, H, W]``."""
         cropped = random_crop(images, self.padding, generator, self.fill) if self.padding else images
         return random_flip(cropped, generator) if self.flip else cropped
+
+
+def augmented(data: Data, name: AugmentName) -> Data:
+    """The data with its training inputs changed at random as named; ``data`` leaves what it brings.
+
+    Raises DataError for shifts of anything but images ``[N, C, H, W]``, and for a user's own loader, which
+    augments by itself.
+    """
+    if name == "data":
+        return data
+    if not isinstance(data.train, TensorSplit | DatasetSplit):
+        raise DataError(f"{data.name}: a DataLoader augments by itself, leave --augment out")
+    if name == "none":
+        return replace(data, train=replace(data.train, augment=None))
+    example = data.example()
+    if example.ndim != 4 or not example.is_floating_point():
+        shape = list(example.shape)
+        raise DataError(f"--augment {name} is for images, not for inputs of shape {shape}: use data or none")
+    shift = CropFlip(max(1, round(SHIFT * example.shape[2])), name == "shift-flip", float(example.min()))
+    return replace(data, train=replace(data.train, augment=shift))

@@ -4,9 +4,23 @@ A factory is called without arguments. It returns an :class:`autoprune.tasks.Dat
 
 - ``train``, ``validation``, ``test``: each a ``DataLoader``, a map-style ``Dataset`` that yields
   ``(input, target)``, or a pair of tensors ``(inputs [N, ...], targets [N, ...])``;
-- ``task`` (optional): ``"classification"`` (the default), ``"regression"``, or a
-  :class:`autoprune.tasks.Task`;
-- ``classes`` (optional): the number of classes, else one more than the largest training target.
+- ``task`` (optional): what targets are, or a :class:`autoprune.tasks.Task` (see there). The outputs of the
+  model are logits, of regression numbers, and the targets
+
+  ==================== =========================== ===================================== ==================
+  ``"classification"`` integers ``[N]``            outputs ``[N, classes]``              ``accuracy``
+  ``"binary"``         0 or 1, ``[N]``             outputs ``[N]`` or ``[N, 1]``         ``accuracy``
+  ``"multilabel"``     0 or 1, ``[N, labels]``     outputs ``[N, labels]``               ``accuracy``
+  ``"regression"``     numbers of any shape        outputs of the same shape             ``mse``
+  ``"sequence"``       integers ``[N, length]``    outputs ``[N, length, classes]``      ``perplexity``
+  ==================== =========================== ===================================== ==================
+
+  Without it, classification. The last column is the metric by which candidates are judged;
+- ``metric`` (optional): another metric: ``accuracy``, ``top5``, ``auroc``, ``f1``, ``mse``, ``rmse``,
+  ``mae``, ``r2`` or ``perplexity``, where it goes with the task, or what makes a :class:`torchmetrics.Metric`
+  that says ``higher_is_better``; it gets the model's outputs as they are;
+- ``classes`` (optional): the number of classes or labels, else one more than the largest training target, or
+  the length of the targets' last axis.
 """
 
 from __future__ import annotations
@@ -23,7 +37,7 @@ from autoprune.tasks.reference import call_factory, summary
 from autoprune.tasks.task import Task, task_by_name
 
 PARTS = ("train", "validation", "test")
-KEYS = (*PARTS, "task", "classes")
+KEYS = (*PARTS, "task", "metric", "classes")
 
 
 def from_factory(spec: str) -> Data:
@@ -55,6 +69,8 @@ def _from_mapping(name: str, made: Any) -> Data:
         raise DataError(f"the key {unknown[0]!r} is unknown: the keys are {', '.join(KEYS)}")
     train, validation, test = (_split(key, made[key]) for key in PARTS)
     task = _task(made.get("task", "classification"), made.get("classes"), train)
+    if "metric" in made:
+        task = task.measured_by(made["metric"])
     data = Data(name=name, train=train, validation=validation, test=test, task=task)
     data.example()
     return data
@@ -82,20 +98,32 @@ def _task(task: Any, classes: Any, train: Split) -> Task:
     if isinstance(task, Task):
         return task
     if not isinstance(task, str):
-        raise DataError(f"'task' is a {type(task).__name__}: give 'classification', 'regression' or a Task")
+        raise DataError(f"'task' is a {type(task).__name__}: give a name such as 'regression', or a Task")
     if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool)):
         raise DataError(f"'classes' is a {type(classes).__name__}: give a whole number")
-    if task == "classification" and classes is None:
-        classes = _count_classes(train)
+    if task in ("classification", "sequence") and classes is None:
+        classes = _count_classes(train, axes=1 if task == "classification" else 2)
+    if task == "multilabel" and classes is None:
+        classes = _count_labels(train)
     return task_by_name(task, classes)
 
 
-def _count_classes(train: Split) -> int:
+def _count_labels(train: Split) -> int:
+    _, targets = next(train.batches(1))
+    if targets.ndim != 2:
+        raise DataError(f"targets have {targets.ndim} axes: a multilabel task needs 0 or 1 [N, labels]")
+    return targets.shape[1]
+
+
+def _count_classes(train: Split, axes: int) -> int:
     largest = -1
     for _, targets in train.batches(500):
-        if targets.is_floating_point() or targets.ndim != 1:
+        if targets.is_floating_point() or targets.ndim != axes:
+            needed = (
+                "classification needs integers [N]" if axes == 1 else "a sequence needs integers [N, length]"
+            )
             raise DataError(
-                f"targets are {targets.dtype} of {targets.ndim} axes: classification needs integers [N]; "
+                f"targets are {targets.dtype} of {targets.ndim} axes: {needed}; "
                 "set 'task' to 'regression' for numbers"
             )
         largest = max(largest, int(targets.max()))

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torchvision
@@ -40,22 +41,57 @@ def load_model(spec: str, *, classes: int | None = None) -> nn.Module:
     return model
 
 
+def construction(spec: str, classes: int | None) -> list[str]:
+    """Lines of Python that build the same model and return it, without this package.
+
+    A factory in a file is looked for beside the lines' own file first, then where it is now.
+    """
+    source, _, name = spec.rpartition(":")
+    if source == "torchvision":
+        given = "".join(f", {key}={value!r}" for key, value in _arguments(name, classes).items())
+        return [
+            "from torchvision.models import get_model",
+            "",
+            f"return get_model({name!r}, weights=None{given})",
+        ]
+    if source == "timm":
+        given = "" if classes is None else f", num_classes={classes}"
+        return ["import timm", "", f"return timm.create_model({name!r}, pretrained=False{given})"]
+    if not source.endswith(".py"):
+        return [f"from {source} import {name}", "", f"return {name}()"]
+    file = Path(source).resolve()
+    return [
+        "import importlib.util",
+        "",
+        f"beside, there = Path(__file__).with_name({file.name!r}), {str(file)!r}",
+        "file = beside if beside.is_file() else there",
+        f"spec = importlib.util.spec_from_file_location({file.stem!r}, file)",
+        "module = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(module)",
+        f"return module.{name}()",
+    ]
+
+
 def _from_torchvision(name: str, classes: int | None) -> nn.Module:
     known = torchvision.models.list_models()
     if name not in known:
         raise ModelError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
-    builder = torchvision.models.get_model_builder(name)
+    try:
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **_arguments(name, classes))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"torchvision:{name} cannot be built: {summary(error)}") from error
+    return model
+
+
+def _arguments(name: str, classes: int | None) -> dict[str, Any]:
+    """What a builder of torchvision is given besides the weights."""
     chosen: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    if _takes(builder, "weights_backbone"):
+    if _takes(torchvision.models.get_model_builder(name), "weights_backbone"):
         chosen["weights_backbone"] = None
     # Their auxiliary heads serve training from scratch only and return more than one tensor.
     if name in ("googlenet", "inception_v3"):
         chosen |= {"init_weights": True, "aux_logits": False}
-    try:
-        model: nn.Module = builder(weights=None, **chosen)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"torchvision:{name} cannot be built: {summary(error)}") from error
-    return model
+    return chosen
 
 
 def _from_timm(name: str, classes: int | None) -> nn.Module:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import get_args
 
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MeanSquaredError, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from autoprune.errors import DataError
+from autoprune.tasks.metrics import IGNORED, Kind, as_binary, measure, own
+from autoprune.tasks.reference import is_reference, resolve
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,12 @@ class Task:
     """A loss and a metric.
 
     Attributes:
-        name: ``"classification"``, ``"regression"``, or a user's own.
+        name: one of the kinds of :func:`task_by_name`, or a user's own.
         metric: name of the metric, as shown to the user.
         higher_is_better: direction of the metric.
         loss: ``(outputs, targets) -> scalar``, the mean over the batch.
         new_metric: makes a fresh torchmetrics object that takes ``(outputs, targets)``.
+        classes: number of classes or labels, where there are some: the width of the model's output.
     """
 
     name: str
@@ -31,44 +33,113 @@ class Task:
     higher_is_better: bool
     loss: Callable[[Tensor, Tensor], Tensor]
     new_metric: Callable[[], Metric]
+    classes: int | None = None
+
+    def measured_by(self, metric: str | Callable[[], Metric]) -> Task:
+        """The same task, judged by another metric.
+
+        Args:
+            metric: a name, ``package.module:Name`` or ``path/file.py:Name``, or what makes a
+                :class:`torchmetrics.Metric`. See :func:`autoprune.tasks.metrics.measure`.
+
+        Raises:
+            DataError: for a metric that does not go with the task.
+        """
+        if not isinstance(metric, str):
+            found = own(metric, getattr(metric, "__name__", type(metric).__name__))
+        elif self.name in get_args(Kind):
+            found = measure(self.name, metric, self.classes)  # type: ignore[arg-type]
+        elif is_reference(metric):
+            found = own(resolve(metric, "metric", DataError), metric.rpartition(":")[2])
+        else:
+            raise DataError(f"the task {self.name!r} is your own: give its metric as path/file.py:Metric")
+        return replace(
+            self, metric=found.name, higher_is_better=found.higher_is_better, new_metric=found.make
+        )
 
 
-def classification(classes: int) -> Task:
+def classification(classes: int, metric: str = "accuracy") -> Task:
     """Single-label classification: outputs are logits ``[N, classes]``, targets are integers ``[N]``.
 
-    Raises DataError when there are fewer than two classes.
+    Raises DataError when there are fewer than two classes, or for another metric than ``accuracy``,
+    ``topK``, ``auroc``, ``f1`` and one's own.
     """
     if classes < 2:
         raise DataError(f"classification needs at least 2 classes, got {classes}: check the targets")
-    return Task(
-        name="classification",
-        metric="accuracy",
-        higher_is_better=True,
-        loss=functional.cross_entropy,
-        new_metric=partial(MulticlassAccuracy, num_classes=classes, average="micro"),
-    )
+    return _task("classification", metric, functional.cross_entropy, classes)
 
 
-def regression() -> Task:
-    """Regression: outputs and targets are floats of one shape; metric and loss are the squared error."""
-    return Task(
-        name="regression",
-        metric="mse",
-        higher_is_better=False,
-        loss=functional.mse_loss,
-        new_metric=MeanSquaredError,
-    )
+def binary(metric: str = "accuracy") -> Task:
+    """Yes or no: outputs are logits ``[N]`` or ``[N, 1]``, targets 0 or 1 ``[N]``.
+
+    Metrics are ``accuracy``, ``auroc``, ``f1`` and one's own; raises DataError for another one.
+    """
+    return _task("binary", metric, _binary_loss, None)
+
+
+def multilabel(labels: int, metric: str = "accuracy") -> Task:
+    """Yes or no for each label: outputs are logits ``[N, labels]``, targets 0 or 1 of the same shape.
+
+    Metrics are ``accuracy``, ``auroc``, ``f1`` (means over the labels) and one's own; raises DataError for
+    another one, or fewer than two labels.
+    """
+    if labels < 2:
+        raise DataError(f"a multilabel task needs at least 2 labels, got {labels}: use 'binary' for one")
+    return _task("multilabel", metric, _label_loss, labels)
+
+
+def regression(metric: str = "mse") -> Task:
+    """Regression: outputs and targets are floats of one shape; the loss is the squared error.
+
+    Metrics are ``mse``, ``rmse``, ``mae``, ``r2`` and one's own; raises DataError for another one.
+    """
+    return _task("regression", metric, functional.mse_loss, None)
+
+
+def sequence(classes: int, metric: str = "perplexity") -> Task:
+    """A class at each place: outputs are logits ``[N, length, classes]``, targets integers ``[N, length]``.
+
+    A target of -100 is left out of loss and metric. Metrics are ``perplexity``, ``accuracy`` and one's own;
+    raises DataError for another one, or fewer than two classes.
+    """
+    if classes < 2:
+        raise DataError(f"a sequence needs at least 2 classes, got {classes}: check the targets")
+    return _task("sequence", metric, _place_loss, classes)
 
 
 def task_by_name(name: str, classes: int | None = None) -> Task:
-    """The task called ``"classification"`` (which needs ``classes``) or ``"regression"``.
+    """The task called ``classification``, ``binary``, ``multilabel``, ``regression`` or ``sequence``.
 
-    Raises DataError for another name, or when classes are missing.
+    Args:
+        name: of the task.
+        classes: number of classes or labels, for those that have several.
+
+    Raises:
+        DataError: for another name, or when classes are missing.
     """
-    if name == "regression":
-        return regression()
-    if name != "classification":
-        raise DataError(f"unknown task {name!r}: use 'classification' or 'regression'")
+    if name in ("binary", "regression"):
+        return binary() if name == "binary" else regression()
+    makers = {"classification": classification, "multilabel": multilabel, "sequence": sequence}
+    if name not in makers:
+        raise DataError(f"unknown task {name!r}: use one of {', '.join(map(repr, get_args(Kind)))}")
     if classes is None:
-        raise DataError("classification needs the number of classes: give 'classes'")
-    return classification(classes)
+        raise DataError(f"{name} needs the number of classes: give 'classes'")
+    return makers[name](classes)
+
+
+def _task(kind: Kind, metric: str, loss: Callable[[Tensor, Tensor], Tensor], classes: int | None) -> Task:
+    found = measure(kind, metric, classes)
+    return Task(kind, found.name, found.higher_is_better, loss, found.make, classes)
+
+
+def _binary_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    flat = as_binary(outputs)
+    return functional.binary_cross_entropy_with_logits(flat, targets.to(flat.dtype))
+
+
+def _label_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+
+
+def _place_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs.movedim(-1, 1), targets, ignore_index=IGNORED)

@@ -1,33 +1,34 @@
 """How well does a profile predict the latency of whole plans?
 
-    python studies/latency/predict.py --plans 50
+    python studies/latency/predict.py --plans 120
 
-For each model and runtime, the profile is measured or taken from the cache, then random plans are measured
-beside the uncut model. The median of the relative errors of the predicted ratios, and Kendall's tau between
-predicted and measured ones, are printed and written to ``predict.csv`` beside this file, every plan to
-``predict_plans.csv``.
+For each model and runtime, the profile is measured or taken from the cache, then other random plans are
+measured beside the uncut model. The median of the relative errors of the predicted ratios, and Kendall's tau
+between predicted and measured ones, are printed and written to ``predict.csv`` beside this file, every plan
+to ``predict_plans.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
-from scipy.stats import kendalltau
-from subjects import MODELS, random_widths, subject
+from subjects import MODELS, subject
 
 import autoprune
-from autoprune.cost import CostModel, Meter, Predictor, Profile, Setting, runtime_by_name
-from autoprune.cost.profile import load_profile, profiled, save_profile
-from autoprune.cost.shares import narrowed
-from autoprune.measurement import TOLERANCE
+from autoprune.cost import Meter, Predictor, Setting, accuracy, runtime_by_name
+from autoprune.cost.profile import load_profile, sampled, save_profile
+from autoprune.measurement import TOLERANCE, profiled_whole
+from autoprune.review import Listener
 from autoprune.search.timing import profile_path
 
 RUNTIMES = ("eager", "onnxruntime")
+SEED = 1
+"""The profile's own random plans are drawn with another one."""
 
 
 def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[float, float]]:
@@ -35,28 +36,26 @@ def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[f
     model, batch = subject(name)
     structure = autoprune.discover(model, batch)
     setting = Setting(runtime_by_name(runtime), threads=1)
-    meter = Meter(model, (batch,), setting, tolerance=TOLERANCE, max_seconds=seconds)
+    meter = Meter(model, (batch,), setting, tolerance=TOLERANCE, max_seconds=seconds, cuts=True)
     file = profile_path(model, structure, meter.fingerprint)
     profile = load_profile(file)
     if profile is None:
-        uncut = meter.measure(model).reference_seconds
-        profile = Profile(meter.fingerprint, uncut, dict(profiled(model, structure, meter)))
+        profile = profiled_whole(model, structure, meter, Listener())
         save_profile(profile, file)
-    predictor = Predictor(profile, CostModel.of(structure, model), structure.widths)
-    generator = np.random.default_rng(0)
+    predictor = Predictor.of(structure, profile)
+    drawn = sampled(model, structure, meter, count=plans, seed=SEED)
     pairs = []
-    for _ in range(plans):
-        widths = random_widths(structure, generator)
-        cut = {group: width for group, width in widths.items() if width < structure.widths[group]}
-        measured = meter.measure(narrowed(model, structure, cut)).ratio if cut else 1.0
-        pairs.append((predictor.ratio(widths), measured))
+    for sample in drawn:
+        pairs.append((predictor.ratio(sample.widths), sample.ratio))
+        if len(pairs) % 20 == 0:
+            print(f"{name} {runtime}: {len(pairs)} of {plans} plans", file=sys.stderr, flush=True)
     return pairs
 
 
 def main() -> None:
     """Run all models and runtimes, print and record the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plans", type=int, default=50)
+    parser.add_argument("--plans", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=0.5, help="most seconds a timing takes")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--runtimes", nargs="*", default=list(RUNTIMES))
@@ -70,13 +69,14 @@ def main() -> None:
         rows.writerow(["model", "runtime", "predicted", "measured"])
         for name, runtime in product(arguments.models, arguments.runtimes):
             pairs = compare(name, runtime, arguments.plans, arguments.seconds)
-            predicted, measured = np.array(pairs).T
-            error = 100 * float(np.median(np.abs(predicted / measured - 1)))
-            tau = float(kendalltau(predicted, measured).statistic)
-            results.writerow([name, runtime, len(pairs), f"{error:.2f}", f"{tau:.3f}"])
+            found = accuracy(*zip(*pairs, strict=True))
+            error = 100 * found.error
+            results.writerow([name, runtime, found.plans, f"{error:.2f}", f"{found.tau:.3f}"])
             rows.writerows([name, runtime, f"{p:.4f}", f"{m:.4f}"] for p, m in pairs)
             out.flush()
-            print(f"{name:14} {runtime:12} median error {error:.1f} %, Kendall tau {tau:.2f}", flush=True)
+            print(
+                f"{name:14} {runtime:12} median error {error:.1f} %, Kendall tau {found.tau:.3f}", flush=True
+            )
 
 
 if __name__ == "__main__":

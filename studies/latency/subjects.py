@@ -1,15 +1,13 @@
-"""The models of the latency studies, and random plans for them."""
+"""The models of the latency studies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from autoprune.structure import Structure
 from autoprune.tasks.zoo import resnet20
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -25,13 +23,3 @@ def subject(name: str) -> tuple[nn.Module, Tensor]:
     build, shape = MODELS[name]
     torch.manual_seed(0)
     return build().eval(), torch.rand(shape)
-
-
-def random_widths(structure: Structure, generator: np.random.Generator) -> dict[str, int]:
-    """Widths scattered around a density of the whole plan, from a fifth to all."""
-    density = generator.uniform(0.2, 1.0)
-    widths = {}
-    for name, full in structure.widths.items():
-        share = np.clip(density * generator.uniform(0.6, 1.4), 0.1, 1.0)
-        widths[name] = max(1, round(full * share))
-    return widths

@@ -1,6 +1,6 @@
 """Which space and which sampler find the better front in the same number of trials?
 
-    python studies/samplers/compare.py --trials 40 --seeds 3
+    python studies/samplers/compare.py --trials 40 --seeds 3 [--spaces criterion offset] [--samplers gp tpe]
 
 Every pair searches the embedded digits model with the same warm starts, recovery and budget. The measure is
 the hypervolume of error against FLOPs, in percent of the box from none of either to 30 % error and the
@@ -21,7 +21,7 @@ import numpy as np
 
 import autoprune
 
-SPACES = ("offset", "sparsity")
+SPACES = ("criterion", "offset", "sparsity")
 SAMPLERS = ("gp", "tpe", "random", "nsga2", "nsga3")
 WORST = (0.3, 0.5)
 """Error and share of the FLOPs beyond which a plan counts for nothing."""
@@ -53,12 +53,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--spaces", nargs="+", default=SPACES, choices=SPACES)
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, choices=SAMPLERS)
     arguments = parser.parse_args()
     file = Path(__file__).with_name("results.csv")
     with file.open("w", newline="") as out, tempfile.TemporaryDirectory() as folder:
         writer = csv.writer(out)
         writer.writerow(["space", "sampler", "seed", "trials", "hypervolume_percent", "seconds"])
-        for space, sampler in product(SPACES, SAMPLERS):
+        for space, sampler in product(arguments.spaces, arguments.samplers):
             found = []
             for seed in range(arguments.seeds):
                 start = time.perf_counter()

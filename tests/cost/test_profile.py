@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import autoprune
-from autoprune.cost import Call, CostModel, Meter, Predictor, Profile, Runtime, Setting
-from autoprune.cost.profile import load_profile, profile_key, profiled, save_profile
+from autoprune.cost import Call, CostModel, Meter, Profile, Runtime, Setting
+from autoprune.cost.profile import load_profile, profile_key, profiled, random_widths, sampled, save_profile
 from autoprune.cost.stairs import Stair
 from autoprune.errors import ConfigError
 from autoprune.structure import Structure
@@ -56,7 +57,8 @@ def subject() -> tuple[nn.Module, Structure, Meter]:
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     model, structure, meter = subject()
-    return Profile(meter.fingerprint, 1e-3, dict(profiled(model, structure, meter)))
+    stairs = dict(profiled(model, structure, meter))
+    return Profile(meter.fingerprint, 1e-3, stairs, tuple(sampled(model, structure, meter, count=3)))
 
 
 def test_every_group_gets_its_curve_and_equal_ones_are_measured_once() -> None:
@@ -101,20 +103,28 @@ def test_the_key_stands_for_model_groups_and_device() -> None:
     assert profile_key(model, fewer, meter.fingerprint) != key
 
 
-def test_predictions_are_exact_where_latency_is_flops(profile: Profile) -> None:
-    model, structure, _ = subject()
-    costs = CostModel.of(structure, model)
-    predictor = Predictor(profile, costs, structure.widths)
-    full = costs.flops(structure.widths)
-    assert predictor.ratio(structure.widths) == 1.0
-    for share in (0.25, 0.5, 0.75):
-        widths = {name: max(1, round(share * width)) for name, width in structure.widths.items()}
-        assert predictor.ratio(widths) == pytest.approx(costs.flops(widths) / full, abs=0.02)
-    alone = {**structure.widths, "hidden": 3}
-    assert predictor.ratio(alone) == pytest.approx(profile.stairs["hidden"].at(3))
-
-
 def test_a_profile_offers_widths_only_where_there_is_a_choice(profile: Profile) -> None:
     assert set(profile.edges) == set(profile.stairs)
     flat = {n: Stair(s.widths, (1.0,) * len(s.widths), 0.01) for n, s in profile.stairs.items()}
     assert Profile(profile.fingerprint, 1.0, flat).edges == {}
+
+
+def test_random_plans_are_timed_whole_and_repeat_by_seed(profile: Profile) -> None:
+    model, structure, meter = subject()
+    costs = CostModel.of(structure, model)
+    full = costs.flops(structure.widths)
+    for sample in profile.samples:
+        assert sample.ratio == pytest.approx(costs.flops(sample.widths) / full)
+    assert tuple(sampled(model, structure, meter, count=3)) == profile.samples
+    assert next(iter(sampled(model, structure, meter, seed=1))) != profile.samples[0]
+
+
+def test_random_widths_are_possible_and_of_one_step() -> None:
+    _, structure, _ = subject()
+    generator = np.random.default_rng(0)
+    drawn = [random_widths(structure, generator) for _ in range(60)]
+    for widths in drawn:
+        assert widths.keys() == structure.widths.keys()
+        assert all(1 <= width <= structure.widths[name] for name, width in widths.items())
+    assert len({tuple(widths.values()) for widths in drawn}) > 25
+    assert any(all(width % 4 == 0 for width in widths.values()) for widths in drawn)

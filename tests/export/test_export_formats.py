@@ -141,7 +141,7 @@ def test_an_uncut_model_can_be_exported(candidate, card, tmp_path):
 
 def test_unknown_format_names_the_closest_and_all(candidate, card, tmp_path):
     with pytest.raises(
-        UserError, match="unknown format 'onx', did you mean onnx\\? there are state, pt2, onnx"
+        UserError, match="unknown format 'onx', did you mean onnx\\? there are state, python, pt2, onnx"
     ):
         export_candidate(candidate, card, "", tmp_path / "out", ["onx"])
     with pytest.raises(UserError, match="unknown format 'zip': there are"):

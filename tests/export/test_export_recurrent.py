@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import ExportError
 from autoprune.export import Candidate, Card, export_candidate
-from autoprune.export.formats import write_onnx
+from autoprune.export.formats.onnx import write_onnx
 from autoprune.export.subject import run, subject_of
 from autoprune.structure import Plan, apply, discover
 from autoprune.tasks import letter_lstm
@@ -53,4 +53,4 @@ def test_onnx_without_projections_says_so(tmp_path: Path) -> None:
             return self.lstm(x)[0]
 
     with pytest.raises(ExportError, match="ONNX has no LSTM with a projection: leave out the onnx format"):
-        write_onnx(subject_of(Projected(), torch.randn(2, 5, 4)), tmp_path)
+        write_onnx(subject_of(Projected(), torch.randn(2, 5, 4)), tmp_path / "model.onnx")

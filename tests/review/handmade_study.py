@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -52,6 +53,7 @@ def tell(
     state: TrialState = TrialState.COMPLETE,
     reason: str | None = None,
     latency: bool = True,
+    more: Mapping[str, object] | None = None,
 ) -> int:
     """One trial whose cost is ``share`` of the uncut model; more than 60 % is over budget."""
     trial = study.ask()
@@ -75,7 +77,7 @@ def tell(
         }
     if accuracy is not None:
         attributes |= {"quality": accuracy, "quality_error": 0.0090}
-    for key, value in attributes.items():
+    for key, value in {**attributes, **(more or {})}.items():
         if value is not None:
             trial.set_user_attr(key, value)
     trial.set_constraint("flops", share - 0.6)

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from handmade_study import create, fill
 
 import autoprune
 from autoprune.errors import StudyError, UserError
-from autoprune.review import serve
+from autoprune.review import picked, serve
 from autoprune.review.dashboard import _announce
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -71,28 +73,88 @@ def test_the_study_has_its_metric_names_and_trials(served: str) -> None:
     assert study["trials"][6]["values"] == [0.96, 17_980_000.0]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_the_page_shows_the_front_with_the_metric_on_it(served: str, tmp_path: Path) -> None:
+def page(url: str, folder: Path) -> str:
+    """What a browser has made of a page, as HTML."""
     assert CHROMIUM is not None
     flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-dev-shm-usage"
-    page = subprocess.run(
+    return subprocess.run(
         [
             CHROMIUM,
             *flags.split(),
-            f"--user-data-dir={tmp_path}",
+            f"--user-data-dir={folder}",
             "--virtual-time-budget=20000",
+            "--window-size=1400,4000",
             "--dump-dom",
-            f"{served}/dashboard/studies/1",
+            url,
         ],
         capture_output=True,
         text=True,
         timeout=180,
         check=True,
     ).stdout
-    choices, plot, *_ = page[page.index("Pareto Front") :].split("js-plotly-plot")
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@needs_browser
+def test_the_page_shows_front_pictures_and_note(served: str, tmp_path: Path) -> None:
+    shown = page(f"{served}/dashboard/studies/1", tmp_path)
+    choices, plot, *_ = shown[shown.index("Pareto Front") :].split("js-plotly-plot")
     assert plot.lstrip('" ').startswith('id="graph-pareto-front"')
     assert re.findall(r'role="combobox"[^>]*>(\w+)<', choices) == ["accuracy", "flops"]
     assert plot.count('class="point"') == 8
+
+    ids = re.findall(r'id="user-defined-plot:([\w-]+)"', shown)
+    assert sorted(ids) == ["front-flops", "front-latency", "hypervolume", "importances", "widths"]
+    titles = set(re.findall(r'class="[xy]title"[^>]*>([^<]+)<', shown))
+    assert {"FLOPs of one sample", "accuracy (validation)", "latency in milliseconds"} <= titles
+
+
+@needs_browser
+def test_the_studys_note_is_a_page_of_its_own(served: str, tmp_path: Path) -> None:
+    shown = page(f"{served}/dashboard/studies/1/note", tmp_path)
+    for text in ("autoprune export --best", "digits_resnet", "does not know the budget", "<table"):
+        assert text in shown
+
+
+@needs_browser
+def test_a_trials_page_has_its_note_and_files(served: str, tmp_path: Path) -> None:
+    shown = page(f"{served}/dashboard/studies/1/trials?numbers=1", tmp_path)
+    for text in ("What was cut", "autoprune export --trial 1", "model-card.md", "#export"):
+        assert text in shown
+
+
+def test_files_can_be_downloaded(served: str) -> None:
+    (trial,) = [trial for trial in get(f"{served}/api/studies/1")["trials"] if trial["number"] == 1]
+    (artifact,) = trial["artifacts"]
+    with urllib.request.urlopen(
+        f"{served}/artifacts/1/{trial['trial_id']}/{artifact['artifact_id']}"
+    ) as response:
+        assert response.headers["Content-Type"] == "text/markdown"
+        assert response.read().decode().startswith("# digits_resnet, pruned\n")
+
+
+def test_a_mark_written_in_the_page_picks_the_trial(url: str) -> None:
+    study = create(optuna.storages.RDBStorage(url))
+    fill(study)
+    server = start(url)
+    try:
+        served = address(server).removesuffix("/dashboard/")
+        (trial,) = [trial for trial in get(f"{served}/api/studies/1")["trials"] if trial["number"] == 5]
+        note = {"body": trial["note"]["body"] + "\n#export", "version": trial["note"]["version"] + 1}
+        request = urllib.request.Request(
+            f"{served}/api/studies/1/{trial['trial_id']}/note",
+            data=json.dumps(note).encode(),
+            headers={"Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert response.status == 204
+    finally:
+        server.kill()
+        server.communicate()
+    assert picked(study) == [5]
 
 
 def test_ctrl_c_ends_it_quietly(studied: str) -> None:

@@ -8,7 +8,9 @@ from torch import nn
 from autoprune.config import load_config
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
-from autoprune.search import Problem, prepare
+from autoprune.search import Problem, create_study, prepare
+from autoprune.search.allocator import Curve
+from autoprune.search.sensitivity import sensitivity
 from autoprune.tasks import Data, load_data
 
 
@@ -57,3 +59,9 @@ def make_problem(tiny: nn.Module, digits: Data, tmp_path: Path) -> Callable[...,
         return prepare(load_config(None, given | settings), Listener(), model=tiny, data=digits)
 
     return make
+
+
+@pytest.fixture
+def curves_of() -> Callable[[Problem], dict[str, Curve]]:
+    """Measures the sensitivity curves of a problem."""
+    return lambda problem: sensitivity(problem, create_study(problem), Listener())

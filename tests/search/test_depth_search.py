@@ -12,13 +12,15 @@ from autoprune.criteria import Context, block_importance
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
+from autoprune.search.allocator import Curve
 from autoprune.search.feasible import meets
-from autoprune.search.space import OffsetSpace, WidthSpace
+from autoprune.search.spaces import OffsetSpace, SparsitySpace
 from autoprune.search.warmstart import warm_starts
 from autoprune.structure import apply
 from autoprune.tasks import Data
 
 Make = Callable[..., Problem]
+Curves = Callable[[Problem], dict[str, Curve]]
 
 
 class Block(nn.Module):
@@ -88,9 +90,11 @@ def test_the_block_that_does_nothing_matters_least(make_deep: Make) -> None:
     assert abs(importance["blocks.3"]) < 1e-3 < importance["blocks.0"]
 
 
-def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(make_deep: Make) -> None:
+def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(
+    make_deep: Make, curves_of: Curves
+) -> None:
     problem = make_deep()
-    starts = warm_starts(problem)
+    starts = warm_starts(problem, curves_of(problem))
     assert all(meets(problem, start.widths) for start in starts)
     gone = {start.origin: [n for n in problem.blocks if not start.widths[n]] for start in starts}
     assert gone["uniform"] == gone["global l2"] == []
@@ -98,8 +102,10 @@ def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(make_deep:
     assert len(gone["2 blocks fewer"]) == 2
 
 
-@pytest.mark.parametrize("space", [WidthSpace, OffsetSpace])
-def test_suggestions_take_blocks_out_and_meet_the_budget(make_deep: Make, space: type) -> None:
+@pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
+def test_suggestions_take_blocks_out_and_meet_the_budget(
+    make_deep: Make, curves_of: Curves, space: type
+) -> None:
     problem = make_deep()
     form = space(problem)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -109,7 +115,7 @@ def test_suggestions_take_blocks_out_and_meet_the_budget(make_deep: Make, space:
         assert meets(problem, widths)
         taken |= {name for name in problem.blocks if widths[name] == 0}
     assert taken == problem.blocks
-    for start in warm_starts(problem):
+    for start in warm_starts(problem, curves_of(problem)):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
         assert {n: widths[n] for n in problem.blocks} == {n: start.widths[n] for n in problem.blocks}
@@ -150,12 +156,12 @@ def test_a_search_over_depth_records_healthy_trials(deep: nn.Module, digits: Dat
     assert shallower.user_attrs["parameters"] == sum(p.numel() for p in pruned.parameters())
 
 
-@pytest.mark.parametrize("space", [WidthSpace, OffsetSpace])
-def test_blocks_may_be_all_there_is_to_search(make_deep: Make, space: type) -> None:
+@pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
+def test_blocks_may_be_all_there_is_to_search(make_deep: Make, curves_of: Curves, space: type) -> None:
     problem = make_deep(budget=("flops=70%", "trials=5"), skip=("stem.0", "blocks.*.conv1"))
     assert set(problem.structure.widths) == problem.blocks
     form, study = space(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert any(meets(problem, form.suggest(study.ask())) for _ in range(10))
-    fewer = [start for start in warm_starts(problem) if start.origin.endswith("fewer")]
+    fewer = [start for start in warm_starts(problem, curves_of(problem)) if start.origin.endswith("fewer")]
     assert fewer
     assert all(meets(problem, start.widths) for start in fewer)

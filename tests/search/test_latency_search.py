@@ -20,7 +20,8 @@ from autoprune.search import Problem, create_study, run, settled_problem
 from autoprune.search.devices import TIMED_AGAIN
 from autoprune.search.grid import StairGrid
 from autoprune.search.keep import WeightStore
-from autoprune.search.space import make_space
+from autoprune.search.sensitivity import sensitivity
+from autoprune.search.spaces import make_space
 from autoprune.search.timing import StudyTimer
 from autoprune.search.warmstart import warm_starts
 
@@ -256,7 +257,7 @@ def test_predictions_that_leave_no_plan_are_not_used(make_paper: Make) -> None:
     assert problem.predictor is None
 
 
-@pytest.mark.parametrize("space", ["sparsity", "offset"])
+@pytest.mark.parametrize("space", ["sparsity", "offset", "criterion"])
 def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space: str) -> None:
     settings = {"budget": ("flops=90%", "trials=2"), "space": space}
     problem = make_paper(Paper(), **settings)
@@ -264,10 +265,11 @@ def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space
     study = create_study(dataclasses.replace(problem, stairs=stairs))
     later = settled_problem(problem, study, Watcher())
     assert later.grids["conv1"] == StairGrid((3, 7, 16))
-    form = make_space(later)
-    for start in warm_starts(later):
+    curves = sensitivity(later, study, Watcher())
+    form = make_space(later, curves)
+    for start in warm_starts(later, curves):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
         assert widths["conv1"] in (3, 7, 16)
         assert widths["hidden"] in (5, 24)
-        assert space == "offset" or widths == start.widths
+        assert space != "sparsity" or widths == start.widths

@@ -14,15 +14,17 @@ from autoprune.cli import app
 from autoprune.errors import BudgetError, ConfigError, ModelError
 from autoprune.recovery import Recipe, finetune
 from autoprune.search import Problem, create_study, run, trial_model
+from autoprune.search.allocator import Curve
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
-from autoprune.search.space import OffsetSpace, WidthSpace
-from autoprune.search.warmstart import warm_starts
+from autoprune.search.spaces import OffsetSpace, SparsitySpace
+from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import read_plan
 from autoprune.tasks import Data, digits_resnet, evaluate
 
 Make = Callable[..., Problem]
+Curves = Callable[[Problem], dict[str, Curve]]
 MASKS = {"granularity": "weights", "budget": ("nonzero=40%", "trials=12")}
 
 
@@ -129,10 +131,12 @@ def test_without_recovery_the_kept_weights_are_the_given_ones(make_problem: Make
         assert given[zeros].abs().max() <= given[~zeros].abs().min()
 
 
-def test_plans_to_try_are_uniform_and_by_one_threshold(make_problem: Make) -> None:
+def test_plans_to_try_are_by_sensitivity_uniform_and_by_one_threshold(
+    make_problem: Make, curves_of: Curves
+) -> None:
     problem = make_problem(**MASKS)
-    starts = warm_starts(problem)
-    assert {start.origin for start in starts} == {"uniform", "global l2", "global taylor"}
+    starts = warm_starts(problem, curves_of(problem))
+    assert {start.origin for start in starts} - {GREEDY} == {EXACT, "uniform", "global l2", "global taylor"}
     uniform = next(start for start in starts if start.origin == "uniform")
     shares = [width / problem.structure.widths[name] for name, width in uniform.widths.items()]
     assert max(shares) - min(shares) < 0.12
@@ -142,7 +146,7 @@ def test_plans_to_try_are_uniform_and_by_one_threshold(make_problem: Make) -> No
         )
 
 
-@pytest.mark.parametrize("space", [OffsetSpace, WidthSpace])
+@pytest.mark.parametrize("space", [OffsetSpace, SparsitySpace])
 def test_suggested_masks_are_within_the_budget(make_problem: Make, space: type) -> None:
     import optuna
 

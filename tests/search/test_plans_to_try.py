@@ -5,11 +5,13 @@ import pytest
 
 from autoprune.errors import BudgetError
 from autoprune.search import Problem
+from autoprune.search.allocator import Curve
 from autoprune.search.feasible import FLOOR, excess, fit, meets, used
-from autoprune.search.space import OffsetSpace, WidthSpace, make_space
-from autoprune.search.warmstart import warm_starts
+from autoprune.search.spaces import OffsetSpace, SparsitySpace, make_space
+from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
 
 Make = Callable[..., Problem]
+Curves = Callable[[Problem], dict[str, Curve]]
 
 
 @pytest.mark.parametrize("budget", ["flops=50%", "params=40%", "size=60%", "flops=60%,params=50%"])
@@ -41,10 +43,10 @@ def test_a_budget_that_no_plan_meets_says_what_the_narrowest_needs(make_problem:
         make_problem(budget=("flops=0.5%",), min_density=0.5)
 
 
-def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make) -> None:
+def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem()
-    starts = warm_starts(problem)
-    assert {start.origin for start in starts} == {"uniform", "global l2", "global taylor"}
+    starts = warm_starts(problem, curves_of(problem))
+    assert {start.origin for start in starts} - {GREEDY} == {EXACT, "uniform", "global l2", "global taylor"}
     assert len({tuple(start.widths.values()) for start in starts}) == len(starts) >= 9
     assert all(meets(problem, start.widths) for start in starts)
     top = next(start for start in starts if start.origin == "uniform")
@@ -53,30 +55,32 @@ def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make) -> N
     assert max(shares) - min(shares) < 0.15
 
 
-def test_without_a_limit_the_uncut_model_is_tried_first(make_problem: Make) -> None:
+def test_without_a_limit_the_uncut_model_is_tried_first(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem(budget=("trials=5",))
-    first = warm_starts(problem)[0]
+    first = warm_starts(problem, curves_of(problem))[0]
     assert (first.origin, first.widths) == ("uncut", problem.structure.widths)
 
 
-@pytest.mark.parametrize("space", [WidthSpace, OffsetSpace])
-def test_enqueued_parameters_come_back_as_the_widths(make_problem: Make, space: type) -> None:
+@pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
+def test_enqueued_parameters_come_back_as_the_widths(
+    make_problem: Make, curves_of: Curves, space: type
+) -> None:
     problem = make_problem()
     form, study = space(problem), optuna.create_study()
-    for start in warm_starts(problem):
+    for start in warm_starts(problem, curves_of(problem)):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
         assert meets(problem, widths)
         off = [abs(widths[n] - start.widths[n]) / full for n, full in problem.structure.widths.items()]
         # The offset form rounds to tenths of a width, and reaches 60 % around the mean density.
-        assert max(sorted(off)[:-1]) <= (0 if space is WidthSpace else 0.2)
+        assert max(sorted(off)[:-1]) <= (0 if space is SparsitySpace else 0.2)
 
 
-@pytest.mark.parametrize("space", ["offset", "sparsity"])
-def test_every_suggestion_is_within_the_budget(make_problem: Make, space: str) -> None:
+@pytest.mark.parametrize("space", ["auto", "criterion", "offset", "sparsity"])
+def test_every_suggestion_is_within_the_budget(make_problem: Make, curves_of: Curves, space: str) -> None:
     problem = make_problem(space=space)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    form = make_space(problem)
+    form = make_space(problem, curves_of(problem))
     for _ in range(50):
         widths = form.suggest(study.ask())
         assert meets(problem, widths)

@@ -14,13 +14,16 @@ import autoprune
 from autoprune.errors import StudyError
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study, run, test_front, trial_model
+from autoprune.search.allocator import Curve
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
-from autoprune.search.space import make_space
+from autoprune.search.spaces import make_space
 from autoprune.search.study import revive
+from autoprune.search.validation import Parts
 from autoprune.tasks import Data, evaluate
 
 Make = Callable[..., Problem]
+Curves = Callable[[Problem], dict[str, Curve]]
 test_front.__test__ = False  # type: ignore[attr-defined]
 
 
@@ -64,13 +67,16 @@ def test_the_python_call_gives_a_front_within_the_budget(
     assert best.values[0] == front["accuracy"].max() > 0.5
     attributes = best.user_attrs
     assert attributes["latency_low"] <= attributes["latency_ratio"] <= attributes["latency_high"]
-    assert set(attributes["seconds"]) == {"cut", "latency", "recalibrate", "finetune", "evaluate"}
+    stages = {"sampler", "cut", "latency", "recalibrate", "proxy", "finetune", "evaluate"}
+    assert stages <= set(attributes["seconds"])
     assert set(attributes["widths"]) == set(study.problem.structure.widths)
     assert study.optuna.metric_names == ["accuracy", "flops"]
     assert set(study.optuna.user_attrs["test"]) == {"baseline", *map(str, front["trial"])}
     model = study.model()
     assert evaluate(model, digits.validation, digits.task).value == pytest.approx(best.values[0])
-    kept = {int(file.name.split("-")[1].split(".")[0]) for file in tmp_path.glob("autoprune_artifacts/*/*")}
+    kept = {
+        int(file.name.split("-")[1].split(".")[0]) for file in tmp_path.glob("autoprune_artifacts/*/trial-*")
+    }
     assert kept == set(front["trial"])
 
 
@@ -126,9 +132,10 @@ def test_other_settings_do_not_mix_into_a_study(
 def test_an_interrupted_trial_is_run_again(make_problem: Make, tmp_path: Path) -> None:
     problem = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
     study = create_study(problem)
-    broken = dataclasses.replace(problem, data=Interrupting(problem.data, after=2))
+    interrupting = _InterruptingSplit(problem.parts.guiding)
+    broken = dataclasses.replace(problem, parts=Parts(interrupting, None))
     with pytest.raises(KeyboardInterrupt):
-        run(broken, study, WeightStore(tmp_path), Watcher())
+        run(broken, study, WeightStore(tmp_path), _Arming(interrupting, trial=2))
     failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]
     assert [trial.user_attrs["reason"] for trial in failed] == ["interrupted"]
     run(problem, study, WeightStore(tmp_path), Watcher())
@@ -139,34 +146,40 @@ def test_an_interrupted_trial_is_run_again(make_problem: Make, tmp_path: Path) -
     assert again.user_attrs["origin"] == failed[0].user_attrs["origin"]
 
 
-class Interrupting(Data):
-    """Data whose validation split is interrupted once it has been read a number of times."""
+class _Arming(Watcher):
+    """Lets a split be interrupted within a trial."""
 
-    def __init__(self, data: Data, after: int) -> None:
-        fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
-        super().__init__(**fields | {"validation": _InterruptingSplit(data.validation, after)})
+    def __init__(self, split: "_InterruptingSplit", trial: int) -> None:
+        super().__init__()
+        self._split, self._trial = split, trial
+
+    def trial_started(self, number: int, *rest: Any) -> None:
+        self._split.armed = number == self._trial
 
 
 class _InterruptingSplit:
-    def __init__(self, split: Any, after: int) -> None:
-        self._split, self._left = split, after
+    """A split that is interrupted when it is read once it is armed."""
+
+    def __init__(self, split: Any) -> None:
+        self._split, self.armed = split, False
 
     def __len__(self) -> int:
         return len(self._split)
 
     def batches(self, *args: Any, **kwargs: Any) -> Any:
-        self._left -= 1
-        if self._left < 0:
+        if self.armed:
             raise KeyboardInterrupt
         return self._split.batches(*args, **kwargs)
 
 
-def test_a_running_trial_of_a_dead_process_is_run_again(make_problem: Make, tmp_path: Path) -> None:
+def test_a_running_trial_of_a_dead_process_is_run_again(
+    make_problem: Make, curves_of: Curves, tmp_path: Path
+) -> None:
     problem = make_problem(budget=("flops=50%", "trials=2"), finetune_steps=1)
     study = searched(problem, tmp_path)
     lost = study.ask({})
     lost.set_user_attr("process", {"host": platform.node(), "pid": 2**22 + 1})
-    make_space(problem).suggest(lost)
+    make_space(problem, curves_of(problem)).suggest(lost)
     more = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
     study = searched(more, tmp_path)
     assert study.trials[lost.number].state is TrialState.FAIL
@@ -175,13 +188,13 @@ def test_a_running_trial_of_a_dead_process_is_run_again(make_problem: Make, tmp_
     assert [trial.params for trial in again] == [lost.params]
 
 
-def test_a_trial_that_kills_its_process_twice_is_given_up(make_problem: Make) -> None:
+def test_a_trial_that_kills_its_process_twice_is_given_up(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem()
-    study = create_study(problem)
+    study, curves = create_study(problem), curves_of(problem)
     for _ in range(2):
         trial = study.ask()
         trial.set_user_attr("process", {"host": platform.node(), "pid": 2**22 + 1})
-        make_space(problem).suggest(trial)
+        make_space(problem, curves).suggest(trial)
         revived = revive(study)
     assert revived == 0
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from autoprune.cost.runtimes.base import DTYPES, Call, Runtime
 from autoprune.cost.runtimes.command import PREFIX, CommandRuntime
@@ -35,8 +36,10 @@ def runtime_by_name(name: str) -> Runtime:
 def check_runtime(name: str) -> None:
     """Raise ConfigError for a name that no runtime has."""
     if not name.startswith(PREFIX) and name not in RUNTIMES:
+        near = get_close_matches(name.lower(), RUNTIMES, n=1)
+        hint = f", did you mean {near[0]}?" if near else ":"
         raise ConfigError(
-            f"unknown runtime {name!r}: use {', '.join(RUNTIMES)} or '{PREFIX}PROGRAM ARGUMENTS'"
+            f"unknown runtime {name!r}{hint} use {', '.join(RUNTIMES)} or '{PREFIX}PROGRAM ARGUMENTS'"
         )
 
 

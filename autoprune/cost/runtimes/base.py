@@ -47,6 +47,13 @@ class Runtime(ABC):
         where there is one to blame, when this runtime cannot run the model.
         """
 
+    def for_cuts(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[nn.Module], Call]:
+        """What gives the call of a cut copy of a model, for timing alone: what it computes does not matter.
+
+        By itself as ``prepare`` does; a runtime may reuse what it has made of the uncut model.
+        """
+        return lambda cut: self.prepare(cut, inputs)
+
 
 def require(extra: str, *packages: str) -> None:
     """Raise MissingExtraError when one of the packages of an extra is not installed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from autoprune.cost.runtimes.onnx_program import traced
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import TrialError
 from autoprune.structure.site import first_line
+
+if TYPE_CHECKING:
+    import openvino
 
 _PRECISIONS = {torch.bfloat16: "bf16", torch.float16: "f16"}
 _NO_RULE = re.compile(r"No conversion rule found for operations: ([^\n]+)")
@@ -37,33 +41,39 @@ class OpenVinoRuntime(Runtime):
         import openvino
 
         program = traced(model, inputs)
-        precision = next((tensor.dtype for tensor in inputs if tensor.is_floating_point()), torch.float32)
         try:
             with quiet():
-                converted = openvino.convert_model(program)
-                converted.reshape({i: list(tensor.shape) for i, tensor in enumerate(inputs)})
-                compiled = openvino.Core().compile_model(
-                    converted,
-                    "CPU",
-                    {
-                        "PERFORMANCE_HINT": "LATENCY",
-                        "NUM_STREAMS": "1",
-                        "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
-                        "INFERENCE_PRECISION_HINT": _PRECISIONS.get(precision, "f32"),
-                        # The cores are chosen by whoever asks for the timing.
-                        "ENABLE_CPU_PINNING": "NO",
-                    },
-                )
+                return request_call(openvino.convert_model(program), inputs)
         except Exception as error:  # its errors share no type
-            raise TrialError(f"OpenVINO cannot run the model: {_reason(error)}") from error
-        request = compiled.create_infer_request()
-        for position, tensor in enumerate(inputs):
-            request.set_input_tensor(position, _tensor(tensor))
+            raise TrialError(f"OpenVINO cannot run the model: {reason(error)}") from error
 
-        def call() -> None:
-            request.infer()
 
-        return call
+def request_call(model: openvino.Model, inputs: tuple[Tensor, ...]) -> Call:
+    """Compile a model of OpenVINO for inputs of exactly these shapes, and the call that runs it on them."""
+    import openvino
+
+    precision = next((tensor.dtype for tensor in inputs if tensor.is_floating_point()), torch.float32)
+    model.reshape({i: list(tensor.shape) for i, tensor in enumerate(inputs)})
+    compiled = openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
+            "INFERENCE_PRECISION_HINT": _PRECISIONS.get(precision, "f32"),
+            # The cores are chosen by whoever asks for the timing.
+            "ENABLE_CPU_PINNING": "NO",
+        },
+    )
+    request = compiled.create_infer_request()
+    for position, tensor in enumerate(inputs):
+        request.set_input_tensor(position, _tensor(tensor))
+
+    def call() -> None:
+        request.infer()
+
+    return call
 
 
 def _tensor(tensor: Tensor) -> object:
@@ -76,6 +86,7 @@ def _tensor(tensor: Tensor) -> object:
     return openvino.Tensor(values.numpy())
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What OpenVINO has against a model: the operators that it has no rule for, or its error's first line."""
     found = _NO_RULE.search(str(error))
     return f"it has no rule for {found[1].strip()}" if found else first_line(error)

@@ -1,0 +1,92 @@
+"""Any criterion per unit of cost saved: of two units that matter as much, the cheaper one stays.
+
+Dividing a gain by what it costs is the greedy rule for a knapsack; for pruning by measured latency it is
+used by HALP (Shen et al., 2022).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from autoprune.criteria.base import Context, Criterion
+from autoprune.errors import CriterionError
+
+PRICES = ("flops", "params", "size", "latency")
+"""What a criterion may be divided by."""
+_PRICED = re.compile(rf"(?P<base>.+)/(?P<cost>{'|'.join(PRICES)})(?:\^(?P<exponent>[^/^]+))?")
+
+
+@dataclass(frozen=True)
+class CostAware:
+    """``score / cost ** exponent``, with the cost of one unit of the group relative to the average unit's.
+
+    The units of a group cost the same, so that their order stays; what changes is how groups compare.
+    Scores that compare only within a group are divided by its mean first.
+
+    Attributes:
+        base: judges importance.
+        cost: ``flops``, ``params``, ``size`` or ``latency``: which of the context's prices counts.
+        exponent: how much; 0 leaves it out.
+    """
+
+    relative: ClassVar[bool] = False
+
+    base: Criterion
+    cost: str
+    exponent: float = 1.0
+
+    def scores(self, context: Context) -> dict[str, Tensor]:
+        """Scores of every unit. Raises CriterionError where the price is not known, or not above 0."""
+        prices = self._prices(context)
+        average = sum(prices[g.name] * g.width for g in context.structure.groups) / sum(
+            g.width for g in context.structure.groups
+        )
+        return {
+            name: scores / (prices[name] / average) ** self.exponent
+            for name, scores in comparable(self.base, self.base.scores(context)).items()
+        }
+
+    def _prices(self, context: Context) -> Mapping[str, float]:
+        if self.cost not in context.prices:
+            known = " or ".join(context.prices) or "nothing: no prices were given"
+            raise CriterionError(f"what units cost in {self.cost} is not known: divide by {known}")
+        prices = context.prices[self.cost]()
+        free = next((g.name for g in context.structure.groups if not prices.get(g.name, 0) > 0), None)
+        if free is not None and self.exponent != 0:
+            raise CriterionError(
+                f"a unit of {free!r} saves no {self.cost}: keep it whole with --skip {free}, "
+                "or divide by flops or params"
+            )
+        return prices
+
+
+def comparable(criterion: Criterion, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scores that compare across groups: divided by their group's mean where the criterion needs it."""
+    if not getattr(criterion, "relative", True):
+        return dict(scores)
+    means = {name: float(values.double().mean()) for name, values in scores.items()}
+    return {name: values / means[name] if means[name] > 0 else values for name, values in scores.items()}
+
+
+def split_price(spec: str) -> tuple[str, tuple[str, float] | None]:
+    """``taylor/flops^0.5`` -> ``("taylor", ("flops", 0.5))``; a text without a price comes back whole.
+
+    Raises CriterionError for an exponent that is no number of at least 0.
+    """
+    match = _PRICED.fullmatch(spec)
+    if match is None:
+        return spec, None
+    try:
+        exponent = float(match["exponent"] or 1)
+    except ValueError:
+        exponent = -1.0
+    if not 0 <= exponent < float("inf"):
+        raise CriterionError(
+            f"criterion {spec!r}: {match['exponent']} is no exponent, write {match['base']}/flops^0.5"
+        )
+    return match["base"], (match["cost"], exponent)

@@ -1,0 +1,133 @@
+"""What every format has in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from autoprune.cost.runtimes import Call, Runtime
+from autoprune.export.checks import run_pt2
+from autoprune.export.parity import largest_difference, run_fresh
+from autoprune.export.records import Candidate
+from autoprune.export.subject import Subject, run, subject_of
+
+CHECKS = Path(run_pt2.__file__).parent
+INPUT, OUTPUT = "input", "output"
+
+
+class Format(ABC):
+    """One way to hand over a model.
+
+    Attributes:
+        name: on the command line.
+        file: the file that is written, and that the card speaks of.
+        packages: what it needs beyond the core.
+        extra: the extra that brings them.
+        usual: whether it is written where no formats are named.
+    """
+
+    name: str
+    file: str
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    usual: bool = True
+
+    def missing(self) -> list[str]:
+        """Packages that are not installed."""
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
+
+    @abstractmethod
+    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+        """Write the file into a folder. Raises ExportError when it cannot be written."""
+
+    @abstractmethod
+    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+        """Load the file back from the folder: the largest difference, and a note on it.
+
+        Raises ExportError when it does not load back, or differs.
+        """
+
+    @abstractmethod
+    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+        """What loading needs, and Python code that loads the file and runs it on zeros like the sample."""
+
+    @abstractmethod
+    def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
+        """What times the file in the folder, and the uncut model in the same form."""
+
+
+class FileRuntime(Runtime):
+    """Runs models as files of one format: the exported one as it lies there, others written in passing."""
+
+    channels_last = False
+
+    def __init__(self, form: FileFormat, subject: Subject, candidate: Candidate, folder: Path) -> None:
+        self.name, self.version = form.engine, form.engine_version()
+        self._form, self._subject, self._candidate, self._folder = form, subject, candidate, folder
+
+    def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
+        """Load the model's file. Raises ExportError when it has none and cannot be written."""
+        if model is self._subject.model:
+            return self._form.call(self._folder / self._form.file, inputs)
+        with tempfile.TemporaryDirectory(prefix="autoprune-timing-") as name:
+            folder, uncut = Path(name), replace(self._candidate, model=model)
+            self._form.write(subject_of(model, self._subject.example), uncut, folder)
+            return self._form.call(folder / self._form.file, inputs)
+
+
+class FileFormat(Format):
+    """A format whose file holds the whole model.
+
+    Attributes:
+        engine: what runs the file.
+    """
+
+    engine: str
+
+    def engine_version(self) -> str:
+        """The version of what runs the file; empty where torch's says it all."""
+        return ""
+
+    @abstractmethod
+    def call(self, file: Path, inputs: tuple[Tensor, ...]) -> Call:
+        """Load a file, and give what runs it once on these inputs."""
+
+    def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
+        """The engine, on files of this format."""
+        return FileRuntime(self, subject, candidate, folder)
+
+
+def run_file(subject: Subject, path: Path, script: str, tolerance: float) -> tuple[float, str]:
+    """Run a traced model's file by a script of ``checks`` in a fresh process, and compare."""
+    traced = subject.traced
+    expected = run(subject.model, traced.batches)
+    # -P keeps the script's own folder off the import path.
+    found = run_fresh(
+        path.name,
+        lambda inputs, outputs: ["-P", CHECKS / script, path, inputs, outputs],
+        named(traced.batches),
+    )
+    return largest_difference(path.name, expected, found, tolerance), traced.note
+
+
+def named(batches: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Batches under the names that the check programs know."""
+    return {str(position): batch for position, batch in enumerate(batches)}
+
+
+def zeros_code(sample: Tensor) -> str:
+    """Python code for zeros like the sample."""
+    shape = ", ".join(map(str, sample.shape))
+    dtype = dtype_name(sample)
+    return f"torch.zeros({shape})" if dtype == "float32" else f"torch.zeros({shape}, dtype=torch.{dtype})"
+
+
+def dtype_name(sample: Tensor) -> str:
+    """``float32`` and the like."""
+    return str(sample.dtype).removeprefix("torch.")

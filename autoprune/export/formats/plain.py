@@ -1,0 +1,70 @@
+"""A pruned model from the original one and ``model.safetensors``; needs torch and the original's code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).with_name("model.safetensors")
+
+# Attributes of modules that follow the cut, by the module's name.
+SIZES: dict[str, dict[str, Any]] = {}
+
+# Blocks that were taken out, with the name and position of the argument that each hands on.
+REMOVED: dict[str, tuple[str, int]] = {}
+
+
+def load(model: nn.Module) -> nn.Module:
+    """Cut an uncut network in place, give it the weights, and return it in evaluation mode."""
+    for path, (argument, position) in REMOVED.items():
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, HandOn(argument, position))
+    for path, sizes in SIZES.items():
+        for name, value in sizes.items():
+            setattr(model.get_submodule(path), name, value)
+    held = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+    for name, tensor in read(WEIGHTS).items():
+        held[name].data = tensor
+    return model.eval()
+
+
+class HandOn(nn.Module):
+    """Stands where a residual block was."""
+
+    def __init__(self, argument: str, position: int) -> None:
+        super().__init__()
+        self.argument, self.position = argument, position
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The argument that the block added its branches to."""
+        value: Tensor = args[self.position] if 0 <= self.position < len(args) else kwargs[self.argument]
+        return value
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    types = {
+        **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+        **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
+        **{"U8": torch.uint8, "BOOL": torch.bool},
+    }
+    content = bytearray(file.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(content[8:start]).items():
+        if name == "__metadata__":
+            continue
+        dtype, (first, end) = types[entry["dtype"]], entry["data_offsets"]
+        tensor = torch.empty(0, dtype=dtype)
+        if end > first:
+            count = (end - first) // dtype.itemsize
+            tensor = torch.frombuffer(content, dtype=dtype, count=count, offset=start + first).clone()
+        tensors[name] = tensor.reshape(entry["shape"])
+    return tensors

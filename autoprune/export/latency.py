@@ -1,0 +1,26 @@
+"""Latency of an exported file in what runs it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from autoprune.cost import Latency, Meter, Setting
+from autoprune.export.formats import Format
+from autoprune.export.records import Candidate
+from autoprune.export.subject import Subject
+
+
+def file_latency(
+    form: Format, subject: Subject, candidate: Candidate, folder: Path, seconds: float
+) -> Latency:
+    """Time the format's file in a folder against the uncut model in the same form, one sample at a time.
+
+    Raises:
+        TrialError: when one of them does not run, or another process keeps the timing lock.
+        ExportError: when the uncut model cannot be written in this format.
+    """
+    uncut = copy.deepcopy(candidate.base).cpu().eval()
+    setting = Setting(form.runtime(subject, candidate, folder))
+    meter = Meter(uncut, (subject.smallest.contiguous(),), setting, max_seconds=seconds)
+    return meter.measure(subject.model)

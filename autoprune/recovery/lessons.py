@@ -1,0 +1,53 @@
+"""What every candidate of a search is taught: the same batches, drawn and answered by the teacher once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.recovery.recipe import Recipe
+from autoprune.recovery.stream import Stream
+from autoprune.tasks.data import Split
+from autoprune.tasks.evaluate import call, device_of, training_mode
+
+MOST_BYTES = 1 << 30
+"""Batches that need more memory than this are drawn anew for every candidate."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One batch: ``inputs [N, ...]``, ``targets [N, ...]``, and what the teacher says, if there is one."""
+
+    inputs: Tensor
+    targets: Tensor
+    taught: Tensor | None
+
+
+def draw_lessons(
+    split: Split, recipe: Recipe, seed: int, teacher: nn.Module | None, device: torch.device
+) -> Sequence[Lesson] | None:
+    """The augmented batches of a whole recovery, on the device; None where they take too much memory.
+
+    All candidates see the same ones: what differs between them is not the luck of the draw. Saves each of
+    them the augmentation and, with distillation from outputs alone, the teacher's forward passes.
+    """
+    lessons: list[Lesson] = []
+    for inputs, targets in Stream(split, recipe.batch_size, seed):
+        if not lessons and recipe.steps * (inputs.nbytes + targets.nbytes) > MOST_BYTES:
+            return None
+        inputs, targets = inputs.to(device), targets.to(device)
+        lessons.append(Lesson(inputs, targets, taught(teacher, inputs)))
+        if len(lessons) == recipe.steps:
+            break
+    return lessons
+
+
+def taught(teacher: nn.Module | None, inputs: Tensor) -> Tensor | None:
+    """The teacher's outputs in evaluation mode, on the inputs' device; None without a teacher."""
+    if teacher is None:
+        return None
+    with training_mode(teacher, False), torch.no_grad():
+        return call(teacher, inputs.to(device_of(teacher)))

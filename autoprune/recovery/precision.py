@@ -1,0 +1,68 @@
+"""Mixed precision: forward passes in a short number format, weights and their updates in float32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from autoprune.errors import ConfigError
+
+PrecisionName = Literal["auto", "float32", "bf16"]
+_FORMATS = {"float32": None, "bf16": torch.bfloat16}
+
+
+def check_precision(name: str) -> None:
+    """Raise ConfigError for a name that is none."""
+    if name not in get_args(PrecisionName):
+        raise ConfigError(f"precision {name!r} is unknown: use 'auto', 'float32' or 'bf16'")
+
+
+class Precision:
+    """How one training run computes; what it keeps between steps is the scale of its losses.
+
+    ``auto`` is bfloat16 on a CUDA device that computes with it, float16 on older ones (with losses scaled
+    so that small gradients survive, Micikevicius et al., 2018), and float32 on a CPU, where few gain from
+    less.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        check_precision(name)
+        self._device = device.type
+        self._format = _automatic(device) if name == "auto" else _FORMATS[name]
+        halves = self._format is torch.float16
+        self._scaler = torch.amp.GradScaler(device.type, enabled=halves)
+
+    def forward(self) -> AbstractContextManager[object]:
+        """What surrounds a forward pass with its loss."""
+        if self._format is None:
+            return nullcontext()
+        return torch.autocast(self._device, dtype=self._format)
+
+    def update(self, loss: Tensor, model: nn.Module, optimizer: Optimizer, clip: float) -> None:
+        """One optimiser step down the gradient of the loss, whose norm is at most ``clip`` (0: any)."""
+        optimizer.zero_grad()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if clip > 0:
+            self._scaler.unscale_(optimizer)
+            clip_grad_norm_(model.parameters(), clip)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, float]:
+        """What a run that goes on needs."""
+        return self._scaler.state_dict()
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Go on from :meth:`state`."""
+        self._scaler.load_state_dict(state)
+
+
+def _automatic(device: torch.device) -> torch.dtype | None:
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

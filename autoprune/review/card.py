@@ -1,0 +1,69 @@
+"""What a trial's model card tells, from what the study recorded."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from autoprune.cost import DeviceFingerprint
+from autoprune.errors import StudyError
+from autoprune.export.records import Card, Numbers
+from autoprune.review.front import estimate_of, study_record, summary
+
+
+def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
+    """Numbers of a trial beside those of the uncut model.
+
+    Args:
+        study: one of autoprune's.
+        trial: one of its evaluated trials.
+        data: name of the data; by default the setting of that name.
+
+    Raises:
+        StudyError: the study was not made by autoprune, or the trial was not evaluated.
+    """
+    record, found, attributes = study_record(study), summary(study), trial.user_attrs
+    if not trial.values or "widths" not in attributes:
+        raise StudyError(f"trial {trial.number} was not evaluated: choose one that `autoprune front` lists")
+    baseline, test = found.baseline, study.user_attrs.get("test", {})
+    return Card(
+        title=found.model,
+        metric=found.metric,
+        data=data or str(record["config"].get("data", "")),
+        study=study.study_name,
+        trial=trial.number,
+        weights=record["weights"],
+        before=Numbers(
+            quality=baseline.quality,
+            test=baseline.test_quality,
+            flops=baseline.flops,
+            parameters=baseline.parameters,
+            size=baseline.size,
+            latency_ms=baseline.latency_ms,
+            nonzero=baseline.nonzero,
+        ),
+        after=Numbers(
+            quality=estimate_of(study, trial).quality,
+            test=test.get(str(trial.number)),
+            flops=attributes["flops"],
+            parameters=attributes["parameters"],
+            size=attributes["size"],
+            latency_ms=attributes.get("latency_ms"),
+            latency_ratio=attributes.get("latency_ratio"),
+            latency_low=attributes.get("latency_low"),
+            latency_high=attributes.get("latency_high"),
+            nonzero=attributes.get("nonzero"),
+            effective_multiply_adds=attributes.get("effective_multiply_adds"),
+        ),
+        device=device_text(study),
+        widths={
+            name: (width, attributes["widths"].get(name, width)) for name, width in record["groups"].items()
+        },
+        granularity=found.granularity,
+    )
+
+
+def device_text(study: optuna.Study) -> str:
+    """What the study's latencies were measured on; empty where none were."""
+    device = study_record(study).get("device")
+    return str(DeviceFingerprint(**device)) if device else ""

@@ -1,0 +1,44 @@
+"""Pictures of a study as Plotly figures, one a module; each is there where the study has what it shows."""
+
+from __future__ import annotations
+
+import optuna
+
+from autoprune.review.figures.front import COSTS, front_picture
+from autoprune.review.figures.hypervolume import hypervolume_picture
+from autoprune.review.figures.importances import importances_picture
+from autoprune.review.figures.latency import latency_picture
+from autoprune.review.figures.picture import Picture, with_title
+from autoprune.review.figures.stages import stages_picture
+from autoprune.review.figures.widths import widths_picture
+
+
+def pictures(study: optuna.Study) -> list[Picture]:
+    """All pictures that the study has data for, the front first.
+
+    The front is drawn against what the study's trials lower, and against latency where it was measured.
+
+    Raises:
+        StudyError: the study was not made by autoprune.
+    """
+    fronts = [front_picture(study, name) for name in _costs(study)]
+    others = (
+        hypervolume_picture(study),
+        widths_picture(study),
+        importances_picture(study),
+        latency_picture(study),
+        stages_picture(study),
+    )
+    return [picture for picture in (*fronts, *others) if picture is not None]
+
+
+def _costs(study: optuna.Study) -> list[str]:
+    """What to draw the front against: limited costs first, FLOPs or non-zeros and latency in any case."""
+    record = study.user_attrs.get("autoprune", {})
+    limited = [name for name, cost in COSTS.items() if cost.limit in record.get("limits", {})]
+    masked = "nonzero" in record.get("baseline", {})
+    always = ["nonzero"] if masked else ["flops", "latency"]
+    return list(dict.fromkeys([*limited, *always]))
+
+
+__all__ = ["Picture", "front_picture", "pictures", "with_title"]

@@ -1,0 +1,214 @@
+"""The Pareto front: quality against one cost, with the uncut model, the limit, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.review.estimates import STOPPED, Estimate
+from autoprune.review.figures.picture import BLUE, GREY, VERMILLION, Picture, axis, figure, quality_axis
+from autoprune.review.front import Summary, estimate_of, front_trials, summary, timed_here
+from autoprune.review.text import quality_text
+
+_TWO_SIDED = 1.96
+"""Standard errors on either side of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A cost that a front is drawn against.
+
+    Attributes:
+        attribute: the trials' user attribute.
+        limit: what the budget calls it.
+        label: name of the axis, with the unit.
+        scale: what limits and costs of the uncut model are multiplied by for that unit.
+    """
+
+    attribute: str
+    limit: str
+    label: str
+    scale: float = 1.0
+
+
+COSTS: Mapping[str, Cost] = {
+    "flops": Cost("flops", "flops", "FLOPs of one sample"),
+    "latency": Cost("latency_ms", "latency", "latency in milliseconds", 1e3),
+    "parameters": Cost("parameters", "params", "parameters"),
+    "size": Cost("size", "size", "size in bytes"),
+    "nonzero": Cost("nonzero", "nonzero", "non-zero parameters"),
+}
+
+
+def front_picture(study: optuna.Study, name: str) -> Picture | None:
+    """Quality against the cost of that name in ``COSTS``; None where no trial on the front knows it.
+
+    Raises:
+        StudyError: the study was not made by autoprune.
+    """
+    cost, found = COSTS[name], summary(study)
+    on_front = _points(study, front_trials(study), cost)
+    if not on_front:
+        return None
+    chosen = {point.trial for point in on_front}
+    others = [point for point in _points(study, _evaluated(study), cost) if point.trial not in chosen]
+    traces = [
+        _scatter(others, "evaluated, not on the front", _OTHER),
+        _scatter(on_front, "front", {**_FRONT, **_bars(on_front), "mode": _mode(on_front, found)}),
+        _scatter([point for point in on_front if point.trial == found.best], "best within the budget", _BEST),
+        _scatter(_uncut(found, cost), "uncut model", _REFERENCE),
+    ]
+    drawn = figure(
+        [trace for trace in traces if trace.x],
+        axis(cost.label, rangemode="tozero", hoverformat=".4~s", exponentformat="SI"),
+        quality_axis(found.metric),
+        shapes=[_limit_line(found.limits[cost.limit] * cost.scale)] if cost.limit in found.limits else [],
+        hovermode="closest",
+    )
+    return Picture(
+        name=f"front-{name}",
+        title=f"Front: {found.metric} against {_short(cost)}",
+        alt=_alt(on_front, cost, found),
+        caption="The trials within the budget that no other one beats in every objective. Bars are 95 % "
+        "intervals, where they are known; the dotted line is the budget.",
+        figure=drawn,
+    )
+
+
+_FRONT = {"marker": {"color": BLUE, "size": 10}, "line": {"color": BLUE, "width": 1}}
+_OTHER = {"mode": "markers", "marker": {"color": GREY, "size": 7, "symbol": "circle-open"}}
+_BEST = {
+    "mode": "markers",
+    "marker": {"color": VERMILLION, "size": 18, "symbol": "circle-open", "line": {"width": 3}},
+}
+
+
+_REFERENCE = {"mode": "markers", "marker": {"color": VERMILLION, "size": 12, "symbol": "diamond"}}
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A trial in the picture, with half-widths of its intervals downwards and upwards."""
+
+    text: str
+    x: float
+    y: float
+    x_bars: tuple[float, float] = (0.0, 0.0)
+    y_bars: tuple[float, float] = (0.0, 0.0)
+    trial: int | None = None
+
+
+def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials with a measured quality, each plan once, timed on the study's present device or not at all."""
+    record = study.user_attrs.get("autoprune", {})
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    left_out = {"duplicate_of", STOPPED}
+    return [trial for trial in trials if not left_out & set(trial.user_attrs) and timed_here(trial, record)]
+
+
+def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
+    """The trials that know the cost, the cheapest first."""
+    uncut = summary(study).baseline.latency_ms
+    points = []
+    for trial in trials:
+        if cost.attribute not in trial.user_attrs:
+            continue
+        estimate = estimate_of(study, trial)
+        points.append(
+            _Point(
+                text=f"trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",
+                x=trial.user_attrs[cost.attribute],
+                y=estimate.quality,
+                x_bars=_latency_bars(trial, uncut) if cost.attribute == "latency_ms" else (0.0, 0.0),
+                y_bars=_quality_bars(estimate),
+                trial=trial.number,
+            )
+        )
+    return sorted(points, key=lambda point: point.x)
+
+
+def _mode(points: Sequence[_Point], found: Summary) -> str:
+    """Joined by a line where the dearer is the better throughout: in other costs it may go to and fro."""
+    sign = 1 if found.higher_is_better else -1
+    rises = all(sign * (second.y - first.y) >= 0 for first, second in pairwise(points))
+    return "lines+markers" if rises else "markers"
+
+
+def _quality_bars(estimate: Estimate) -> tuple[float, float]:
+    """Those of the interval that is known, else of the standard error."""
+    half = _TWO_SIDED * (estimate.error or 0.0)
+    low = estimate.quality - half if estimate.low is None else estimate.low
+    high = estimate.quality + half if estimate.high is None else estimate.high
+    return estimate.quality - low, high - estimate.quality
+
+
+def _latency_bars(trial: FrozenTrial, uncut: float | None) -> tuple[float, float]:
+    """Intervals of latencies are known as ratios to the uncut model's."""
+    known = trial.user_attrs
+    if uncut is None or "latency_low" not in known:
+        return 0.0, 0.0
+    ratio = known["latency_ratio"]
+    return (ratio - known["latency_low"]) * uncut, (known["latency_high"] - ratio) * uncut
+
+
+def _bars(points: Sequence[_Point]) -> dict[str, Any]:
+    """Plotly's error bars, along each axis on which some are known."""
+    known = {"error_x": [point.x_bars for point in points], "error_y": [point.y_bars for point in points]}
+    style = {"type": "data", "thickness": 1, "width": 3, "color": BLUE}
+    return {
+        name: {**style, "arrayminus": [low for low, _ in bars], "array": [high for _, high in bars]}
+        for name, bars in known.items()
+        if any(low or high for low, high in bars)
+    }
+
+
+def _scatter(points: Sequence[_Point], name: str, style: Mapping[str, Any]) -> go.Scatter:
+    return go.Scatter(
+        x=[point.x for point in points],
+        y=[point.y for point in points],
+        text=[point.text for point in points],
+        hovertemplate="%{text}<br>%{y} at %{x}<extra></extra>",
+        name=name,
+        **style,
+    )
+
+
+def _uncut(found: Summary, cost: Cost) -> list[_Point]:
+    """The uncut model, where its cost is known; all its parameters count where its zeros do not."""
+    value = getattr(found.baseline, cost.attribute)
+    if value is None and cost.attribute == "nonzero":
+        value = found.baseline.parameters
+    return [] if value is None else [_Point("uncut model", value, found.baseline.quality)]
+
+
+def _limit_line(value: float) -> dict[str, Any]:
+    line = {"color": VERMILLION, "width": 2, "dash": "dot"}
+    return {
+        "type": "line",
+        "xref": "x",
+        "yref": "paper",
+        "x0": value,
+        "x1": value,
+        "y0": 0,
+        "y1": 1,
+        "line": line,
+    }
+
+
+def _short(cost: Cost) -> str:
+    return cost.label.partition(" in ")[0].partition(" of ")[0]
+
+
+def _alt(points: Sequence[_Point], cost: Cost, found: Summary) -> str:
+    ends = [f"{quality_text(found.metric, point.y)} at {point.x:.3g}" for point in (points[0], points[-1])]
+    count = f"{len(points)} points on the front, from {ends[0]} to {ends[1]}"
+    if len(points) == 1:
+        count = f"One point on the front: {ends[0]}"
+    uncut = quality_text(found.metric, found.baseline.quality)
+    return f"Scatter plot of {found.metric} against {cost.label}. {count}; the uncut model has {uncut}."

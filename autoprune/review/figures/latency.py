@@ -1,0 +1,56 @@
+"""Predicted latency against measured latency."""
+
+from __future__ import annotations
+
+import optuna
+import plotly.graph_objects as go
+
+from autoprune.review.estimates import PREDICTED
+from autoprune.review.figures.picture import BLUE, GREY, Picture, axis, figure
+
+MEASURED = "latency_ratio"
+
+
+def latency_picture(study: optuna.Study) -> Picture | None:
+    """Both as shares of the uncut model's latency, for trials that have both; None where none has."""
+    trials = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if PREDICTED in trial.user_attrs and MEASURED in trial.user_attrs
+    ]
+    if not trials:
+        return None
+    predicted = [trial.user_attrs[PREDICTED] for trial in trials]
+    measured = [trial.user_attrs[MEASURED] for trial in trials]
+    top = max(*predicted, *measured, 1.0)
+    percent = {"tickformat": ".0%", "hoverformat": ".1%", "rangemode": "tozero"}
+    drawn = figure(
+        [
+            go.Scatter(
+                x=[0, top],
+                y=[0, top],
+                mode="lines",
+                line={"color": GREY, "dash": "dot"},
+                name="equal",
+                hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=predicted,
+                y=measured,
+                mode="markers",
+                marker={"color": BLUE, "size": 8},
+                text=[f"trial {trial.number}" for trial in trials],
+                hovertemplate="%{text}<br>predicted %{x}, measured %{y}<extra></extra>",
+                name="trial",
+            ),
+        ],
+        axis("predicted latency, share of the uncut", **percent),
+        axis("measured latency, share of the uncut", **percent),
+    )
+    errors = sorted(abs(p - m) / m for p, m in zip(predicted, measured, strict=True))
+    alt = (
+        f"Scatter plot of {len(trials)} trials. The median error of the prediction is "
+        f"{errors[len(errors) // 2]:.1%} of the measured latency."
+    )
+    caption = "Predictions only choose what is tried; every latency that is reported was measured."
+    return Picture("latency", "Predicted and measured latency", alt, caption, drawn)

@@ -1,0 +1,72 @@
+"""Where the time of each trial went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import optuna
+import plotly.graph_objects as go
+
+from autoprune.review.figures.picture import (
+    BLUE,
+    GREEN,
+    GREY,
+    OCHRE,
+    PURPLE,
+    VERMILLION,
+    Picture,
+    axis,
+    figure,
+)
+from autoprune.review.text import share_text
+
+_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, OCHRE, GREY)
+_PATTERNS = ("", "/", ".")
+"""After all colours were used once they come again with a pattern."""
+_MOST_BARS = 100
+
+
+def stages_picture(study: optuna.Study) -> Picture | None:
+    """Seconds of each stage as stacked bars, one a trial, or one a few of them; None where none are known."""
+    timed = [
+        (trial.number, trial.user_attrs["seconds"])
+        for trial in study.get_trials(deepcopy=False)
+        if trial.user_attrs.get("seconds") and "duplicate_of" not in trial.user_attrs
+    ]
+    if not timed:
+        return None
+    stages = list(dict.fromkeys(stage for _, seconds in timed for stage in seconds))
+    together = math.ceil(len(timed) / _MOST_BARS)
+    runs = [timed[start : start + together] for start in range(0, len(timed), together)]
+    drawn = figure(
+        [
+            go.Bar(
+                x=[_label([number for number, _ in run]) for run in runs],
+                y=[round(sum(seconds.get(stage, 0.0) for _, seconds in run) / len(run), 4) for run in runs],
+                name=stage,
+                marker={
+                    "color": _COLOURS[place % len(_COLOURS)],
+                    "pattern": {"shape": _PATTERNS[place // len(_COLOURS) % len(_PATTERNS)]},
+                },
+                hovertemplate=stage + ": %{y:.3~s}s, trial %{x}<extra></extra>",
+            )
+            for place, stage in enumerate(stages)
+        ],
+        axis(
+            "trial" if together == 1 else f"trials, means of {together}", type="category", ticks="", nticks=12
+        ),
+        axis("seconds"),
+        height=360,
+        barmode="stack",
+    )
+    sums = {stage: sum(seconds.get(stage, 0.0) for _, seconds in timed) for stage in stages}
+    largest, total = max(sums, key=lambda stage: sums[stage]), sum(sums.values())
+    alt = f"Stacked bars of {len(timed)} trials."
+    if total > 0:
+        alt += f" {largest} took the most time, {share_text(sums[largest] / total)} of it."
+    return Picture("stages", "Time by stage", alt, "", drawn)
+
+
+def _label(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"

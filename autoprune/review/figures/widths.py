@@ -1,0 +1,73 @@
+"""What each trial of the front kept of each group, as a heat map."""
+
+from __future__ import annotations
+
+import optuna
+import plotly.graph_objects as go
+
+from autoprune.review.figures.picture import Picture, axis, figure
+from autoprune.review.front import front_trials
+from autoprune.review.text import share_text
+
+_ROW, _FRAME, _LEAST = 20, 90, 260
+"""Pixels a group, around all of them, and in all at least."""
+_MOST_TEXTS = 400
+"""Cells beyond which numbers in them could not be read."""
+
+
+def widths_picture(study: optuna.Study) -> Picture | None:
+    """Share of units kept, group by group, for each trial of the front; None where nothing was cut."""
+    full: dict[str, int] = study.user_attrs["autoprune"]["groups"]
+    trials = [trial for trial in front_trials(study) if trial.user_attrs.get("widths")]
+    trials.sort(key=lambda trial: trial.user_attrs["flops"])
+    if not trials or not full:
+        return None
+    groups = list(full)
+    shares = [
+        [trial.user_attrs["widths"].get(group, full[group]) / full[group] for trial in trials]
+        for group in groups
+    ]
+    counts = [
+        [f"{trial.user_attrs['widths'].get(group, full[group])} of {full[group]}" for trial in trials]
+        for group in groups
+    ]
+    drawn = figure(
+        [
+            go.Heatmap(
+                x=[str(trial.number) for trial in trials],
+                y=groups,
+                z=shares,
+                customdata=counts,
+                zmin=0,
+                zmax=1,
+                colorscale="Cividis",
+                xgap=1,
+                ygap=1,
+                texttemplate="%{z:.0%}"
+                if len(trials) * len(groups) <= _MOST_TEXTS and len(trials) <= 12
+                else "",
+                hovertemplate="%{y}, trial %{x}<br>%{customdata} units kept<extra></extra>",
+                colorbar={
+                    "title": {"text": "units kept", "side": "right"},
+                    "tickformat": ".0%",
+                    "thickness": 10,
+                },
+            )
+        ],
+        axis("trial, the cheapest first", type="category", ticks=""),
+        axis("group", type="category", ticks="", autorange="reversed", tickfont={"size": 11}),
+        height=max(_LEAST, _FRAME + _ROW * len(groups)),
+    )
+    means = [sum(row) / len(row) for row in shares]
+    least, most = (groups[means.index(value)] for value in (min(means), max(means)))
+    alt = (
+        f"Heat map of {len(groups)} groups and {len(trials)} trials of the front. On average {least} keeps "
+        f"the least ({share_text(min(means))} of its units) and {most} the most ({share_text(max(means))})."
+    )
+    return Picture(
+        "widths",
+        "Widths of the front",
+        alt,
+        "How much of each group is left, from the first layer down.",
+        drawn,
+    )

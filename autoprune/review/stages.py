@@ -1,0 +1,54 @@
+"""Where the time of a search went."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import optuna
+from rich import box
+from rich.table import Table
+
+from autoprune.review.text import whole_seconds
+
+WALL = "wall_seconds"
+"""Study attribute: seconds that its searches took, all processes together."""
+SAMPLER, REST = "sampler", "rest"
+_WORDS = {
+    SAMPLER: "choosing candidates",
+    "cut": "cutting",
+    "latency": "timing latency",
+    "compensate": "compensating weights",
+    "recalibrate": "BatchNorm statistics",
+    "proxy": "scoring before training",
+    "finetune": "fine-tuning",
+    "evaluate": "scoring",
+    REST: "storage and the rest",
+}
+
+
+def stage_seconds(study: optuna.Study) -> dict[str, float]:
+    """Stage -> seconds over all trials, in the order of a candidate's way.
+
+    What no trial accounts for is REST, known once a search of the study has ended.
+    """
+    total: Counter[str] = Counter()
+    for trial in study.get_trials(deepcopy=False):
+        if "duplicate_of" not in trial.user_attrs:
+            total.update(trial.user_attrs.get("seconds", {}))
+    if WALL in study.user_attrs:
+        total[REST] = max(0.0, study.user_attrs[WALL] - sum(total.values()))
+    order = [*(name for name in _WORDS if name in total), *sorted(total.keys() - _WORDS.keys())]
+    return {name: total[name] for name in order}
+
+
+def stages_table(study: optuna.Study) -> Table:
+    """The stages with their seconds and shares."""
+    seconds = stage_seconds(study)
+    total = sum(seconds.values()) or 1.0
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("time of the search")
+    table.add_column("", justify="right")
+    table.add_column("share", justify="right")
+    for name, spent in seconds.items():
+        table.add_row(_WORDS.get(name, name), whole_seconds(spent), f"{spent / total:.1%}")
+    return table

@@ -1,0 +1,86 @@
+"""What Optuna Dashboard says of a study and of its trials, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from autoprune.export.card import cost_rows, markdown_table, width_rows
+from autoprune.review.card import card_of, device_text
+from autoprune.review.front import Summary, front, summary
+from autoprune.review.notes import MARK
+from autoprune.review.table import counts_text, front_lines, masks_text
+from autoprune.review.text import limits_text
+
+MOST_ROWS = 30
+"""Lines of the front in a note; the report has all of them."""
+
+
+def export_command(study: optuna.Study, storage: str, which: str) -> str:
+    """The command that exports ``--best``, ``--trial 7`` or ``--picked``, to a folder of that name."""
+    folder = which.removeprefix("--").replace(" ", "-")
+    return f"autoprune export {which} {place_flags(study, storage)} -o {folder}/"
+
+
+def place_flags(study: optuna.Study, storage: str) -> str:
+    """The flags that name a study; the default storage is left out."""
+    # Read from the settings' class here: the default must not be said twice.
+    from autoprune.config import Config
+
+    default: str = Config.model_fields["storage"].default
+    where = "" if storage == default else f"--storage {storage} "
+    return f"{where}--study {study.study_name}"
+
+
+def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
+    """Model, budget, machine, the front, and how to export from it."""
+    found = summary(study)
+    device = device_text(study)
+    flags = place_flags(study, storage)
+    parts = [
+        f"# {found.name}",
+        "\n".join(
+            [
+                f"- **Model**: `{found.model}`",
+                f"- **Budget**: {limits_text(found.limits) or 'no limit'}",
+                f"- **Trials**: {counts_text(found)}",
+                *([f"- **Machine**: {device}"] if device else []),
+                *([f"- **Masks**: {masks_text(found)}"] if found.granularity else []),
+            ]
+        ),
+        "## Front",
+        _front_table(study, found),
+        "The pictures named *Front* show these trials. The Pareto plot that this dashboard draws by itself "
+        "does not know the budget: it shows trials that exceed it, too.",
+        "## Export",
+        f"The best: `{export_command(study, storage, '--best')}`",
+        f"To choose others, write `{MARK}` into the note of a trial, or run `autoprune pick 7 {flags}`; then "
+        f"run `{export_command(study, storage, '--picked')}`.",
+        f"**Picked**: {', '.join(f'trial {number}' for number in picked) or 'none'} (when this was written).",
+    ]
+    return "\n\n".join(parts)
+
+
+def trial_text(study: optuna.Study, storage: str, trial: FrozenTrial) -> str:
+    """Before and after, what was cut, and how to export it."""
+    card = card_of(study, trial)
+    cut = [row for row in width_rows(card) if row[1] != row[2]]
+    parts = [
+        f"## Trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",
+        markdown_table(("", "before", "after", "change"), cost_rows(card)),
+        "### What was cut" if cut else "Nothing was cut.",
+        *([markdown_table(("group", "units before", "after"), cut)] if cut else []),
+        f"Export: `{export_command(study, storage, f'--trial {trial.number}')}`",
+        f"Write `{MARK}` below to mark it for `autoprune export --picked`.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _front_table(study: optuna.Study, found: Summary) -> str:
+    columns, lines = front_lines(front(study), found)
+    rows = [tuple(line.cells[name] for name in columns) for line in lines[: MOST_ROWS + 1]]
+    more = len(lines) - 1 - MOST_ROWS
+    table = markdown_table(columns, rows)
+    return f"{table}\n\n{more} more are in `autoprune front`." if more > 0 else table

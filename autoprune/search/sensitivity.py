@@ -1,0 +1,118 @@
+"""How much the loss rises when a group becomes narrower, measured once in the life of a study."""
+
+from __future__ import annotations
+
+import math
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optuna
+from torch import nn
+
+from autoprune.errors import TrialError
+from autoprune.review import Listener
+from autoprune.search.allocator import Curve, monotone_curve
+from autoprune.search.evaluate import Stopwatch, cut_model, mend
+from autoprune.search.feasible import Widths, proportioned
+from autoprune.search.grid import AnyGrid, widths_of
+from autoprune.search.problem import Problem
+from autoprune.tasks import evaluate
+
+SENSITIVITY = "sensitivity"
+"""Study attribute: samples, widths of the context, seconds, and group -> width -> increase of the loss."""
+POINTS = 4
+"""Measured widths of a group below its full one; the curve goes monotonically in between."""
+SAMPLES = 512
+"""Guiding samples on which the losses are taken: differences on the same samples need few."""
+PRIOR = 0.01
+"""Strength of the convex curve that is added, as a share of the median group's largest increase."""
+HOPELESS = 10.0
+"""Times the largest finite increase that a cut counts for whose output is not finite."""
+
+Points = dict[str, dict[str, float | None]]
+"""Group -> width, as a text, -> increase of the loss; None for one that is not finite."""
+
+
+def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> dict[str, Curve]:
+    """The study's sensitivity curves, one a group; those that it lacks are measured and stored first.
+
+    The context is a uniform cut to the budget, for there the plans will be: what a group loses while all
+    others are whole says little about what it loses when nothing makes up for it any more. From its
+    full width the group alone is cut to a few others, and mended as every candidate is; the increases of
+    the task's mean loss are all on the same first guiding samples. Other processes and later runs of the
+    study read what is stored.
+    """
+    record: dict[str, Any] = dict(study.user_attrs.get(SENSITIVITY, {}))
+    points: Points = dict(record.get("points", {}))
+    missing = [name for name in problem.structure.widths if name not in points]
+    if missing:
+        listener.phase("sensitivity", f"of {len(missing)} groups")
+        start, before = time.perf_counter(), record.get("seconds", 0.0)
+        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, 1.0)
+        for done, name in enumerate(missing):
+            listener.progress(done / len(missing), name)
+            points[name] = _increases(problem, context, name)
+            seconds = round(before + time.perf_counter() - start, 3)
+            record = {"samples": SAMPLES, "context": context, "seconds": seconds, "points": points}
+            study.set_user_attr(SENSITIVITY, record)
+    return curves_of(problem, points)
+
+
+def curves_of(problem: Problem, points: Points) -> dict[str, Curve]:
+    """Group -> curve over the widths that are tried, through the measured points."""
+    finite: list[float] = [value for row in points.values() for value in row.values() if value is not None]
+    worst = HOPELESS * max(finite, default=1.0)
+    known = {
+        name: {int(width): worst if value is None else value for width, value in row.items()}
+        for name, row in points.items()
+    }
+    largest = [max([0.0, *row.values()]) for row in known.values()]
+    prior = PRIOR * max(median(largest), float(np.finfo(np.float32).tiny))
+    return {
+        name: monotone_curve(known[name], full, widths_of(problem.grids[name]), prior)
+        for name, full in problem.structure.widths.items()
+    }
+
+
+def measured_widths(grid: AnyGrid, full: int) -> list[int]:
+    """At most :data:`POINTS` widths below the full one: the narrowest, and others at even distances."""
+    below = [width for width in widths_of(grid) if width < full]
+    places = np.linspace(0, len(below), POINTS, endpoint=False).astype(int)
+    return sorted({below[place] for place in places}) if below else []
+
+
+def loss(problem: Problem, model: nn.Module) -> float:
+    """Mean loss on the samples that curves are measured on; infinite where the output is not finite."""
+    try:
+        score = evaluate(
+            model,
+            problem.parts.guiding,
+            problem.data.task,
+            batch_size=SAMPLES // 2,
+            enough=lambda sofar: sofar.samples >= SAMPLES,
+        )
+    except TrialError:
+        return math.inf
+    return score.loss
+
+
+def _increases(problem: Problem, context: Widths, group: str) -> dict[str, float | None]:
+    full = problem.structure.widths[group]
+    base = _mended_loss(problem, {**context, group: full})
+    found: dict[str, float | None] = {}
+    for width in measured_widths(problem.grids[group], full):
+        increase = _mended_loss(problem, {**context, group: width}) - base
+        found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
+    return found
+
+
+def _mended_loss(problem: Problem, widths: Widths) -> float:
+    """Loss of the model that is cut to these widths and mended; infinite where its output is not finite."""
+    if problem.structure.settled(widths) == problem.structure.widths:
+        return loss(problem, problem.model)
+    plan = problem.plan(widths)
+    model = cut_model(problem, plan)
+    mend(problem, model, plan, Stopwatch())
+    return loss(problem, model)

@@ -1,0 +1,39 @@
+"""What every space does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import optuna
+
+from autoprune.search.feasible import FLOOR, Widths, used
+from autoprune.search.problem import Problem
+
+LEVEL = "level %"
+"""Parameter that says which share of the budget a plan takes, in the spaces that have one."""
+LEVEL_STEP = 5
+
+
+class Space(Protocol):
+    """A parametrisation of the widths of all groups."""
+
+    def suggest(self, trial: optuna.Trial) -> Widths:
+        """Ask the trial for parameters and turn them into widths that meet the budget, as far as known."""
+
+    def parameters(self, widths: Widths) -> dict[str, int | float]:
+        """Parameters that give these widths or come near them, for a trial that is enqueued.
+
+        A warm start keeps its own widths; the parameters are where the sampler thinks of it.
+        """
+
+
+def suggested_level(trial: optuna.Trial) -> float:
+    """A share of the budget between the least of interest and all of it."""
+    return trial.suggest_int(LEVEL, round(100 * FLOOR), 100, step=LEVEL_STEP) / 100
+
+
+def nearest_level(problem: Problem, widths: Mapping[str, int]) -> int:
+    """The parameter of the level next to what the widths take."""
+    level = 100 * used(problem, widths)
+    return min(100, max(round(100 * FLOOR), LEVEL_STEP * round(level / LEVEL_STEP)))

@@ -1,0 +1,85 @@
+"""Coefficients of a cost-aware criterion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import optuna
+
+from autoprune.search.allocator import Curve, Greedy
+from autoprune.search.feasible import Widths
+from autoprune.search.problem import Problem
+from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
+from autoprune.search.spaces.ties import ties
+from autoprune.search.spending import task_of
+
+TINY = 1e-12
+"""Least cost and loss of a step, so that both have a logarithm."""
+EDGE = math.log(2)
+"""Logarithm of how far beyond."""
+
+
+class CriterionSpace:
+    """A share of the budget, and a coefficient by which the sensitivity of each group is multiplied.
+
+    The greedy allocator turns them into the plan that loses least by the weighted curves, so that every trial
+    meets the budget, and a point with all coefficients at 1 is a good plan already. The curves say what
+    each group loses by itself in a uniform cut; what the coefficients learn is what departures from it lose
+    together, and what recovery brings back. The idea is that of Chin et al., "Towards Efficient Model
+    Compression via Learned Global Ranking" (2020), and of Frantar and Alistarh, "SPDY" (2022).
+    """
+
+    REACH = 2.0
+    """A coefficient lies between its inverse and this: far from 1, plans are poor and trials wasted."""
+
+    def __init__(self, problem: Problem, curves: Mapping[str, Curve]) -> None:
+        self._problem = problem
+        self._task = task_of(problem, curves)
+        self._ties = ties(problem.structure.groups)
+
+    def suggest(self, trial: optuna.Trial) -> Widths:
+        """The greedy plan for these coefficients within that share of the budget."""
+        level = suggested_level(trial)
+        coefficients: dict[str, float] = {}
+        for parameter, groups in self._ties.items():
+            value = trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
+            coefficients |= dict.fromkeys(groups, value)
+        return Greedy(self._task.weighted(coefficients)).at(level).widths
+
+    def parameters(self, widths: Widths) -> dict[str, int | float]:
+        """The nearest level, and the coefficients at which the widths are where greedy steps would stop.
+
+        At such a plan the weighted loss for cost is the same for the next step of every group. Coefficients
+        only matter relative to each other: their geometric mean is 1.
+        """
+        wanted = self._logarithms(widths)
+        mean = float(np.mean(list(wanted.values()))) if wanted else 0.0
+        edge = math.log(self.REACH)
+        tied = {
+            name: float(np.mean([wanted[group] for group in groups])) - mean
+            for name, groups in self._ties.items()
+        }
+        coefficients = {name: math.exp(min(edge, max(-edge, value))) for name, value in tied.items()}
+        return {LEVEL: nearest_level(self._problem, widths), **coefficients}
+
+    def _logarithms(self, widths: Widths) -> dict[str, float]:
+        """Group -> logarithm of its marginal cost for its marginal loss, between the steps down and up."""
+        task = self._task
+        at = task.position(widths)
+        own = task.spent(at[None])[0]
+        found = {}
+        for column, name in enumerate(task.curves):
+            known = {}
+            for step in (-1, 1):
+                other = at.copy()
+                other[column] += step
+                if 0 <= other[column] <= task.widest[column]:
+                    loss = task.drops[column][min(at[column], other[column])]
+                    cost = abs(task.spent(other[None])[0] - own)
+                    known[step] = math.log(max(cost, TINY)) - math.log(max(loss, TINY))
+            # At the end of a curve the coefficient is beyond the one at which the last step is taken.
+            beyond = EDGE * ((1 not in known) - (-1 not in known))
+            found[name] = float(np.mean(list(known.values()))) + beyond if known else 0.0
+        return found

@@ -1,0 +1,26 @@
+"""Widths as they are."""
+
+from __future__ import annotations
+
+import optuna
+
+from autoprune.search.feasible import Widths, fit
+from autoprune.search.problem import Problem
+
+
+class SparsitySpace:
+    """One integer width a group."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def suggest(self, trial: optuna.Trial) -> Widths:
+        """Suggested widths, scaled in proportion where they are over the budget or far below it."""
+        grids = self._problem.grids
+        widths = {name: grid.suggest(trial, name) for name, grid in grids.items()}
+        return fit(self._problem, widths)
+
+    def parameters(self, widths: Widths) -> dict[str, int | float]:
+        """As each group's grid has them: the widths themselves, or their positions on irregular grids."""
+        grids = self._problem.grids
+        return {name: grids[name].parameter(width) for name, width in widths.items()}

@@ -1,0 +1,99 @@
+import copy
+
+import pytest
+import torch
+from reading_nets import Attending, Layers, Recurrent, images, least_squares, seeded
+from torch import Tensor, nn
+from torch.nn import functional
+
+from autoprune.recovery import Compensator, collect_moments, rebuild, recalibrate
+from autoprune.structure import Plan, Structure, apply, discover
+
+SERIES = torch.randn(16, 5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def cut(structure: Structure) -> Plan:
+    return Plan.of(structure, {g.name: tuple(range(0, g.width, 2)) for g in structure.groups})
+
+
+def test_every_layer_gives_what_it_gave_from_what_now_comes_in() -> None:
+    net = seeded(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)))
+    x = SERIES.flatten(0, 1)
+    structure = discover(net, x[:2])
+    plan = cut(structure)
+    pruned = apply(net, plan, structure)
+    moments = collect_moments(net, structure, [x])
+    fitted = rebuild(net, pruned, plan, structure, moments, lambda: x.split(32), ridge=1e-12)
+    assert fitted == ("2.weight", "4.weight")
+    layers = list(pruned)
+    weight, bias = least_squares(torch.relu(layers[0](x)), net[:3](x)[:, ::2], intercept=True)
+    torch.testing.assert_close(layers[2].weight.detach(), weight)
+    torch.testing.assert_close(layers[2].bias.detach(), bias)
+    inner = pruned[:4](x)
+    weight, bias = least_squares(inner, net(x), intercept=True)
+    torch.testing.assert_close(pruned(x), inner @ weight.T + bias)
+
+
+@pytest.mark.parametrize(
+    ("net", "x"),
+    [
+        (Layers(), images()),
+        (Layers(groups=2, padding=1), images()),
+        (Attending(), SERIES),
+        (Recurrent(num_layers=2, bidirectional=True), SERIES),
+    ],
+    ids=["plain", "grouped", "attention", "recurrent"],
+)
+def test_the_output_comes_closer(net: nn.Module, x: Tensor) -> None:
+    net = seeded(net)
+    structure = discover(net, x[:2])
+    plan = cut(structure)
+    moments = collect_moments(net, structure, [x])
+    pruned = apply(net, plan, structure)
+    Compensator(net, structure, moments)(pruned, plan)
+    before = functional.mse_loss(pruned(x), net(x))
+    fitted = rebuild(net, pruned, plan, structure, moments, lambda: x.split(8))
+    assert set(fitted) == {part.weight for part in moments.consumers}
+    assert functional.mse_loss(pruned(x), net(x)) < before
+
+
+def test_the_uncut_model_and_running_statistics_stay() -> None:
+    net = seeded(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 3, bias=False),
+            nn.BatchNorm2d(4),
+            nn.Flatten(),
+            nn.Linear(64, 2),
+        )
+    )
+    x = images()
+    recalibrate(net, [x])
+    structure = discover(net, x[:2])
+    plan = cut(structure)
+    pruned = apply(net, plan, structure)
+    before, statistics = copy.deepcopy(net.state_dict()), copy.deepcopy(dict(pruned.named_buffers()))
+    rebuild(net, pruned, plan, structure, collect_moments(net, structure, [x]), lambda: [x])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert all(torch.equal(tensor, statistics[name]) for name, tensor in pruned.named_buffers())
+
+
+def test_a_shared_layer_called_less_often_is_passed_over() -> None:
+    class Block(nn.Module):
+        def __init__(self, inner: nn.Linear) -> None:
+            super().__init__()
+            self.inner, self.outer = inner, nn.Linear(6, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.outer(torch.relu(self.inner(x)))
+
+    inner = nn.Linear(8, 6)
+    net = seeded(nn.Sequential(nn.Linear(3, 8), Block(inner), Block(inner), nn.Linear(8, 4)))
+    x = SERIES.flatten(0, 1)
+    structure = discover(net, x[:2], depth=True)
+    plan = Plan.of(structure, {"2": (), "0": (0, 1, 2, 3)})
+    pruned = apply(net, plan, structure)
+    fitted = rebuild(net, pruned, plan, structure, collect_moments(net, structure, [x]), lambda: [x])
+    assert fitted == ("1.outer.weight", "3.weight")

@@ -1,0 +1,127 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autoprune.review import Listener
+from autoprune.search import Problem, create_study
+from autoprune.search.evaluate import Stopwatch, cut_model, mend
+from autoprune.search.feasible import used
+from autoprune.search.grid import Grid, StairGrid, widths_of
+from autoprune.search.sensitivity import POINTS, SENSITIVITY, curves_of, loss, measured_widths, sensitivity
+
+Make = Callable[..., Problem]
+
+
+class Watcher(Listener):
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.done: list[str] = []
+
+    def phase(self, name: str, detail: str = "") -> None:
+        self.phases.append(name)
+
+    def progress(self, fraction: float, detail: str = "") -> None:
+        assert 0 <= fraction <= 1
+        self.done.append(detail)
+
+
+def test_curves_are_measured_with_progress_and_stored(make_problem: Make) -> None:
+    problem = make_problem()
+    study, watcher = create_study(problem), Watcher()
+    found = sensitivity(problem, study, watcher)
+    assert watcher.phases == ["sensitivity"]
+    assert watcher.done == list(problem.structure.widths)
+    for name, curve in found.items():
+        assert list(curve.widths) == widths_of(problem.grids[name])
+        assert curve.losses[-1] == 0 < curve.losses[0]
+        assert all(np.diff(curve.losses) < 0)
+    record = study.user_attrs[SENSITIVITY]
+    assert 0.8 < used(problem, record["context"]) <= 1
+    name, context = "conv1", record["context"]
+    losses = []
+    for width in (problem.grids[name].low, problem.structure.widths[name]):
+        plan = problem.plan({**context, name: width})
+        model = cut_model(problem, plan)
+        mend(problem, model, plan, Stopwatch())
+        losses.append(loss(problem, model))
+    increase = record["points"][name][str(problem.grids[name].low)]
+    assert increase == pytest.approx(losses[0] - losses[1], abs=1e-5)
+    assert record["seconds"] > 0
+    assert all(len(points) <= POINTS for points in record["points"].values())
+
+
+def test_another_run_of_the_study_measures_nothing(make_problem: Make) -> None:
+    problem = make_problem()
+    study = create_study(problem)
+    first = sensitivity(problem, study, Listener())
+    again, watcher = make_problem(), Watcher()
+    second = sensitivity(again, create_study(again), watcher)
+    assert watcher.phases == []
+    assert second == first
+
+
+def test_what_a_killed_process_measured_counts(make_problem: Make) -> None:
+    class Killing(Watcher):
+        def progress(self, fraction: float, detail: str = "") -> None:
+            super().progress(fraction, detail)
+            if len(self.done) == 3:
+                raise KeyboardInterrupt
+
+    problem = make_problem()
+    study = create_study(problem)
+    with pytest.raises(KeyboardInterrupt):
+        sensitivity(problem, study, Killing())
+    rest = Watcher()
+    sensitivity(problem, study, rest)
+    assert rest.done == list(problem.structure.widths)[2:]
+
+
+def test_the_model_stays_as_it_was_and_the_random_state_too(make_problem: Make) -> None:
+    problem = make_problem()
+    before = {name: tensor.clone() for name, tensor in problem.model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    sensitivity(problem, create_study(problem), Listener())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in problem.model.state_dict().items())
+
+
+def test_an_output_that_is_not_finite_is_worse_than_all_others(make_problem: Make) -> None:
+    problem = make_problem()
+    names = list(problem.structure.widths)
+    points: dict[str, dict[str, float | None]] = {name: {"2": 0.5} for name in names}
+    points[names[0]] = {str(problem.grids[names[0]].low): None}
+    curves = curves_of(problem, points)
+    assert curves[names[0]].losses[0] >= 5
+
+
+def test_without_a_limit_groups_are_cut_from_the_uncut_model(make_problem: Make) -> None:
+    problem = make_problem(budget=("trials=5",))
+    study = create_study(problem)
+    sensitivity(problem, study, Listener())
+    assert study.user_attrs[SENSITIVITY]["context"] == problem.structure.widths
+
+
+@pytest.mark.parametrize(
+    ("grid", "full", "expected"),
+    [
+        (Grid(1, 16, 1), 16, [1, 4, 8, 12]),
+        (Grid(8, 32, 8), 32, [8, 16, 24]),
+        (Grid(0, 1, 1), 1, [0]),
+        (StairGrid((5, 16, 30, 48, 64)), 64, [5, 16, 30, 48]),
+        (Grid(8, 8, 1), 8, []),
+        (Grid(4, 8, 4), 16, [4, 8]),
+    ],
+    ids=str,
+)
+def test_few_widths_are_measured_among_them_the_narrowest(grid: Any, full: int, expected: list[int]) -> None:
+    assert measured_widths(grid, full) == expected
+
+
+def test_masks_have_curves_too(make_problem: Make) -> None:
+    problem = make_problem(granularity="weights", budget=("nonzero=40%", "trials=5"))
+    found = sensitivity(problem, create_study(problem), Listener())
+    assert set(found) == set(problem.structure.widths)
+    assert all(curve.losses[0] > 0 for curve in found.values())
