@@ -12,8 +12,11 @@ from autoprune.review.text import whole_seconds
 
 WALL = "wall_seconds"
 """Study attribute: seconds that its searches took, all processes together."""
+SENSITIVITY = "sensitivity"
+"""Study attribute: the groups' sensitivity curves, and the seconds that they took."""
 SAMPLER, REST = "sampler", "rest"
 _WORDS = {
+    SENSITIVITY: "measuring sensitivity",
     SAMPLER: "choosing candidates",
     "cut": "cutting",
     "latency": "timing latency",
@@ -32,6 +35,8 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
     What no trial accounts for is REST, known once a search of the study has ended.
     """
     total: Counter[str] = Counter()
+    if SENSITIVITY in study.user_attrs:
+        total[SENSITIVITY] = study.user_attrs[SENSITIVITY]["seconds"]
     for trial in study.get_trials(deepcopy=False):
         if "duplicate_of" not in trial.user_attrs:
             total.update(trial.user_attrs.get("seconds", {}))

@@ -13,6 +13,7 @@ from torch import nn
 
 from autoprune.errors import TrialError
 from autoprune.review import Listener
+from autoprune.review.stages import SENSITIVITY
 from autoprune.search.allocator import Curve, monotone_curve
 from autoprune.search.evaluate import Stopwatch, cut_model, mend
 from autoprune.search.feasible import Widths, proportioned
@@ -20,8 +21,6 @@ from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.problem import Problem
 from autoprune.tasks import evaluate
 
-SENSITIVITY = "sensitivity"
-"""Study attribute: samples, widths of the context, seconds, and group -> width -> increase of the loss."""
 POINTS = 4
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
 SAMPLES = 512

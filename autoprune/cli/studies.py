@@ -1,97 +1,18 @@
-"""The commands: parse, call the Python API, print."""
+"""The commands on studies: search, review and export."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autoprune.cli.frame import DEFAULT_STORAGE, Debug, Formats, Storage, StudyName, app, errors
 from autoprune.config import Config, load_config
-from autoprune.errors import AutopruneError
 from autoprune.options import examples, with_settings
 
 if TYPE_CHECKING:
     import optuna
-
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search per-layer sparsity for a trained PyTorch model, review the front, export the best.",
-    epilog="Exit codes: 0 done; 1 something failed (nothing within the budget, a file that differs, a bug); "
-    "2 a mistake in what was given, named on the last line; 130 stopped by Ctrl-C.",
-)
-
-DEFAULT_STORAGE: str = Config.model_fields["storage"].default
-Storage = Annotated[str, typer.Option(help="Optuna storage URL.")]
-StudyName = Annotated[str | None, typer.Option("--study", help="Name of the study; default: the latest.")]
-Formats = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="state, python, pt2, onnx, int8 or openvino, repeated; default: state, pt2 and onnx.",
-    ),
-]
-CUT_PATTERNS = ("skip", "only", "first_last", "shared", "depth")
-TIMING_SETTINGS = ("latency_seconds", "runtime", "latency_dtype", "channels_last", "threads")
-APPLY_SETTINGS = (
-    *(
-        "model",
-        "weights",
-        "data",
-        "granularity",
-        "criterion",
-        *CUT_PATTERNS,
-        "min_width",
-        "bounds",
-        "round_to",
-    ),
-    *("compensate", "rebuild"),
-    *("finetune_steps", "optimizer", "lr", "weight_decay", "batch_size", "distill", "seed"),
-    *("device", "precision", "clip", "label_smoothing", "distill_features", "augment"),
-    *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
-)
-Inputs = Annotated[
-    list[str] | None,
-    typer.Option("--input", metavar="SHAPE", help="What the model takes, such as 1x3x224x224, repeated."),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-@contextmanager
-def _errors(debug: bool) -> Iterator[None]:
-    """Turn errors into one line on stderr and an exit code: 2 for the user's mistakes, 1 for ours."""
-    try:
-        yield
-    except AutopruneError as error:
-        if debug:
-            raise
-        _complain(str(error))
-        raise typer.Exit(error.exit_code) from None
-    except (typer.Exit, typer.Abort, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        text = str(error).strip().splitlines()
-        _complain(f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)")
-        raise typer.Exit(1) from None
-
-
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given."""
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _complain(text: str) -> None:
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
 
 
 @app.command(
@@ -109,7 +30,7 @@ def search(
     **settings: Any,
 ) -> None:
     """Search the best trade-offs; the same command continues a search that was stopped."""
-    with _errors(debug):
+    with errors(debug):
         _search(load_config(file, settings), quiet)
 
 
@@ -178,7 +99,7 @@ def front(
     debug: Debug = False,
 ) -> None:
     """Print the Pareto front of a study."""
-    with _errors(debug):
+    with errors(debug):
         from autoprune import review
         from autoprune.errors import UserError
 
@@ -193,121 +114,6 @@ def front(
             _print_front(opened)
 
 
-@app.command(
-    epilog=examples(
-        "inspect --model torchvision:resnet18",
-        "inspect --model net.py:model --input 1x20x80 --skip 'head.*' --no-latency",
-    )
-)
-@with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
-def inspect(
-    inputs: Inputs = None,
-    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
-    debug: Debug = False,
-    **settings: Any,
-) -> None:
-    """List what can be cut in a model, what each group costs, and why the rest stays."""
-    with _errors(debug):
-        import torch
-        from rich.console import Console
-
-        from autoprune import review
-        from autoprune.inspection import inspect
-
-        config = load_config(None, {"latency_seconds": 0.2, **_given(settings)})
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        with review.LiveView() as view:
-            found = inspect(config, inputs or (), view).as_dict()
-        if json:
-            typer.echo(dumps(found, indent=2))
-        else:
-            Console().print(review.groups_table(found))
-
-
-@app.command(
-    epilog=examples(
-        "measure --model torchvision:resnet18 --runtime onnxruntime -o stairs.svg",
-        "measure --data digits --threads 1",
-    )
-)
-@with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
-def measure(
-    inputs: Inputs = None,
-    picture: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the curves into this .svg or .png file.")
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
-    debug: Debug = False,
-    **settings: Any,
-) -> None:
-    """Measure latency against the width of each group on this device, for all later searches."""
-    with _errors(debug):
-        import torch
-        from rich.console import Console
-
-        from autoprune import review
-        from autoprune.measurement import measure
-
-        config = load_config(None, _given(settings))
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        with review.LiveView() as view:
-            found = measure(config, inputs or (), view, again=again)
-        if picture is not None:
-            review.draw_stairs(found.name, found.profile, picture)
-        if json:
-            typer.echo(dumps(found.as_dict(), indent=2))
-            return
-        Console().print(review.profile_table(found.name, found.profile, found.accuracy))
-        typer.echo(f"{'known from' if found.known else 'kept in'} {found.file}")
-
-
-@app.command(
-    "apply",
-    epilog=examples(
-        "apply --model torchvision:resnet18 --sparsity 0.5 -o out/",
-        "apply --data digits --weights w.pt --threshold 0.8 --scope global --validate",
-    ),
-)
-@with_settings(*APPLY_SETTINGS)
-def apply_(
-    plan: Annotated[Path | None, typer.Option(help="Cut as this plan.json of an export says.")] = None,
-    sparsity: Annotated[float | None, typer.Option(help="Remove (or mask) this share of the units.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Remove units whose score is below so many times the mean.")
-    ] = None,
-    scope: Annotated[
-        str, typer.Option(help="local: within each group; global: across the whole model.")
-    ] = "local",
-    validate: Annotated[
-        bool, typer.Option("--validate", help="Measure quality and latency before and after.")
-    ] = False,
-    inputs: Inputs = None,
-    to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
-    formats: Formats = None,
-    debug: Debug = False,
-    **settings: Any,
-) -> None:
-    """Cut or mask a model once, without a search, and export it."""
-    with _errors(debug):
-        from rich.console import Console
-
-        from autoprune import review
-        from autoprune.application import Request, apply_cut, cut_of
-        from autoprune.export.card import cost_rows
-
-        config = load_config(None, _given(settings))
-        cut = cut_of(config, plan, sparsity, threshold, scope)
-        request = Request(cut, tuple(inputs or ()), validate, to, tuple(formats) if formats else None)
-        with review.LiveView() as view:
-            applied = apply_cut(config, request, view)
-        Console().print(review.comparison_table(cost_rows(applied.card)))
-        for item in applied.exported:
-            typer.echo(str(item))
-
-
 @app.command(epilog=examples("dashboard", "dashboard --storage postgresql://me@host/studies --port 0"))
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
@@ -316,7 +122,7 @@ def dashboard(
     debug: Debug = False,
 ) -> None:
     """Review studies in Optuna Dashboard."""
-    with _errors(debug):
+    with errors(debug):
         from autoprune.review import serve
 
         serve(storage, host=host, port=port)
@@ -330,7 +136,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write the front, pictures and export commands into one HTML file that opens anywhere."""
-    with _errors(debug):
+    with errors(debug):
         from autoprune import review
 
         review.write_report(review.open_study(storage, study), storage, to)
@@ -346,7 +152,7 @@ def pick(
     debug: Debug = False,
 ) -> None:
     """Mark trials for `export --picked`, as #export in a trial's note in the dashboard does; list them."""
-    with _errors(debug):
+    with errors(debug):
         from autoprune import review
 
         opened = review.open_study(storage, study)
@@ -382,7 +188,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a trial's pruned model, load every file back in a fresh process, compare and time it."""
-    with _errors(debug):
+    with errors(debug):
         from autoprune.api import open_search
         from autoprune.review import LiveView
 
@@ -425,14 +231,3 @@ def _quantized(formats: list[str] | None, quantize: str | None) -> list[str] | N
     if quantize != "int8":
         raise UserError(f"cannot quantize to {quantize!r}: use int8")
     return [*(formats or default_formats()), quantize]
-
-
-def main() -> None:
-    """Entry point of the ``autoprune`` command."""
-    # A reference such as mypackage.module:factory means the working folder too, as with python -m.
-    sys.path.append(str(Path.cwd()))
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,157 @@
+"""The commands on a model alone: inspect, measure and apply."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autoprune.cli.frame import Debug, Formats, app, errors
+from autoprune.config import load_config
+from autoprune.options import examples, with_settings
+
+CUT_PATTERNS = ("skip", "only", "first_last", "shared", "depth")
+TIMING_SETTINGS = ("latency_seconds", "runtime", "latency_dtype", "channels_last", "threads")
+APPLY_SETTINGS = (
+    *(
+        "model",
+        "weights",
+        "data",
+        "granularity",
+        "criterion",
+        *CUT_PATTERNS,
+        "min_width",
+        "bounds",
+        "round_to",
+    ),
+    *("compensate", "rebuild"),
+    *("finetune_steps", "optimizer", "lr", "weight_decay", "batch_size", "distill", "seed"),
+    *("device", "precision", "clip", "label_smoothing", "distill_features", "augment"),
+    *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
+)
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="SHAPE", help="What the model takes, such as 1x3x224x224, repeated."),
+]
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+@app.command(
+    epilog=examples(
+        "inspect --model torchvision:resnet18",
+        "inspect --model net.py:model --input 1x20x80 --skip 'head.*' --no-latency",
+    )
+)
+@with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
+def inspect(
+    inputs: Inputs = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """List what can be cut in a model, what each group costs, and why the rest stays."""
+    with errors(debug):
+        import torch
+        from rich.console import Console
+
+        from autoprune import review
+        from autoprune.inspection import inspect
+
+        config = load_config(None, {"latency_seconds": 0.2, **_given(settings)})
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        with review.LiveView() as view:
+            found = inspect(config, inputs or (), view).as_dict()
+        if json:
+            typer.echo(dumps(found, indent=2))
+        else:
+            Console().print(review.groups_table(found))
+
+
+@app.command(
+    epilog=examples(
+        "measure --model torchvision:resnet18 --runtime onnxruntime -o stairs.svg",
+        "measure --data digits --threads 1",
+    )
+)
+@with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
+def measure(
+    inputs: Inputs = None,
+    picture: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw the curves into this .svg or .png file.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """Measure latency against the width of each group on this device, for all later searches."""
+    with errors(debug):
+        import torch
+        from rich.console import Console
+
+        from autoprune import review
+        from autoprune.measurement import measure
+
+        config = load_config(None, _given(settings))
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        with review.LiveView() as view:
+            found = measure(config, inputs or (), view, again=again)
+        if picture is not None:
+            review.draw_stairs(found.name, found.profile, picture)
+        if json:
+            typer.echo(dumps(found.as_dict(), indent=2))
+            return
+        Console().print(review.profile_table(found.name, found.profile, found.accuracy))
+        typer.echo(f"{'known from' if found.known else 'kept in'} {found.file}")
+
+
+@app.command(
+    "apply",
+    epilog=examples(
+        "apply --model torchvision:resnet18 --sparsity 0.5 -o out/",
+        "apply --data digits --weights w.pt --threshold 0.8 --scope global --validate",
+    ),
+)
+@with_settings(*APPLY_SETTINGS)
+def apply_(
+    plan: Annotated[Path | None, typer.Option(help="Cut as this plan.json of an export says.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Remove (or mask) this share of the units.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Remove units whose score is below so many times the mean.")
+    ] = None,
+    scope: Annotated[
+        str, typer.Option(help="local: within each group; global: across the whole model.")
+    ] = "local",
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Measure quality and latency before and after.")
+    ] = False,
+    inputs: Inputs = None,
+    to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
+    formats: Formats = None,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """Cut or mask a model once, without a search, and export it."""
+    with errors(debug):
+        from rich.console import Console
+
+        from autoprune import review
+        from autoprune.application import Request, apply_cut, cut_of
+        from autoprune.export.card import cost_rows
+
+        config = load_config(None, _given(settings))
+        cut = cut_of(config, plan, sparsity, threshold, scope)
+        request = Request(cut, tuple(inputs or ()), validate, to, tuple(formats) if formats else None)
+        with review.LiveView() as view:
+            applied = apply_cut(config, request, view)
+        Console().print(review.comparison_table(cost_rows(applied.card)))
+        for item in applied.exported:
+            typer.echo(str(item))
