@@ -17,7 +17,14 @@ from autoprune import review
 
 matplotlib.use("svg")
 COLUMNS = ("origin", "flops", "flops_ratio", "parameters", "latency_ms", "latency_ratio", "quality")
-COLOURS = {"sampler": "#0072b2", "uniform": "#d55e00", "global l2": "#009e73", "global taylor": "#cc79a7"}
+COLOURS = {
+    "sampler": "#0072b2",
+    "exact by sensitivity": "#e69f00",
+    "greedy by sensitivity": "#56b4e9",
+    "uniform": "#d55e00",
+    "global l2": "#009e73",
+    "global taylor": "#cc79a7",
+}
 
 
 def trials(study: optuna.Study) -> pd.DataFrame:
