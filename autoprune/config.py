@@ -98,7 +98,7 @@ class Config(BaseModel):
     space: Literal["auto", "criterion", "offset", "sparsity"] = _setting(
         "auto",
         "criterion: a share of the budget, and how much each group's sensitivity counts; offset: its "
-        "departure from a uniform cut; sparsity: widths; auto: criterion.",
+        "departure from a uniform cut; sparsity: widths; auto: criterion, or offset for fewer than 4 groups.",
         SEARCH,
     )
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(

@@ -8,7 +8,7 @@ import pytest
 from autoprune.search import Problem
 from autoprune.search.allocator import Curve, Greedy
 from autoprune.search.feasible import meets, used
-from autoprune.search.spaces import CriterionSpace, make_space
+from autoprune.search.spaces import FEW_GROUPS, CriterionSpace, OffsetSpace, make_space
 from autoprune.search.spaces.base import LEVEL
 from autoprune.search.spaces.ties import MOST, ties
 from autoprune.search.spending import task_of
@@ -38,6 +38,16 @@ def test_every_suggestion_meets_the_budget_and_uses_its_level(
         assert all(width in curves[name].widths for name, width in widths.items())
         plans.add(tuple(widths.values()))
     assert len(plans) > 20
+
+
+def test_few_groups_leave_an_allocator_no_choice_and_get_the_other_space(
+    make_problem: Make, curves_of: Curves
+) -> None:
+    few = make_problem(budget=("flops=90%", "trials=2"), only=("conv1",))
+    assert len(few.structure.groups) < FEW_GROUPS
+    assert isinstance(make_space(few, curves_of(few)), OffsetSpace)
+    asked = make_problem(budget=("flops=90%", "trials=2"), only=("conv1",), space="criterion")
+    assert isinstance(make_space(asked, curves_of(asked)), CriterionSpace)
 
 
 def test_equal_parameters_give_equal_plans(make_problem: Make, curves_of: Curves) -> None:

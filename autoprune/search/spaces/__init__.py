@@ -11,14 +11,18 @@ from autoprune.search.spaces.criterion import CriterionSpace
 from autoprune.search.spaces.offset import OffsetSpace
 from autoprune.search.spaces.sparsity import SparsitySpace
 
+FEW_GROUPS = 4
+"""Fewer groups than these leave an allocator hardly a choice, whatever the coefficients."""
+
 
 def make_space(problem: Problem, curves: Mapping[str, Curve]) -> Space:
     """The configured space; `curves` are the sensitivity curves of all groups."""
-    if problem.config.space == "sparsity":
+    name = problem.config.space
+    if name == "auto":
+        name = "offset" if len(problem.structure.groups) < FEW_GROUPS else "criterion"
+    if name == "sparsity":
         return SparsitySpace(problem)
-    if problem.config.space == "offset":
-        return OffsetSpace(problem)
-    return CriterionSpace(problem, curves)
+    return OffsetSpace(problem) if name == "offset" else CriterionSpace(problem, curves)
 
 
-__all__ = ["CriterionSpace", "OffsetSpace", "Space", "SparsitySpace", "make_space"]
+__all__ = ["FEW_GROUPS", "CriterionSpace", "OffsetSpace", "Space", "SparsitySpace", "make_space"]
