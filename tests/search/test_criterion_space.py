@@ -43,10 +43,10 @@ def test_every_suggestion_meets_the_budget_and_uses_its_level(
 def test_few_groups_leave_an_allocator_no_choice_and_get_the_other_space(
     make_problem: Make, curves_of: Curves
 ) -> None:
-    few = make_problem(budget=("flops=90%", "trials=2"), only=("conv1",))
+    few = make_problem(budget=("flops=90%", "trials=2"), only=("conv1", "bn1"))
     assert len(few.structure.groups) < FEW_GROUPS
     assert isinstance(make_space(few, curves_of(few)), OffsetSpace)
-    asked = make_problem(budget=("flops=90%", "trials=2"), only=("conv1",), space="criterion")
+    asked = make_problem(budget=("flops=90%", "trials=2"), only=("conv1", "bn1"), space="criterion")
     assert isinstance(make_space(asked, curves_of(asked)), CriterionSpace)
 
 
