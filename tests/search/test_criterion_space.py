@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -46,8 +47,8 @@ def test_few_groups_leave_an_allocator_no_choice_and_get_the_other_space(
     few = make_problem(budget=("flops=90%", "trials=2"), only=("conv1", "bn1"))
     assert len(few.structure.groups) < FEW_GROUPS
     assert isinstance(make_space(few, curves_of(few)), OffsetSpace)
-    asked = make_problem(budget=("flops=90%", "trials=2"), only=("conv1", "bn1"), space="criterion")
-    assert isinstance(make_space(asked, curves_of(asked)), CriterionSpace)
+    asked = dataclasses.replace(few, config=few.config.model_copy(update={"space": "criterion"}))
+    assert isinstance(make_space(asked, curves_of(few)), CriterionSpace)
 
 
 def test_equal_parameters_give_equal_plans(make_problem: Make, curves_of: Curves) -> None:
