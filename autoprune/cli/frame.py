@@ -58,3 +58,11 @@ def errors(debug: bool) -> Iterator[None]:
 def complain(text: str) -> None:
     """Print one line on stderr."""
     typer.echo(f"error: {' '.join(text.split())}", err=True)
+
+
+def use_threads(config: Config) -> None:
+    """Let PyTorch use as many threads as the settings say, if they do."""
+    if config.threads:
+        import torch
+
+        torch.set_num_threads(config.threads)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import Debug, Formats, app, errors
+from autoprune.cli.frame import Debug, Formats, app, errors, use_threads
 from autoprune.config import load_config
 from autoprune.options import examples, with_settings
 
@@ -57,15 +57,13 @@ def inspect(
 ) -> None:
     """List what can be cut in a model, what each group costs, and why the rest stays."""
     with errors(debug):
-        import torch
         from rich.console import Console
 
         from autoprune import review
         from autoprune.inspection import inspect
 
         config = load_config(None, {"latency_seconds": 0.2, **_given(settings)})
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        use_threads(config)
         with review.LiveView() as view:
             found = inspect(config, inputs or (), view).as_dict()
         if json:
@@ -93,15 +91,13 @@ def measure(
 ) -> None:
     """Measure latency against the width of each group on this device, for all later searches."""
     with errors(debug):
-        import torch
         from rich.console import Console
 
         from autoprune import review
         from autoprune.measurement import measure
 
         config = load_config(None, _given(settings))
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        use_threads(config)
         with review.LiveView() as view:
             found = measure(config, inputs or (), view, again=again)
         if picture is not None:

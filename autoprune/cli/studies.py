@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import DEFAULT_STORAGE, Debug, Formats, Storage, StudyName, app, errors
+from autoprune.cli.frame import DEFAULT_STORAGE, Debug, Formats, Storage, StudyName, app, errors, use_threads
 from autoprune.config import Config, load_config
 from autoprune.options import examples, with_settings
 
@@ -35,14 +35,12 @@ def search(
 
 
 def _search(config: Config, quiet: bool) -> None:
-    import torch
     from rich.console import Console
 
     from autoprune.api import run_search
     from autoprune.review import Listener, LiveView, stages_table
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    use_threads(config)
     try:
         with Listener() if quiet else LiveView() as view:
             result = run_search(config, view)

@@ -32,9 +32,8 @@ def meets(problem: Problem, widths: Mapping[str, int], level: float = 1.0) -> bo
 def used(problem: Problem, widths: Mapping[str, int]) -> float:
     """The share of the tightest limit that the widths take; without one, of what trials lower."""
     shares = [1 + over for over in excess(problem, widths).values()]
-    if problem.predictor is not None and problem.baseline.latency is not None:
-        seconds = problem.predictor.ratio(widths) * problem.baseline.latency
-        shares.append(seconds * (1 + problem.doubt) / problem.limits["latency"])
+    if problem.predictor is not None:
+        shares.append(problem.predictor.ratio(widths) * problem.latency_scale)
     if not shares:
         lowered, costs = problem.pruning.cost, problem.costs.costs(widths)
         return float(getattr(costs, lowered) / getattr(problem.baseline.costs, lowered))

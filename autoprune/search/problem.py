@@ -151,6 +151,12 @@ class Problem:
         return 0.0 if known is None else known.error
 
     @cached_property
+    def latency_scale(self) -> float:
+        """What times a predicted ratio is the share of the limit on latency, doubt included."""
+        assert self.baseline.latency is not None
+        return self.baseline.latency * (1 + self.doubt) / self.limits["latency"]
+
+    @cached_property
     def blocks(self) -> frozenset[str]:
         """The groups that are whole blocks: they are kept or taken out, and never scaled."""
         return self.structure.blocks

@@ -31,7 +31,7 @@ def spend_of(problem: Problem) -> Spend:
     def spend(widths: NDArray[np.int64]) -> NDArray[np.float64]:
         columns = _closed_form(problem, limits, names, widths)
         if problem.predictor is not None:
-            columns.append(_predicted(problem, widths))
+            columns.append(problem.predictor.ratios(widths) * problem.latency_scale)
         return np.stack(columns, axis=1)
 
     return spend
@@ -45,9 +45,3 @@ def _closed_form(
         return [getattr(batch, field) / limit for field, limit in limits.items()]
     rows = [problem.costs.costs(dict(zip(names, row, strict=True))) for row in widths.tolist()]
     return [np.array([getattr(row, field) for row in rows]) / limit for field, limit in limits.items()]
-
-
-def _predicted(problem: Problem, widths: NDArray[np.int64]) -> NDArray[np.float64]:
-    assert problem.predictor is not None and problem.baseline.latency is not None
-    scale = problem.baseline.latency * (1 + problem.doubt) / problem.limits["latency"]
-    return problem.predictor.ratios(widths) * scale
