@@ -25,7 +25,8 @@ class Latency:
     """A measured latency. The ratio carries over to another hour on the same device; seconds do less so.
 
     Attributes:
-        seconds: median seconds a call of the candidate.
+        seconds: median seconds a call of the candidate; with one thread on the CPU without those in which
+            other programs had the core.
         reference_seconds: median seconds a call of the reference, in the same window.
         ratio: ``seconds / reference_seconds``.
         ratio_low: lower bound of the ratio's 95 % confidence interval.
@@ -112,6 +113,7 @@ class Meter:
                 tolerance=self._tolerance,
                 max_seconds=self._max_seconds,
                 warmup=self._warmup,
+                stopwatch=self.setting.stopwatch(self.inputs),
             )
         return _latency(comparison, self.fingerprint)
 

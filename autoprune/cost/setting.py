@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.cost.runtimes import DTYPES, EagerRuntime, Runtime
+from autoprune.cost.timing import Clock
 from autoprune.errors import ConfigError
 
 Inputs = tuple[Tensor, ...]
+
+_FINE_SECONDS = 1e-6
+"""A clock of this resolution times calls of a millisecond well."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ class Setting:
     def thread_count(self) -> int:
         """Threads within an operator."""
         return torch.get_num_threads() if self.threads is None else self.threads
+
+    def stopwatch(self, inputs: Inputs) -> Clock:
+        """What samples are timed by: the CPU time of this process where a call is one busy thread of it.
+
+        Elsewhere, and where the system counts CPU time coarsely (Windows), the time on the wall.
+        """
+        one_thread = self.runtime.in_process and self.thread_count == 1
+        on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)
+        fine = time.get_clock_info("process_time").resolution <= _FINE_SECONDS
+        return time.process_time_ns if one_thread and on_cpu and fine else time.perf_counter_ns
 
     def form(self, model: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
         """The model and the inputs as they are run: themselves where nothing is to change, else copies."""

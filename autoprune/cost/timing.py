@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -59,19 +60,32 @@ def compare_calls(
     max_seconds: float = 2.0,
     warmup: float = 0.1,
     clock: Clock = time.perf_counter_ns,
+    stopwatch: Clock | None = None,
 ) -> Comparison:
     """Time both in alternation, in random order within a pair, until the ratio is known well enough.
 
     A window ends when the interval's relative half-width is at most ``tolerance``, or after ``max_seconds``
     (but with three pairs at least). A window in which the reference drifts is repeated once. Both are warmed
-    up for ``warmup`` seconds first. A call that keeps time itself is a sample of its own. Raises TrialError
-    if the clock stands still or runs backwards.
+    up for ``warmup`` seconds first. A call that keeps time itself is a sample of its own.
+
+    Args:
+        clock: says when the window ends.
+        stopwatch: times the samples; None for the clock. The CPU time of the process is the better one for
+            calls that compute in one thread: it stands still while another program has the core, which
+            meets short and long calls unequally.
+
+    Raises TrialError if the stopwatch stands still or runs backwards.
     """
-    loops = (_warm_up(candidate, warmup, clock), _warm_up(reference, warmup, clock))
+    stopwatch = stopwatch or clock
+    loops = (_warm_up(candidate, warmup, stopwatch), _warm_up(reference, warmup, stopwatch))
+    samplers = (
+        partial(_sample, candidate, loops[0], stopwatch),
+        partial(_sample, reference, loops[1], stopwatch),
+    )
     order = np.random.default_rng(0)
 
     def window() -> Comparison:
-        return _window((candidate, reference), loops, tolerance, max_seconds, clock, order)
+        return _window(samplers, tolerance, max_seconds, clock, order)
 
     with _without_garbage_collection():
         first = window()
@@ -79,8 +93,7 @@ def compare_calls(
 
 
 def _window(
-    calls: tuple[Call, Call],
-    loops: tuple[int, int],
+    samplers: tuple[Callable[[], float], Callable[[], float]],
     tolerance: float,
     max_seconds: float,
     clock: Clock,
@@ -91,7 +104,7 @@ def _window(
     next_look = _PAIRS_TO_CONVERGE
     while True:
         for which in order.permutation(2):
-            samples[which].append(_sample(calls[which], loops[which], clock))
+            samples[which].append(samplers[which]())
         pairs = len(samples[0])
         over = pairs >= _LEAST_PAIRS and clock() >= deadline
         if pairs < next_look and not over:
@@ -119,11 +132,11 @@ def _comparison(
     )
 
 
-def _warm_up(call: Call, seconds: float, clock: Clock) -> int:
+def _warm_up(call: Call, seconds: float, stopwatch: Clock) -> int:
     """Run until caches and lazy initialisation are done; returns the calls that make up one sample."""
     loops, rounds, spent = 1, 0, 0.0
     while loops < _MOST_LOOPS:
-        elapsed, own = _loop(call, loops, clock)
+        elapsed, own = _loop(call, loops, stopwatch)
         spent += elapsed
         rounds += 1
         if own is not None:
@@ -136,18 +149,18 @@ def _warm_up(call: Call, seconds: float, clock: Clock) -> int:
     raise TrialError("a call takes no time that the clock can see: check what the model computes")
 
 
-def _sample(call: Call, loops: int, clock: Clock) -> float:
+def _sample(call: Call, loops: int, stopwatch: Clock) -> float:
     """Seconds a call: by its own account, or as the mean of one loop."""
-    elapsed, own = _loop(call, loops, clock)
+    elapsed, own = _loop(call, loops, stopwatch)
     return elapsed / loops if own is None else own
 
 
-def _loop(call: Call, loops: int, clock: Clock) -> tuple[float, float | None]:
+def _loop(call: Call, loops: int, stopwatch: Clock) -> tuple[float, float | None]:
     """Seconds of all calls together, and what the last one said of itself."""
-    start, own = clock(), None
+    start, own = stopwatch(), None
     for _ in range(loops):
         own = call()
-    elapsed = clock() - start
+    elapsed = stopwatch() - start
     if elapsed <= 0:
         raise TrialError("the clock stood still or ran backwards during a timing: measure again")
     return elapsed * 1e-9, own

@@ -3,8 +3,9 @@
     python studies/latency/noise.py --repeats 15
 
 A model cut by half is timed beside the whole one, again and again, on the quiet machine and while other
-processes keep every core busy. The milliseconds move with the load; the ratio should move by less than
-5 %. Medians over the repeats, and their change, are printed and written to ``noise.csv`` beside this file.
+processes keep every core busy; and by itself with a stopwatch, as most benchmarks do. Those milliseconds
+move with the load; the ratio should move by less than 5 %. Medians over the repeats, and their change, are
+printed and written to ``noise.csv`` beside this file.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import csv
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from subjects import MODELS, subject
 
 import autoprune
 from autoprune.cost import Latency, Meter, Setting, runtime_by_name
+from autoprune.cost.runtimes import Call
 from autoprune.cost.shares import narrowed
 
 RUNTIMES = ("eager", "onnxruntime")
@@ -45,14 +49,39 @@ def load(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def repeated(meter: Meter, half: torch.nn.Module, repeats: int) -> list[Latency]:
-    """The same measurement again and again."""
-    return [meter.measure(half) for _ in range(repeats)]
+def plain_ms(call: Call, seconds: float) -> float:
+    """Median milliseconds a call by the clock on the wall."""
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times))
 
 
-def median(latencies: list[Latency], field: str) -> float:
-    """Over the repeats."""
-    return float(np.median([getattr(latency, field) for latency in latencies]))
+@dataclass(frozen=True)
+class Repeats:
+    """The same measurements again and again: milliseconds by themselves, and beside the whole model."""
+
+    plain: list[float]
+    latencies: list[Latency]
+
+    @property
+    def ms(self) -> float:
+        """Median milliseconds by the clock on the wall."""
+        return float(np.median(self.plain))
+
+    @property
+    def ratios(self) -> list[float]:
+        """Measured ratios."""
+        return [latency.ratio for latency in self.latencies]
+
+    def row(self) -> list[object]:
+        """What is recorded of them."""
+        ratio = float(np.median(self.ratios))
+        low, high = np.quantile(self.ratios, [0.1, 0.9])
+        converged = sum(latency.converged for latency in self.latencies)
+        return [f"{self.ms:.4f}", f"{ratio:.4f}", f"{(high - low) / ratio:.4f}", converged]
 
 
 def main() -> None:
@@ -76,25 +105,22 @@ def main() -> None:
             half = narrowed(model, structure, halves)
             setting = Setting(runtime_by_name(runtime), threads=1)
             meter = Meter(model, (batch,), setting, max_seconds=arguments.seconds)
-            found = {}
+            call = setting.runtime.prepare(*setting.form(half, (batch,)))
+            found = []
             for processes in (0, arguments.processes):
                 with load(processes):
-                    found[processes] = latencies = repeated(meter, half, arguments.repeats)
-                ratios = [latency.ratio for latency in latencies]
-                ms, ratio = 1e3 * median(latencies, "seconds"), median(latencies, "ratio")
-                spread = (np.quantile(ratios, 0.9) - np.quantile(ratios, 0.1)) / ratio
-                converged = sum(latency.converged for latency in latencies)
-                row = [f"{ms:.4f}", f"{ratio:.4f}", f"{spread:.4f}", converged]
-                writer.writerow([name, runtime, processes, *row])
+                    pairs = [
+                        (plain_ms(call, arguments.seconds), meter.measure(half))
+                        for _ in range(arguments.repeats)
+                    ]
+                found.append(Repeats(*map(list, zip(*pairs, strict=True))))
+                writer.writerow([name, runtime, processes, *found[-1].row()])
                 out.flush()
-            quiet, loud = found.values()
-            moved = {
-                field: 100 * (median(loud, field) / median(quiet, field) - 1)
-                for field in ("seconds", "ratio")
-            }
+            quiet, loud = found
+            ms = 100 * (loud.ms / quiet.ms - 1)
+            ratio = 100 * (float(np.median(loud.ratios)) / float(np.median(quiet.ratios)) - 1)
             print(
-                f"{name:14} {runtime:12} under load: milliseconds {moved['seconds']:+.1f} %, "
-                f"ratio {moved['ratio']:+.1f} %",
+                f"{name:14} {runtime:12} under load: milliseconds {ms:+.1f} %, ratio {ratio:+.1f} %",
                 flush=True,
             )
 

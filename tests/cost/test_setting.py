@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import nn
 
-from autoprune.cost import Call, Runtime, Setting
+from autoprune.cost import Call, Runtime, Setting, runtime_by_name
 from autoprune.errors import ConfigError
 
 MODEL = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -48,3 +50,15 @@ def test_type_and_layout_are_given_to_copies() -> None:
 def test_what_the_runtime_cannot_do_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Setting(Plain(), **settings)
+
+
+@pytest.mark.skipif(
+    time.get_clock_info("process_time").resolution > 1e-6, reason="this system counts CPU time coarsely"
+)
+def test_one_thread_in_this_process_is_timed_by_its_cpu_time() -> None:
+    inputs = (torch.rand(1, 3),)
+    assert Setting(threads=1).stopwatch(inputs) is time.process_time_ns
+    assert Setting(threads=2).stopwatch(inputs) is time.perf_counter_ns
+    program = runtime_by_name("command:true {file}")
+    assert Setting(program, threads=1).stopwatch(inputs) is time.perf_counter_ns
+    assert Setting(threads=1).stopwatch((torch.rand(1, 3, device="meta"),)) is time.perf_counter_ns

@@ -119,6 +119,26 @@ def test_drift_that_stays_is_flagged() -> None:
     assert not result.converged
 
 
+def test_stopwatch_that_stands_still_while_others_run_is_not_moved_by_them() -> None:
+    machine, own = Machine(), Machine()
+
+    def work(nanoseconds: int) -> Call:
+        def run() -> None:
+            own.now += nanoseconds
+            machine.now += nanoseconds
+            if own.now // (4 * MILLISECOND) % 2:
+                machine.now += 7 * MILLISECOND  # another program has the core
+
+        return run
+
+    result = compare_calls(
+        work(3 * MILLISECOND), work(6 * MILLISECOND), clock=machine.clock, stopwatch=own.clock
+    )
+    assert result.converged
+    assert result.seconds == pytest.approx(3e-3)
+    assert result.interval.ratio == 0.5
+
+
 @pytest.mark.parametrize("step", [0, -5])
 def test_broken_clock_is_an_error(step: int) -> None:
     with pytest.raises(TrialError, match="clock"):

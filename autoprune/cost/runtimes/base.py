@@ -30,6 +30,7 @@ class Runtime(ABC):
         device: where model and inputs are put; None leaves them where they are.
         dtypes: names of the floating types that it can run.
         channels_last: whether the order of axes in memory, as torch has it, means anything to it.
+        in_process: whether a call computes on the CPU within this process, if that is where the inputs are.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Runtime(ABC):
     device: torch.device | None = None
     dtypes: tuple[str, ...] = tuple(DTYPES)
     channels_last: bool = True
+    in_process: bool = False
 
     @abstractmethod
     def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:

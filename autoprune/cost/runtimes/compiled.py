@@ -16,6 +16,7 @@ class CompiledRuntime(Runtime):
     """``torch.compile`` with static shapes and the default backend, on the device of the inputs."""
 
     name = "compile"
+    in_process = True
 
     def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
         """Compile at once; a call runs the compiled model. Raises TrialError when it does not compile."""

@@ -12,6 +12,7 @@ class EagerRuntime(Runtime):
     """PyTorch without gradients, operator by operator, on the device of the inputs."""
 
     name = "eager"
+    in_process = True
 
     def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
         """A call runs the model on the inputs, and waits for an accelerator to finish."""

@@ -21,6 +21,7 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
     dtypes = ("float32", "float16")
     channels_last = False
+    in_process = True
 
     def __init__(self) -> None:
         require("onnx", *PACKAGES)

@@ -29,6 +29,7 @@ class OpenVinoRuntime(Runtime):
 
     name = "openvino"
     channels_last = False
+    in_process = True
 
     def __init__(self) -> None:
         require("openvino", "openvino")

@@ -1,0 +1,51 @@
+"""One search of ours from 70 % of the multiply-adds down; its front is read at every level."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import optuna
+from subject import Point, Run
+
+from autoprune.api import Study, run_search
+from autoprune.review import Listener
+
+
+def run(run: Run) -> None:
+    """With the recovery that all methods have."""
+    _search(run, "autoprune", {})
+
+
+def untrained(run: Run) -> None:
+    """Without any fine-tuning: layers are fitted to the cut network's own activations instead."""
+    _search(run, "autoprune, untrained", {"finetune_steps": 0, "rebuild": True})
+
+
+def _search(run: Run, name: str, settings: dict[str, object]) -> None:
+    with TemporaryDirectory() as folder:
+        storage = f"sqlite:///{Path(folder)}/ours.db"
+        limits = {"budget": ["flops=70%", f"time={run.limit:.0f}s"], "storage": storage}
+        config = run.config.model_copy(update=limits | settings)
+        start = time.time()
+        study = run_search(config, Listener())
+        for trial in study.optuna.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+            if "quality" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
+                run.write(_point(run, study, trial, name, start))
+
+
+def _point(run: Run, study: Study, trial: optuna.trial.FrozenTrial, name: str, start: float) -> Point:
+    """A trial, scored as the other methods are; that is not on the clock, as it has its own score already."""
+    model = study.model(trial.number)
+    ended = trial.datetime_complete
+    assert ended is not None
+    return Point(
+        method=name,
+        seed=run.seed,
+        seconds=ended.timestamp() - start,
+        flops=run.multiply_adds(model) / run.uncut,
+        steps=study.problem.config.finetune_steps,
+        validation=run.accuracy(model),
+        test=run.tested(model),
+    )

@@ -1,0 +1,106 @@
+"""Ours beside its peers: same checkpoint, data, recovery and wall time, several seeds.
+
+    pip install torch-pruning==1.6.1 nvidia-modelopt==0.47.0
+    python studies/benchmarks/run.py --minutes 12 --seeds 0 1 2
+
+Each method works with each seed in a process of its own, one after the other, and writes what it finds to a
+file in ``CASE/`` beside this one; runs whose file is there are left out, so that what was stopped goes on. A
+method that is not installed is listed as such. ``summary.py`` makes the table and the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+
+import torch
+from subject import STUDIES, Run, save_checkpoint
+
+HERE = Path(__file__).parent
+METHODS = {
+    "autoprune": ("ours", "run"),
+    "autoprune, untrained": ("ours", "untrained"),
+    "Torch-Pruning": ("torch_pruning_peer", "run"),
+    "ModelOpt FastNAS": ("fastnas", "run"),
+    "afternoon": ("afternoon", "run"),
+}
+"""Name -> module and function."""
+UNTRAINED_SHARE = 1 / 3
+"""Of the wall time is enough where nothing is trained."""
+CASES = {"resnet20": ("fashion_mnist_resnet20.toml", {})}
+"""Name -> study file and settings in the place of the file's."""
+
+
+def work(
+    case: str, method: str, seed: int, minutes: float, threads: int, folder: Path, weights: Path
+) -> None:
+    """Run one method with one seed in this process."""
+    torch.set_num_threads(threads)
+    module, function = METHODS[method]
+    study, overrides = CASES[case]
+    share = UNTRAINED_SHARE if function == "untrained" else 1.0
+    file, limit = file_of(folder, method, seed), 60 * minutes * share
+    run = Run(STUDIES / study, weights, overrides, method, seed, limit, file)
+    try:
+        start = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        sys.exit(f"{method} is left out: {error.name} is not installed")
+    run.begin()
+    start(run)
+    run.end()
+
+
+def file_of(folder: Path, method: str, seed: int) -> Path:
+    """Where the points of one run are."""
+    return folder / f"{method.lower().replace(',', '').replace(' ', '-')}-{seed}.csv"
+
+
+def main() -> None:
+    """Start a process for each run that is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=HERE)
+    parser.add_argument("--checkpoint", type=Path, help="run the one that is named, in this process")
+    given = parser.parse_args()
+    if given.checkpoint is not None:
+        (case,), (method,), (seed,) = given.cases, given.methods, given.seeds
+        folder = given.folder / case
+        work(case, method, seed, given.minutes, given.threads, folder, given.checkpoint)
+        return
+    for case in given.cases:
+        missing = [
+            (method, seed)
+            for seed, method in product(given.seeds, given.methods)
+            if not file_of(given.folder / case, method, seed).exists()
+        ]
+        if missing:
+            start_all(case, missing, given)
+
+
+def start_all(case: str, missing: list[tuple[str, int]], given: argparse.Namespace) -> None:
+    """Run what is missing of a case, a process each, on the same checkpoint."""
+    study, overrides = CASES[case]
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = Path(scratch) / "checkpoint.safetensors"
+        save_checkpoint(STUDIES / study, overrides, checkpoint)
+        for method, seed in missing:
+            print(f"{case}, {method}, seed {seed}", flush=True)
+            command = [sys.executable, __file__, "--cases", case, "--methods", method, "--seeds", str(seed)]
+            command += ["--minutes", str(given.minutes), "--threads", str(given.threads)]
+            command += ["--folder", str(given.folder), "--checkpoint", str(checkpoint)]
+            subprocess.run(command, check=False)
+
+
+if __name__ == "__main__":
+    main()
