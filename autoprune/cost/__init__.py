@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoprune.cost.fingerprint import DeviceFingerprint, fingerprint_of
 from autoprune.cost.flops import Term, flop_terms, operation_terms, uncounted
-from autoprune.cost.latency import Latency, Meter, measure_latency
+from autoprune.cost.latency import Latency, Meter
 from autoprune.cost.lock import timing_lock
 from autoprune.cost.masks import MaskCostModel, MaskCosts
 from autoprune.cost.model import BatchCosts, CostModel, Costs
@@ -36,7 +36,6 @@ __all__ = [
     "accuracy",
     "fingerprint_of",
     "flop_terms",
-    "measure_latency",
     "operation_terms",
     "ratio_interval",
     "runtime_by_name",

@@ -146,21 +146,6 @@ class Meter:
         return call
 
 
-def measure_latency(
-    candidate: nn.Module,
-    reference: nn.Module,
-    inputs: Inputs,
-    setting: Setting | None = None,
-    *,
-    tolerance: float = 0.02,
-    max_seconds: float = 2.0,
-    warmup: float = 0.1,
-) -> Latency:
-    """Time two models once; see :class:`Meter`."""
-    meter = Meter(reference, inputs, setting, tolerance=tolerance, max_seconds=max_seconds, warmup=warmup)
-    return meter.measure(candidate)
-
-
 def _latency(comparison: Comparison, fingerprint: DeviceFingerprint) -> Latency:
     interval = comparison.interval
     return Latency(

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autoprune.cost.extents import ExtentTable, canonical
 from autoprune.cost.flops import Term, flop_terms
 from autoprune.errors import ModelError, PlanError
-from autoprune.structure.groups import Extent, Structure
+from autoprune.structure.groups import Structure
 from autoprune.structure.sharing import described
 
 _LARGEST_EXACT_FLOAT = 2**53
@@ -150,7 +151,7 @@ class _Builder:
 
     def __init__(self, widths: Mapping[str, int]) -> None:
         self._widths = dict(widths)
-        self._extents: dict[tuple[int, tuple[tuple[str, int], ...]], int] = {(1, ()): 0}
+        self._extents = ExtentTable()
         self._terms: dict[tuple[int, ...], list[int]] = {}
 
     def add(self, row: int, terms: Iterable[Term]) -> None:
@@ -158,48 +159,37 @@ class _Builder:
             coefficient = term.coefficient
             factors = []
             for extent in term.extents:
-                canonical = _canonical(extent)
-                if canonical[1]:
-                    factors.append(self._extents.setdefault(canonical, len(self._extents)))
+                fixed, per_group = canonical(extent)
+                if per_group:
+                    factors.append(self._extents.number(extent))
                 else:
-                    coefficient *= canonical[0]
+                    coefficient *= fixed
             self._terms.setdefault(tuple(sorted(factors)), [0, 0, 0])[row] += coefficient
 
     def build(self) -> CostModel:
-        columns = {name: column for column, name in enumerate(self._widths)}
-        slopes = np.zeros((len(columns), len(self._extents)))
-        for (_, per_group), position in self._extents.items():
-            for name, k in per_group:
-                slopes[columns[name], position] = k
+        groups, full = tuple(self._widths), np.array(list(self._widths.values()), dtype=np.int64)
+        slopes, offsets = self._extents.slopes(groups), self._extents.offsets()
         terms = self._terms or {(): [0, 0, 0]}
-        self._require_exact(terms)
+        _require_exact(terms, np.abs(offsets) + full @ np.abs(slopes))
         degree = max(1, *(len(factors) for factors in terms))
         padded = [factors + (0,) * (degree - len(factors)) for factors in terms]
         return CostModel(
-            groups=tuple(columns),
-            full=np.array(list(self._widths.values()), dtype=np.int64),
+            groups=groups,
+            full=full,
             slopes=slopes,
-            offsets=np.array([fixed for fixed, _ in self._extents], dtype=np.float64),
+            offsets=offsets,
             factors=np.ascontiguousarray(np.array(padded, dtype=np.intp).T),
             coefficients=np.array(list(terms.values()), dtype=np.int64).T,
         )
 
-    def _require_exact(self, terms: Mapping[tuple[int, ...], list[int]]) -> None:
-        bounds = [
-            abs(fixed) + sum(abs(k) * self._widths[name] for name, k in per_group)
-            for fixed, per_group in self._extents
-        ]
-        products = [math.prod(bounds[factor] for factor in factors) for factors in terms]
-        totals = [
-            sum(row[cost] * product for row, product in zip(terms.values(), products, strict=True))
-            for cost in range(3)
-        ]
-        if max(bounds) >= _LARGEST_EXACT_FLOAT or max(totals) > _LARGEST_INT64:
-            raise ModelError("the model's costs do not fit into 64 bits: use smaller example inputs")
 
-
-def _canonical(extent: Extent) -> tuple[int, tuple[tuple[str, int], ...]]:
-    slopes: dict[str, int] = {}
-    for name, k in extent.per_group:
-        slopes[name] = slopes.get(name, 0) + k
-    return extent.fixed, tuple(sorted((name, k) for name, k in slopes.items() if k))
+def _require_exact(terms: Mapping[tuple[int, ...], list[int]], bounds: NDArray[np.float64]) -> None:
+    """Raise ModelError where extents up to these bounds give costs beyond what is counted exactly."""
+    if bounds.max() < _LARGEST_EXACT_FLOAT:
+        largest = [int(bound) for bound in bounds]
+        products = [math.prod(largest[factor] for factor in factors) for factors in terms]
+        rows = zip(*terms.values(), strict=True)
+        totals = [sum(k * product for k, product in zip(row, products, strict=True)) for row in rows]
+        if max(totals) <= _LARGEST_INT64:
+            return
+    raise ModelError("the model's costs do not fit into 64 bits: use smaller example inputs")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from autoprune.cost.extents import ExtentTable
 from autoprune.cost.flops import Term, operation_terms
 from autoprune.structure import Structure
 from autoprune.structure.groups import Extent, Operation, Shape
@@ -77,7 +78,7 @@ class Workload:
 
 @dataclass
 class _Builder:
-    extents: dict[Extent, int] = field(default_factory=lambda: {_ONE: 0})
+    extents: ExtentTable = field(default_factory=ExtentTable)
     amounts: list[tuple[float, list[int]]] = field(default_factory=lambda: [(1.0, [0])])
     columns: dict[Column, list[int]] = field(default_factory=lambda: {("constant",): [0]})
     uneven: list[tuple[int, int, int, Column]] = field(default_factory=list)
@@ -101,26 +102,18 @@ class _Builder:
                     self._misalign(done, extent, block, (kind, "done", axis, block))
 
     def _misalign(self, amounts: Sequence[int], extent: Extent, block: int, column: Column) -> None:
-        self.uneven += [(amount, self._extent(extent), block, column) for amount in amounts]
+        self.uneven += [(amount, self.extents.number(extent), block, column) for amount in amounts]
 
     def _pad(self, amounts: Sequence[int], channels: Sequence[Extent], block: int, kind: Column) -> None:
-        first, second = (self._extent(extent) for extent in channels)
+        first, second = map(self.extents.number, channels)
         self.padded += [(amount, first, second, block, (kind, "padded", block)) for amount in amounts]
 
     def _amount(self, term: Term, column: Column) -> int:
-        self.amounts.append((float(term.coefficient), [self._extent(extent) for extent in term.extents]))
+        self.amounts.append((float(term.coefficient), list(map(self.extents.number, term.extents))))
         self.columns.setdefault(column, []).append(len(self.amounts) - 1)
         return len(self.amounts) - 1
 
-    def _extent(self, extent: Extent) -> int:
-        return self.extents.setdefault(extent, len(self.extents))
-
     def build(self, full: Mapping[str, int]) -> Workload:
-        position = {name: place for place, name in enumerate(full)}
-        slopes = np.zeros((len(full), len(self.extents)))
-        for extent, place in self.extents.items():
-            for name, k in extent.per_group:
-                slopes[position[name], place] += k
         degree = max(len(factors) for _, factors in self.amounts)
         factors = [row + [0] * (degree - len(row)) for _, row in self.amounts]
         derived = [row[-1] for row in self.uneven] + [row[-1] for row in self.padded]
@@ -132,8 +125,8 @@ class _Builder:
             sums[places, column] = 1.0
         workload = Workload(
             groups=tuple(full),
-            slopes=slopes,
-            offsets=np.array([extent.fixed for extent in self.extents], dtype=np.float64),
+            slopes=self.extents.slopes(tuple(full)),
+            offsets=self.extents.offsets(),
             factors=np.array(factors, dtype=np.intp).T,
             coefficients=np.array([coefficient for coefficient, _ in self.amounts]),
             uneven=np.array([row[:3] for row in self.uneven], dtype=np.intp).reshape(-1, 3).T,

@@ -4,15 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoprune.cost import (
-    Call,
-    Latency,
-    Meter,
-    Runtime,
-    Setting,
-    measure_latency,
-    runtime_by_name,
-)
+from autoprune.cost import Call, Latency, Meter, Runtime, Setting, runtime_by_name
 from autoprune.errors import ConfigError, TrialError
 
 
@@ -27,7 +19,7 @@ ONE_THREAD = Setting(threads=1)
 @pytest.fixture(scope="module")
 def quadruple() -> Latency:
     # A wide tolerance ends this soon on a calm machine, and the cap leaves time on a busy one.
-    return measure_latency(stack(32), stack(8), INPUTS, ONE_THREAD, tolerance=0.25, max_seconds=5.0)
+    return Meter(stack(8), INPUTS, ONE_THREAD, tolerance=0.25, max_seconds=5.0).measure(stack(32))
 
 
 def test_four_times_the_work_takes_longer(quadruple: Latency) -> None:
@@ -59,7 +51,7 @@ def test_models_run_in_eval_and_inference_mode_with_the_threads_and_are_left_as_
     probe, reference = Probe(), Probe().eval()
     probe.dropout.eval()
     before = torch.get_num_threads()
-    measure_latency(probe, reference, INPUTS, Setting(threads=before + 1), max_seconds=0.02, warmup=0.0)
+    Meter(reference, INPUTS, Setting(threads=before + 1), max_seconds=0.02, warmup=0.0).measure(probe)
     assert probe.seen == reference.seen == {(False, True, before + 1)}
     assert torch.get_num_threads() == before
     assert probe.training
@@ -95,19 +87,19 @@ def test_unknown_runtime() -> None:
 @pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"max_seconds": 0.0}, {"warmup": -1.0}])
 def test_settings_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
-        measure_latency(stack(1), stack(1), INPUTS, **settings)
+        Meter(stack(1), INPUTS, **settings).measure(stack(1))
 
 
 def test_model_that_does_not_run_is_named_and_everything_is_restored() -> None:
     before = torch.get_num_threads()
     reference = stack(1).train()
     with pytest.raises(TrialError, match="the candidate does not run") as caught:
-        measure_latency(nn.Linear(3, 3), reference, INPUTS, Setting(threads=before + 1))
+        Meter(reference, INPUTS, Setting(threads=before + 1)).measure(nn.Linear(3, 3))
     assert "\n" not in str(caught.value)
     assert torch.get_num_threads() == before
     assert reference.training
     with pytest.raises(TrialError, match="the reference does not run"):
-        measure_latency(reference, nn.Linear(3, 3), INPUTS, ONE_THREAD)
+        Meter(nn.Linear(3, 3), INPUTS, ONE_THREAD).measure(reference)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -115,6 +107,6 @@ def test_gpu_is_waited_for() -> None:
     inputs = (torch.rand(1024, 1024, device="cuda"),)
     wide = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(64)]).cuda()
     narrow = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(8)]).cuda()
-    latency = measure_latency(wide, narrow, inputs, tolerance=0.25, max_seconds=5.0)
+    latency = Meter(narrow, inputs, tolerance=0.25, max_seconds=5.0).measure(wide)
     assert latency.ratio > 1.5
     assert latency.fingerprint.accelerator == torch.cuda.get_device_name()
