@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pandas as pd
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from autoprune import review
 from autoprune.config import Config, load_config
-from autoprune.errors import StudyError
+from autoprune.criteria.learned import LearnedCriterion
+from autoprune.errors import ConfigError, StudyError
 from autoprune.export import Candidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
+from autoprune.files import full_disk_told
 from autoprune.search import (
-    ATTRIBUTE,
     Problem,
     classes_of,
     create_study,
+    healed_otherwise,
     prepare,
     rank_finalists,
     run,
@@ -29,9 +33,18 @@ from autoprune.search import (
     test_front,
     trial_model,
 )
+from autoprune.search.gradual import recover_gradually
 from autoprune.search.keep import WeightStore
+from autoprune.search.learning import learn
 from autoprune.search.longer import recover_longer
-from autoprune.tasks import Data, evaluate
+from autoprune.search.workers import check_sharable, run_workers
+from autoprune.storages import open_storage, read_address, unusable
+from autoprune.structure import Structure
+from autoprune.tasks import Data, data_of, evaluate
+from autoprune.trust import require_trust
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +71,14 @@ class Study:
         """The pruned and healed network of a trial, in evaluation mode."""
         return trial_model(self.problem, self._trial(trial), self._store)[0]
 
+    def criterion(self, trial: int | str = "best") -> LearnedCriterion:
+        """What a trial says of each group, to be applied to other budgets and checkpoints.
+
+        Its ``to_json()`` is the content of a ``criterion.json``. Raises StudyError for a trial that was not
+        evaluated, and for masks.
+        """
+        return learn(self.problem, self.optuna, self._trial(trial))
+
     def export(
         self,
         trial: int | str = "best",
@@ -65,6 +86,7 @@ class Study:
         to: str | Path = "out",
         *,
         finetune: str | None = None,
+        gradual: int | None = None,
         listener: review.Listener | None = None,
     ) -> tuple[Exported, ...]:
         """Write a trial's model in the given formats, load each back and compare it.
@@ -75,23 +97,36 @@ class Study:
             to: the folder.
             finetune: fine-tune it before for so long: ``"5epochs"`` or ``"500steps"``. A run that was
                 stopped goes on where it was.
+            gradual: cut the plan anew in so many rounds, which share that length, instead of training the
+                trial's model on.
             listener: is told how that goes.
 
         Raises:
             StudyError: when there is no such trial.
-            ConfigError: for a length that cannot be read.
+            ConfigError: for a length that cannot be read, or rounds without one.
             ExportError: when a file differs from the model.
         """
+        if gradual is not None and finetune is None:
+            raise ConfigError("to cut in rounds takes training between them: give --finetune 5epochs too")
         chosen = self._trial(trial)
         model, plan = trial_model(self.problem, chosen, self._store)
-        problem = self.problem
+        problem, listener = self.problem, listener or review.Listener()
+        for line in healed_otherwise(problem, chosen, model):
+            listener.note(line)
         card = review.card_of(self.optuna, chosen, data=problem.data.name)
         if finetune is not None:
             if plan is None:
                 raise StudyError(f"trial {chosen.number} is the uncut model: there is nothing to heal")
-            folder, listener = self._store.folder, listener or review.Listener()
-            longer = recover_longer(problem, model, plan, finetune, folder, listener)
-            card = finetuned_card(card, longer.steps, longer.before, longer.quality, longer.test)
+            folder = self._store.folder
+            if gradual is None:
+                longer = recover_longer(problem, model, plan, finetune, folder, listener)
+            else:
+                model, longer = recover_gradually(
+                    problem, model, plan, chosen, finetune, gradual, folder, listener
+                )
+            card = finetuned_card(
+                card, longer.steps, longer.before, longer.quality, longer.test, longer.others, gradual or 1
+            )
             model.eval()
         candidate = Candidate(
             model=model,
@@ -103,6 +138,7 @@ class Study:
             calibration=[inputs for inputs, _ in problem.calibration],
             quality=self._quality,
             metric=problem.data.task.metric,
+            criterion="" if plan is None else self._learned(chosen),
         )
         return export_candidate(
             candidate,
@@ -138,9 +174,28 @@ class Study:
             )
         return {number: Path(to) / f"trial-{number}" for number in numbers}
 
+    def plot(self) -> dict[str, go.Figure]:
+        """Name -> Plotly figure: the front against each cost, its growth, widths, importances and times.
+
+        A figure is there where the study has what it shows; the names are those of the report's pictures.
+        """
+        # Imported here: Plotly takes a while, and a search draws nothing.
+        from autoprune.review.figures import pictures, with_title
+
+        return {picture.name: with_title(picture) for picture in pictures(self.optuna)}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return review.study_html(self.optuna)
+
     def report(self, to: str | Path = "report.html") -> None:
         """Write what was found into one HTML file, with pictures."""
         review.write_report(self.optuna, self.problem.config.storage, Path(to))
+
+    def _learned(self, trial: FrozenTrial) -> str:
+        """The criterion of a trial as JSON; empty where the study masks weights."""
+        masks = not isinstance(self.problem.structure, Structure)
+        return "" if masks else learn(self.problem, self.optuna, trial).to_json()
 
     def _quality(self, model: nn.Module) -> float:
         return evaluate(model, self.problem.data.validation, self.problem.data.task).value
@@ -162,25 +217,30 @@ class Study:
 
 def search(
     model: nn.Module | str | None = None,
-    data: Data | str = "digits",
+    data: Data | Mapping[str, Any] | str = "digits",
     *,
     budget: str | Sequence[str] = (),
     trials: int | None = None,
     storage: str | None = None,
     name: str | None = None,
     listener: review.Listener | None = None,
+    callbacks: Sequence[review.Callback] = (),
     **settings: Any,
 ) -> Study:
     """Search the best trade-offs between quality and cost.
 
     Args:
         model: a trained module, or a text such as ``"torchvision:resnet18"`` (with ``weights=``).
-        data: loaded data, or a text such as ``"fashion-mnist"``.
+        data: a mapping with ``train``, ``validation`` and ``test``, each a data loader, a data set or a pair
+            of tensors, and perhaps a ``task`` (see :mod:`autoprune.tasks.contract`); :class:`autoprune.Data`;
+            or a text such as ``"fashion-mnist"``.
         budget: texts such as ``"flops=50%"``, ``"latency=2ms"``, ``"time=30m"``.
         trials: shorthand for ``"trials=N"``.
         storage: an Optuna storage URL; the default is the file ``autoprune.db``.
         name: name of the study; a study of that name is continued.
         listener: is told what happens.
+        callbacks: are called with the Optuna study and each trial when it has ended, as in Optuna; see
+            :mod:`autoprune.loggers`. What one of them raises ends the search.
         settings: any other field of :class:`autoprune.config.Config`.
 
     Raises:
@@ -198,10 +258,16 @@ def search(
     config = load_config(None, given)
     return run_search(
         config,
-        listener or review.Listener(),
+        review.WithCallbacks(listener or review.Listener(), callbacks),
         model=model if isinstance(model, nn.Module) else None,
-        data=data if isinstance(data, Data) else None,
+        data=_loaded(data),
     )
+
+
+def _loaded(data: Data | Mapping[str, Any] | str) -> Data | None:
+    if isinstance(data, Mapping):
+        return data_of("data", data)
+    return data if isinstance(data, Data) else None
 
 
 def run_search(
@@ -211,10 +277,27 @@ def run_search(
     model: nn.Module | None = None,
     data: Data | None = None,
 ) -> Study:
-    """Search with these settings, or continue the study that they name."""
+    """Search with these settings, or continue the study that they name.
+
+    Raises:
+        UserError: when something given cannot work, or the storage fails.
+        DiskError: when the disk is full; what has finished stays.
+        TrialError: when candidates fail one after another.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    problem = prepare(config, listener, model=model, data=data)
-    study = create_study(problem)
+    if config.workers > 1:
+        check_sharable(config, is_object={"model": model is not None, "data": data is not None})
+    with full_disk_told():
+        problem = prepare(config, listener, model=model, data=data)
+        try:
+            return _searched(problem, listener)
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise unusable(read_address(config.storage), error) from None
+
+
+def _searched(problem: Problem, listener: review.Listener) -> Study:
+    config = problem.config
+    study = create_study(problem, open_storage(config.storage, must_exist=False, note=listener.note))
     problem = settled_problem(problem, study, listener)
     ended = len(study.get_trials(deepcopy=False))
     if ended:
@@ -222,8 +305,10 @@ def run_search(
     store = WeightStore.beside(config.storage, study.study_name)
     if problem.parts.note:
         listener.note(problem.parts.note)
-    listener.phase("search", str(problem.budget))
-    run(problem, study, store, listener)
+    if config.workers > 1:
+        run_workers(problem, study, store, listener)
+    else:
+        run(problem, study, store, listener)
     if problem.parts.ranking is not None:
         listener.phase("finalists", "ranked on samples that guided nothing")
         rank_finalists(problem, study, store, listener)
@@ -234,26 +319,40 @@ def run_search(
     return Study(study, problem)
 
 
-def open_search(storage: str, name: str | None, listener: review.Listener) -> Study:
+def open_search(
+    storage: str,
+    name: str | None,
+    listener: review.Listener,
+    *,
+    given: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> Study:
     """A recorded study with its problem made anew from its settings.
 
+    Args:
+        storage: an Optuna storage URL.
+        name: name of the study; None for the latest.
+        listener: is told what happens.
+        given: settings that the user names in place of the study's.
+        trust: whether user code that the study names may run though the user does not name it.
+
     Raises:
+        TrustError: when the study names user code that is neither given nor trusted.
         StudyError: when the study is missing, or its model was a Python object rather than a text.
     """
     study = review.open_study(storage, name)
-    record = study.user_attrs.get(ATTRIBUTE)
-    if record is None:
-        raise StudyError(f"study {study.study_name!r} was not made by autoprune")
+    record = review.study_record(study)
     if ":" not in record["model"]:
         raise StudyError(
             f"study {study.study_name!r} was made in Python from a {record['model']}: "
             "export it there with study.export()"
         )
-    settings = record["config"] | {"storage": storage, "study": study.study_name}
-    settings["budget"] = tuple(settings["budget"])
+    named = {key: value for key, value in (given or {}).items() if value is not None}
+    require_trust(record["config"], named, trust=trust, source=f"study {study.study_name!r}")
+    settings = {**record["config"], **named, "storage": storage, "study": study.study_name}
     uncut = record["baseline"].get("latency_ms")
     seconds = None if uncut is None else uncut * 1e-3
-    problem = prepare(Config.model_validate(settings), listener, uncut_seconds=seconds)
+    problem = prepare(load_config(None, settings), listener, uncut_seconds=seconds)
     if problem.weights != record["weights"]:
         raise StudyError(
             f"the weights of {record['model']} are not those that study {study.study_name!r} pruned: "

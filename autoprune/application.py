@@ -8,25 +8,32 @@ from pathlib import Path
 
 from torch import Tensor
 
+from autoprune.budget import parse_budget
 from autoprune.config import Config
 from autoprune.cost import Costs, MaskCosts
+from autoprune.criteria.cost_aware import split_price
+from autoprune.criteria.learned import SUFFIX, Allowed, read_criterion
+from autoprune.documents import read_text
 from autoprune.errors import ConfigError, UserError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
 from autoprune.granularity import UNITS, is_n_of_m
 from autoprune.inspection import model_and_inputs
-from autoprune.oneshot import Selection
+from autoprune.oneshot import Selection, checked_scope
 from autoprune.review import Listener
-from autoprune.search import classes_of, prepare
+from autoprune.search import Problem, classes_of, prepare
 from autoprune.search.evaluate import evaluate_candidate
 from autoprune.search.grid import grids_of
+from autoprune.search.learning import configured
 from autoprune.search.prepare import model_spec, pruning_of
 from autoprune.search.pruning import Origin, Prunable, Pruning
+from autoprune.search.sensitivity import measured_curves
+from autoprune.search.within import Within, widths_within
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, read_plan
 from autoprune.tasks import load_weights, weights_hash
 
-Cut = Selection | AnyPlan | None
+Cut = Selection | Within | AnyPlan | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +80,8 @@ def apply_cut(config: Config, request: Request, listener: Listener) -> Applied:
         raise ConfigError("to validate or to fine-tune takes data: give --data")
     if isinstance(request.cut, Plan | MaskPlan):
         config = _settings_of(request.cut, config)
+    elif isinstance(request.cut, Within):
+        config = _settings_learned_with(config)
     candidate, card = (_with_data if with_data else _without_data)(config, request, listener)
     listener.phase("export", str(request.to))
     formats = default_formats() if request.formats is None else request.formats
@@ -89,19 +98,20 @@ def cut_of(
         UserError: when it is said in no way or in several, or the plan's file cannot be read.
         PlanError: when the file holds no plan, or a number is out of range.
     """
-    ways = sum(choice is not None for choice in (plan, sparsity, threshold))
+    ways = sum(choice is not None for choice in (plan, sparsity, threshold, config.budget or None))
     if ways == 0 and is_n_of_m(config.granularity):
         return None
     if ways == 1 and is_n_of_m(config.granularity) and plan is None:
         raise UserError(f"granularity {config.granularity} says itself how much stays: give no other number")
     if ways != 1:
-        raise UserError("say what to cut with one of --plan FILE, --sparsity 0.5 or --threshold 0.8")
+        raise UserError(
+            "say what to cut with one of --plan FILE, --sparsity 0.5, --threshold 0.8 or --budget flops=50%"
+        )
+    if config.budget:
+        return Within(parse_budget(config.budget), checked_scope(scope))
     if plan is None:
         return Selection(sparsity, threshold, scope)  # type: ignore[arg-type]
-    try:
-        return read_plan(plan.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the plan {plan}: give the plan.json of an export") from error
+    return read_plan(read_text(plan, "plan", UserError))
 
 
 def _settings_of(plan: AnyPlan, config: Config) -> Config:
@@ -118,8 +128,37 @@ def _settings_of(plan: AnyPlan, config: Config) -> Config:
     )
 
 
-def _plan_for(pruning: Pruning, origin: Origin, cut: Cut, listener: Listener) -> AnyPlan:
-    """The plan that was given, or the one that keeps what is selected. PlanError if it does not fit."""
+def _settings_learned_with(config: Config) -> Config:
+    """The settings with what a learned criterion was told of what may be cut, where nothing else is given."""
+    spec = split_price(config.criterion)[0]
+    if not spec.endswith(SUFFIX):
+        return config
+    allowed = read_criterion(Path(spec)).allowed
+    return config.model_copy(
+        update={
+            name: getattr(allowed, name)
+            for name in Allowed.__dataclass_fields__
+            if name not in config.model_fields_set
+        }
+    )
+
+
+def _plan_for(
+    pruning: Pruning, origin: Origin, cut: Cut, listener: Listener, problem: Problem | None = None
+) -> AnyPlan:
+    """The plan that was given, or the one that keeps what is selected. PlanError if it does not fit.
+
+    With a problem, what a learned criterion says of each group's loss is measured anew.
+    """
+    if isinstance(cut, Within):
+        uncut = pruning.costs.uncut(origin.model)
+        grids = grids_of(pruning.structure, _exact(origin.config))
+        curves = None
+        if problem is not None and configured(origin.config, pruning) is not None:
+            curves = measured_curves(problem, listener)
+        plan = pruning.plan(widths_within(cut, origin.config, pruning, uncut, grids, curves))
+        pruning.widths(plan)
+        return plan
     if not isinstance(cut, Plan | MaskPlan):
         ranking = pruning.rankings[origin.config.criterion]
         wanted = cut.widths(ranking) if cut else {g.name: g.least for g in pruning.structure.groups}
@@ -151,7 +190,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         ),
         listener,
     )
-    plan = _plan_for(problem.pruning, problem.pruning.origin, request.cut, listener)
+    plan = _plan_for(problem.pruning, problem.pruning.origin, request.cut, listener, problem)
     widths = problem.pruning.widths(plan)
     listener.phase("cut", _extent(config, problem.structure.widths, widths))
     made = evaluate_candidate(problem, widths, plan)
@@ -235,21 +274,44 @@ def _extent(config: Config, full: Mapping[str, int], widths: Mapping[str, int]) 
 
 def _on_grid(config: Config, structure: Prunable, widths: dict[str, int]) -> dict[str, int]:
     """The widths within the bounds; on multiples only where the settings ask for them."""
+    grids = grids_of(structure, _exact(config))
+    return {name: grids[name].nearest(width) for name, width in widths.items()}
+
+
+def _exact(config: Config) -> Config:
+    """Settings whose grids have every width within the bounds, unless they ask for multiples."""
     update: dict[str, object] = {"min_density": _NO_LEAST_DENSITY}
     if config.round_to == "auto":
         update["round_to"] = 1
-    grids = grids_of(structure, config.model_copy(update=update))
-    return {name: grids[name].nearest(width) for name, width in widths.items()}
+    return config.model_copy(update=update)
 
 
 _NO_LEAST_DENSITY = 1e-9
 """The share that a search leaves everywhere is none of a request that says itself how much stays."""
 
 
-def _numbers(costs: Costs, **measured: float | None) -> Numbers:
-    if isinstance(costs, MaskCosts):
-        measured |= {"nonzero": costs.nonzero, "effective_multiply_adds": costs.effective_multiply_adds}
-    return Numbers(flops=costs.flops, parameters=costs.parameters, size=costs.size, **measured)
+def _numbers(
+    costs: Costs,
+    *,
+    quality: float | None = None,
+    latency_ms: float | None = None,
+    latency_ratio: float | None = None,
+    latency_low: float | None = None,
+    latency_high: float | None = None,
+) -> Numbers:
+    masked = costs if isinstance(costs, MaskCosts) else None
+    return Numbers(
+        flops=costs.flops,
+        parameters=costs.parameters,
+        size=costs.size,
+        quality=quality,
+        latency_ms=latency_ms,
+        latency_ratio=latency_ratio,
+        latency_low=latency_low,
+        latency_high=latency_high,
+        nonzero=None if masked is None else masked.nonzero,
+        effective_multiply_adds=None if masked is None else masked.effective_multiply_adds,
+    )
 
 
 def _widths(structure: Prunable, after: dict[str, int]) -> dict[str, tuple[int, int]]:

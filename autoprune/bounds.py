@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from autoprune.documents import short
 from autoprune.errors import ConfigError
 
 EXAMPLES = "'layer1.*=8..64', '*.conv2=25%..75%' or 'stem=16..16'"
-_TEXT = re.compile(r"(?P<pattern>[^=]+)=(?P<low>\d+%?)\.\.(?P<high>\d+%?)")
+_TEXT = re.compile(r"(?P<pattern>[^=]+)=(?P<low>[0-9]{1,9}%?)\.\.(?P<high>[0-9]{1,9}%?)")
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def parse_bounds(texts: tuple[str, ...]) -> tuple[Bound, ...]:
 def _parse(text: str) -> Bound:
     match = _TEXT.fullmatch(text.replace(" ", ""))
     if match is None:
-        raise ConfigError(f"bound {text!r} cannot be read: write {EXAMPLES}")
+        raise ConfigError(f"bound {short(text)} cannot be read: write {EXAMPLES}")
     bound = Bound(match["pattern"], match["low"], match["high"])
     if bound.low.endswith("%") == bound.high.endswith("%") and _number(bound.low) > _number(bound.high):
-        raise ConfigError(f"bound {text!r} ends below its start: write {EXAMPLES}")
+        raise ConfigError(f"bound {short(text)} ends below its start: write {EXAMPLES}")
     return bound
 
 

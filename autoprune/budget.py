@@ -14,7 +14,7 @@ from autoprune.errors import BudgetError
 
 _PERCENT = re.compile(r"([0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})\s*%")
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_SHOWN = 60
+_SHOWN, _LONGEST = 60, 1 << 14
 
 _READERS: Mapping[str, Callable[[str], float]] = {
     "flops": units.parse_count,
@@ -127,6 +127,8 @@ def parse_budget(texts: Sequence[str]) -> Budget:
 
 def _pieces(texts: Sequence[str]) -> Iterator[str]:
     for text in texts:
+        if len(text) > _LONGEST:
+            raise _error(text, f"it is longer than {_LONGEST} characters")
         for piece in text.split(","):
             if not piece.strip():
                 raise _error(text, "a part of it is empty")

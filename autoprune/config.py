@@ -6,20 +6,30 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoprune.bounds import parse_bounds
 from autoprune.budget import parse_budget
+from autoprune.documents import MOST_TEXT, read_text, short_line
 from autoprune.errors import BudgetError, ConfigError
 from autoprune.granularity import MASKS, UNITS, check_granularity
+from autoprune.passwords import without_passwords
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+MOST_BYTES = 1 << 16
+"""Size of the largest study file that is read."""
+MOST_DOTS = 1000
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
+Sparsify = Literal["l1", "group-lasso", "slimming", "growing", "hard-concrete", "shared"]
+Texts = Annotated[tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...], Field(max_length=1000)]
+
+NAMES_CODE = ("model", "data", "metric", "objective", "criterion", "mix", "runtime")
+"""The settings that may name code of the user's own, or a program."""
 
 _FOLDER_DATA = ("imagefolder", "fashion-mnist", "mnist", "cifar10", "language-id")
 _SHOWN = 60
@@ -31,6 +41,7 @@ def _setting(default: Any, description: str, panel: str, **bounds: Any) -> Any:
 
 
 MODEL, CUT, SEARCH = "Model and data", "What may be cut", "Search"
+SPARSIFY = "Sparse training before the search"
 RECOVERY, MEASURE = "Recovery", "Measurement"
 
 
@@ -55,7 +66,7 @@ class Config(BaseModel):
     metric: Text | None = _setting(
         None,
         "accuracy, top5, auroc, f1, mse, rmse, mae, r2, perplexity or your own, package.module:Metric or "
-        "path/file.py:Metric; default: the task's.",
+        "path/file.py:Metric; on noisy inputs: accuracy@gaussian:0.1; default: the task's.",
         MODEL,
     )
     device: Text = _setting("auto", "cpu, cuda, cuda:N or auto: where to train and score.", MODEL)
@@ -63,8 +74,8 @@ class Config(BaseModel):
     train_lr: Rate = _setting(0.2, "Peak learning rate of that training.", MODEL)
     train_batch_size: Positive = _setting(128, "Samples a step of that training.", MODEL)
 
-    skip: tuple[str, ...] = _setting((), "Glob of modules whose units stay, repeated.", CUT)
-    only: tuple[str, ...] = _setting((), "Glob of modules that alone may lose units, repeated.", CUT)
+    skip: Texts = _setting((), "Glob of modules whose units stay, repeated.", CUT)
+    only: Texts = _setting((), "Glob of modules that alone may lose units, repeated.", CUT)
     first_last: Literal["prune", "keep"] = _setting(
         "prune", "prune or keep what the first layer gives out and the last one reads.", CUT
     )
@@ -82,7 +93,7 @@ class Config(BaseModel):
         "heads", "heads or width: cut whole heads of an attention, or the width of all of them.", CUT
     )
     depth: bool = _setting(False, "Also take whole residual blocks out.", CUT)
-    bounds: tuple[str, ...] = _setting((), "GROUP-GLOB=LOW..HIGH in units or %, repeated.", CUT)
+    bounds: Texts = _setting((), "GROUP-GLOB=LOW..HIGH in units or %, repeated.", CUT)
     round_to: Literal["auto"] | Positive = _setting(
         "auto",
         "Try widths that are multiples of this; auto: what `autoprune measure` found best on this device, "
@@ -90,11 +101,32 @@ class Config(BaseModel):
         CUT,
     )
 
-    budget: tuple[str, ...] = _setting(
+    sparsify: Sparsify | None = _setting(
+        None,
+        "l1, group-lasso, slimming (of BatchNorm), growing (decay), hard-concrete (gates), shared (uses that "
+        "disagree): train sparsely, once; that ranks units unless --criterion names another.",
+        SPARSIFY,
+    )
+    sparsify_epochs: Positive = _setting(5, "Length of that training.", SPARSIFY)
+    sparsify_strength: Rate | None = _setting(
+        None,
+        "Of its penalty: the share of itself that an average weight would lose if nothing defended it; of "
+        "gates the price of all of them; default: 0.5 or 1, by the method.",
+        SPARSIFY,
+    )
+
+    budget: Texts = _setting(
         (), "WHAT=HOW-MUCH, repeated: flops=50%, latency=2ms, time=30m, trials=200.", SEARCH
+    )
+    objective: Texts = _setting(
+        (),
+        "Another quality to search the trade-off with, repeated: accuracy@gaussian:0.1, f1@salt-pepper:0.05, "
+        "auroc.",
+        SEARCH,
     )
     storage: Text = _setting("sqlite:///autoprune.db", "Optuna storage URL.", SEARCH)
     study: Text | None = _setting(None, "Name of the study; one of that name is continued.", SEARCH)
+    workers: Positive = _setting(1, "Processes that search at once and share the CPU's threads.", SEARCH)
     space: Literal["auto", "criterion", "offset", "sparsity"] = _setting(
         "auto",
         "criterion: a share of the budget, and how much each group's sensitivity counts; offset: its "
@@ -105,7 +137,21 @@ class Config(BaseModel):
         "auto", "auto, gp, tpe, nsga2, nsga3 or random; auto chooses by the number of groups.", SEARCH
     )
     criterion: Text = _setting(
-        "l2", "What ranks units: l2, taylor, fisher, hrank, taylor/flops, path/file.py:score...", SEARCH
+        "l2",
+        "What ranks units: l2, taylor, fisher, hrank, taylor/flops, path/file.py:score, criterion.json...",
+        SEARCH,
+    )
+    mix: Texts = _setting(
+        (), "Another criterion that trials may rank units by, or mix with the first one, repeated.", SEARCH
+    )
+    mix_by: Literal["trial", "class", "weights"] = _setting(
+        "trial",
+        "trial: each trial chooses one criterion; class: one for each class of like groups; "
+        "weights: it weighs all of them.",
+        SEARCH,
+    )
+    coefficients: Literal["scale", "affine"] = _setting(
+        "scale", "scale or affine: what each group's sensitivity is multiplied by, or also a shift.", SEARCH
     )
     seed: int = _setting(0, "Seed of everything random.", SEARCH, ge=0, lt=2**32)
     ladder: bool = _setting(
@@ -172,7 +218,7 @@ class Config(BaseModel):
     channels_last: bool = _setting(False, "Time images with their channels innermost.", MEASURE)
     threads: Positive | None = _setting(None, "CPU threads; default: what PyTorch chooses.", MEASURE)
 
-    @field_validator("skip", "only", "bounds", mode="before")
+    @field_validator("skip", "only", "bounds", "mix", "objective", mode="before")
     @classmethod
     def _read_texts(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
@@ -211,9 +257,17 @@ class Config(BaseModel):
         return value
 
     def to_toml(self) -> str:
-        """A study file that :func:`load_config` reads back as an equal config."""
-        settings = self.model_dump(exclude_none=True)
+        """A study file that :func:`load_config` reads back as an equal config, but for passwords."""
+        settings = {**self.model_dump(exclude_none=True), "storage": without_passwords(self.storage)}
         return tomli_w.dumps({**settings, "budget": list(self.budget)})
+
+
+def located(config: Config, folder: Path) -> dict[str, str]:
+    """The settings that name a file or folder which is found from `folder`, with the whole path."""
+    settings = config.model_dump(exclude_none=True)
+    return {
+        key: place for key, text in settings.items() if (place := _from_folder(key, text, folder)) != text
+    }
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
@@ -240,16 +294,16 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = read_text(path, "study file", ConfigError, MOST_BYTES)
+    # Reading a dotted key takes time that grows with the square of its parts.
+    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+        raise ConfigError(f"{path}: a line has more than {MOST_DOTS} dots: no setting needs that")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"study file {path} does not exist: give the path of a TOML file") from None
-    except OSError as error:
-        raise ConfigError(f"study file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8: give a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        content = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: it is nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {short_line(error)}") from None
     settings: dict[str, Any] = {}
     for key, value in content.items():
         name = key.replace("-", "_")
@@ -265,6 +319,8 @@ def _from_folder(key: str, value: Any, folder: Path) -> Any:
         return value
     if key == "weights":
         return _existing(value, folder)
+    if key == "criterion" and value.endswith(".json"):
+        return _existing(value, folder)
     file, colon, name = value.rpartition(":")
     if key in ("model", "data", "criterion", "metric") and file.endswith(".py"):
         return _existing(file, folder) + colon + name
@@ -276,7 +332,10 @@ def _from_folder(key: str, value: Any, folder: Path) -> Any:
 
 def _existing(text: str, folder: Path) -> str:
     beside = folder / text
-    return str(beside) if beside.exists() else text
+    try:
+        return str(beside) if beside.exists() else text
+    except OSError:  # a name that no file system takes
+        return text
 
 
 def _place(path: Path | None, overridden: bool, message: str) -> str:
@@ -291,10 +350,17 @@ def _explain(key: str, error: Mapping[str, Any]) -> str:
     given = f"{key} = {_short(error['input'])}"
     if error["type"] == "literal_error":
         annotation = Config.model_fields[key].annotation
-        choices = tuple(annotation.__args__)  # type: ignore[union-attr]
+        choices = _choices(annotation)
         return f"{given}: use one of {', '.join(choices)}" + _closest(str(error["input"]), choices, "")
     reason = str(error["msg"]).removeprefix("Value error, ").splitlines()[0]
     return f"{given}: {reason[0].lower()}{reason[1:]}"
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    """The words of a literal type, which may be optional."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((words for part in get_args(annotation) if (words := _choices(part))), ())
 
 
 def _closest(word: str, choices: tuple[str, ...], otherwise: str) -> str:

@@ -27,6 +27,10 @@ class ModelError(UserError):
     """A model that cannot be loaded, called or traced, or weights that do not fit it."""
 
 
+class DamagedError(ModelError):
+    """A weights file that is cut short or otherwise broken, or of another kind."""
+
+
 class DataError(UserError):
     """Data that cannot be found or does not fit the model or the task."""
 
@@ -47,6 +51,10 @@ class StudyError(UserError):
     """A study that is missing, empty, or was made with other settings."""
 
 
+class TrustError(UserError):
+    """A study or a plan names user code that the user did not name."""
+
+
 class MissingExtraError(UserError):
     """An optional dependency is needed; the text names the extra that brings it."""
 
@@ -56,6 +64,10 @@ class MissingExtraError(UserError):
 
 class TrialError(AutopruneError):
     """A candidate failed (a loss that is not finite, a cut that does not run); the search goes on."""
+
+
+class DiskError(AutopruneError):
+    """A file that cannot be written: the disk is full, or the folder takes none; the search stops there."""
 
 
 class ExportError(AutopruneError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from autoprune.documents import short
 from autoprune.errors import UserError
 
 UNITS = "units"
@@ -28,7 +29,7 @@ def read_pattern(text: str) -> tuple[str, tuple[int, ...]]:
         return N_OF_M, (int(n_of_m[1]), int(n_of_m[2]))
     if block:
         return BLOCK, (int(block[1]), int(block[2]))
-    raise UserError(f"granularity {text!r} is unknown: use {MASKS}")
+    raise UserError(f"granularity {short(text)} is unknown: use {MASKS}")
 
 
 def is_n_of_m(text: str) -> bool:
@@ -43,4 +44,4 @@ def check_granularity(text: str) -> None:
     try:
         read_pattern(text)
     except UserError:
-        raise UserError(f"granularity {text!r} is unknown: use {UNITS}, {MASKS}") from None
+        raise UserError(f"granularity {short(text)} is unknown: use {UNITS}, {MASKS}") from None

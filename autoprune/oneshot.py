@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import get_args
 
 from torch import nn
 
@@ -41,8 +42,7 @@ class Selection:
     def __post_init__(self) -> None:
         if (self.sparsity is None) == (self.threshold is None):
             raise PlanError("say how much to remove: either a sparsity or a threshold")
-        if self.scope not in ("local", "global"):
-            raise PlanError(f"scope {self.scope!r} is unknown: use 'local' or 'global'")
+        checked_scope(self.scope)
         if self.scope == "global" and isinstance(self.sparsity, Mapping):
             raise PlanError("a sparsity for each group leaves nothing to compare globally: use scope 'local'")
 
@@ -68,6 +68,13 @@ class Selection:
             raise PlanError(f"there is no group {name!r}: see [g.name for g in structure.groups]")
         width = len(ranking.scores[name])
         return width - round(_checked(share, repr(name)) * width)
+
+
+def checked_scope(scope: str) -> Scope:
+    """The scope, if it is one. Raises PlanError for another word."""
+    if scope not in get_args(Scope):
+        raise PlanError(f"scope {scope!r} is unknown: use 'local' or 'global'")
+    return scope  # type: ignore[return-value]
 
 
 def prune(

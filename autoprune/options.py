@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
+from autoprune.completion import completer
 from autoprune.config import Config
 
+EXAMPLES = "Examples:"
 _METAVARS = {str: "TEXT", list[str]: "TEXT", int: "N", float: "X"}
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -39,7 +41,10 @@ def _flag(name: str) -> inspect.Parameter:
     assert isinstance(extra, dict), name
     kind = _flag_type(field.annotation)
     option = typer.Option(
-        help=field.description, rich_help_panel=str(extra["panel"]), metavar=_METAVARS.get(kind)
+        help=field.description,
+        rich_help_panel=str(extra["panel"]),
+        metavar=_METAVARS.get(kind),
+        autocompletion=completer(name),
     )
     return inspect.Parameter(
         name,
@@ -65,4 +70,4 @@ def _flag_type(annotation: Any) -> Any:
 
 def examples(*commands: str) -> str:
     """What stands below a command's help: the commands as they are typed."""
-    return "Examples:\n\n" + "\n\n".join(f"autoprune {command}" for command in commands)
+    return "\n".join([EXAMPLES, *(f"  autoprune {command}" for command in commands)])

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from postgresql_server import Server, binaries
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and all that they start as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A running PostgreSQL server."""
+    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    found = binaries()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    server = Server.create(found)
+    server.start()
+    yield server
+    server.stop("immediate")
+    server.remove()
+
+
+@pytest.fixture
+def database(postgresql: Server) -> str:
+    """URL of a new database, with a password in it."""
+    return postgresql.database(f"studies_{uuid.uuid4().hex[:12]}")

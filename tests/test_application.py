@@ -74,9 +74,11 @@ def test_blocks_stay_unless_a_plan_takes_them_out(tmp_path: Path, weights: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "one of --plan FILE, --sparsity 0.5 or --threshold"),
+        ((), "one of --plan FILE, --sparsity 0.5, --threshold 0.8 or --budget"),
+        (("--budget", "flops=50%", "--sparsity", "0.5"), "one of --plan FILE"),
+        (("--budget", "trials=5"), "a budget for the model alone"),
         (("--plan", "x", "--sparsity", "0.5"), "one of --plan FILE"),
-        (("--plan", "nowhere.json"), "cannot read the plan nowhere.json"),
+        (("--plan", "nowhere.json"), "plan nowhere.json does not exist"),
         (("--sparsity", "2"), "at least 0 and below 1"),
         (("--sparsity", "0.5", "--scope", "galactic"), "use 'local' or 'global'"),
         (("--sparsity", "0.5", "--skip", "conv99"), "no layer matches 'conv99'"),
@@ -97,3 +99,76 @@ def test_validating_takes_data(tmp_path: Path) -> None:
     result = apply("--model", "torchvision:alexnet", "--sparsity", 0.5, "--validate", "-o", tmp_path)
     assert result.exit_code == 2
     assert "give --data" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """The export of a short search."""
+    folder = tmp_path_factory.mktemp("learned")
+    storage = ("--storage", f"sqlite:///{folder}/study.db")
+    settings = ("--weights", weights, "--budget", "flops=50%,trials=3", "--no-latency", *storage)
+    quick = ("--finetune-steps", 0, "--calibration-batches", 2, "--mix", "taylor", "--skip", "head")
+    found = CliRunner().invoke(app, ["search", *map(str, (*settings, *quick))])
+    assert found.exit_code == 0, found.output
+    exported = CliRunner().invoke(app, ["export", *storage, "--format", "state", "-o", str(folder / "out")])
+    assert exported.exit_code == 0, exported.output
+    assert "`criterion.json`: what the search learned" in (folder / "out" / "README.md").read_text()
+    return folder / "out" / "criterion.json"
+
+
+def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
+    tmp_path: Path, weights: Path, learned: Path
+) -> None:
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    safetensors.torch.save_file(digits_resnet().state_dict(), other)
+    model = ("--model", "autoprune.tasks.zoo:digits_resnet", "--criterion", learned)
+    without = apply(
+        *model,
+        "--input",
+        "1x1x8x8",
+        "--weights",
+        other,
+        "--budget",
+        "flops=35%",
+        *QUICK,
+        "-o",
+        tmp_path / "a",
+    )
+    assert without.exit_code == 0, without.output
+    with_data = apply(
+        *model,
+        "--data",
+        "digits",
+        "--weights",
+        weights,
+        "--budget",
+        "flops=25%,params=40%",
+        "--validate",
+        *QUICK,
+        "-o",
+        tmp_path / "b",
+    )
+    assert with_data.exit_code == 0, with_data.output
+    for folder, most in (("a", 35.0), ("b", 25.0)):
+        card = (tmp_path / folder / "README.md").read_text()
+        share = float(card.split("cut to ")[1].split("%")[0])
+        assert most - 8 < share <= most
+    plan = Plan.from_json((tmp_path / "a" / "plan.json").read_text())
+    # What the search was not allowed to cut stays whole without being said again.
+    assert not any(name.startswith("head") for name in plan.keep)
+
+
+def test_another_criterion_cuts_to_a_budget_too(tmp_path: Path, weights: Path) -> None:
+    model = ("--model", "autoprune.tasks.zoo:digits_resnet", "--input", "1x1x8x8", "--weights", weights)
+    made = apply(*model, "--budget", "params=30%", "--scope", "global", *QUICK, "-o", tmp_path)
+    assert made.exit_code == 0, made.output
+    assert Plan.from_json((tmp_path / "plan.json").read_text()).keep
+
+
+def test_a_criterion_of_another_model_is_one_line(tmp_path: Path, learned: Path) -> None:
+    model = ("--model", "autoprune.tasks.zoo:resnet20", "--input", "1x1x28x28")
+    result = apply(*model, "--criterion", learned, "--budget", "flops=35%", *QUICK, "-o", tmp_path / "x")
+    assert result.exit_code == 2
+    assert "is for another architecture" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "x").exists()

@@ -129,6 +129,36 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert "Traceback" not in result.output
 
 
+def test_a_search_for_programs_writes_one_object_a_line(folder: Path, weights: Path) -> None:
+    result = call("search", "--weights", weights, *QUICK, "--budget", "flops=50%,trials=2", "--json")
+    assert result.exit_code == 0, result.output
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    phases = [event["phase"] for event in events if event["event"] == "phase"]
+    assert phases[:2] == ["baseline", "structure"]
+    assert phases.index("sensitivity") < phases.index("search") < phases.index("review")
+    trials = [event for event in events if event["event"] == "trial"]
+    assert [trial["finished"] for trial in trials if trial["state"] == "COMPLETE"] == [1, 2]
+    assert events[-1]["event"] == "finished"
+    assert events[-1]["front"] == json.loads(call("front", "--json").stdout)
+    assert result.stderr == ""
+
+
+def test_a_mistake_is_an_object_too(folder: Path, weights: Path) -> None:
+    result = call("search", "--weights", weights, "--budget", "flops=0.1%", "--json", *QUICK)
+    assert result.exit_code == 2
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("error", 2)
+    assert f"error: {last['message']}" == result.stderr.strip()
+
+
+def test_a_quiet_search_prints_its_result_alone(folder: Path, weights: Path) -> None:
+    result = call("search", "--weights", weights, *QUICK, "--budget", "flops=50%,trials=2", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert "autoprune export --best" in result.stdout
+    assert "give one of --quiet" in call("search", "--quiet", "--json").stderr
+
+
 def test_weights_of_another_model_name_what_differs(folder: Path) -> None:
     file = folder / "other.safetensors"
     safetensors.torch.save_file({"stem.0.weight": torch.zeros(4, 1, 3, 3)}, file)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from autoprune.cli import models, studies
+from autoprune.cli import beginnings, models, searching, studies, working
 from autoprune.cli.frame import app
+from autoprune.stopping import take_sigterm
 
-__all__ = ["app", "main", "models", "studies"]
+__all__ = ["app", "beginnings", "main", "models", "searching", "studies", "working"]
 
 
 def main() -> None:
     """Entry point of the ``autoprune`` command."""
     # A reference such as mypackage.module:factory means the working folder too, as with python -m.
     sys.path.append(str(Path.cwd()))
+    take_sigterm()
     app()

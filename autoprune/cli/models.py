@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import Debug, Formats, app, errors, use_threads
+from autoprune.cli.frame import Debug, Formats, Inputs, app, errors, use_threads
+from autoprune.cli.help import HelpAll, showing
 from autoprune.config import load_config
 from autoprune.options import examples, with_settings
 
@@ -21,7 +22,10 @@ APPLY_SETTINGS = (
         "data",
         "granularity",
         "criterion",
+        "mix",
+        "budget",
         *CUT_PATTERNS,
+        "min_density",
         "min_width",
         "bounds",
         "round_to",
@@ -31,10 +35,6 @@ APPLY_SETTINGS = (
     *("device", "precision", "clip", "label_smoothing", "distill_features", "augment"),
     *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
 )
-Inputs = Annotated[
-    list[str] | None,
-    typer.Option("--input", metavar="SHAPE", help="What the model takes, such as 1x3x224x224, repeated."),
-]
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
@@ -43,19 +43,21 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.command(
+    cls=showing("model", "data", "skip", "latency", "runtime"),
     epilog=examples(
         "inspect --model torchvision:resnet18",
-        "inspect --model net.py:model --input 1x20x80 --skip 'head.*' --no-latency",
-    )
+        "inspect --model net.py:net --input 1x20x80 --no-latency",
+    ),
 )
 @with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
 def inspect(
     inputs: Inputs = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """List what can be cut in a model, what each group costs, and why the rest stays."""
+    """List what can be cut, what each group costs, and why the rest stays."""
     with errors(debug):
         from rich.console import Console
 
@@ -73,10 +75,11 @@ def inspect(
 
 
 @app.command(
+    cls=showing("model", "data", "latency_batch", "runtime", "threads"),
     epilog=examples(
-        "measure --model torchvision:resnet18 --runtime onnxruntime -o stairs.svg",
+        "measure --model timm:resnet18 --runtime onnxruntime -o stairs.svg",
         "measure --data digits --threads 1",
-    )
+    ),
 )
 @with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
 def measure(
@@ -87,9 +90,10 @@ def measure(
     again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """Measure latency against the width of each group on this device, for all later searches."""
+    """Measure latency against the width of each group on this device."""
     with errors(debug):
         from rich.console import Console
 
@@ -111,9 +115,11 @@ def measure(
 
 @app.command(
     "apply",
+    cls=showing("model", "weights", "data", "criterion", "budget"),
     epilog=examples(
         "apply --model torchvision:resnet18 --sparsity 0.5 -o out/",
-        "apply --data digits --weights w.pt --threshold 0.8 --scope global --validate",
+        "apply --data digits --weights w.pt --threshold 0.8 --scope global",
+        "apply --data digits --criterion criterion.json --budget flops=35%",
     ),
 )
 @with_settings(*APPLY_SETTINGS)
@@ -133,6 +139,7 @@ def apply_(
     to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
     formats: Formats = None,
     debug: Debug = False,
+    help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
     """Cut or mask a model once, without a search, and export it."""

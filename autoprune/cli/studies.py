@@ -1,94 +1,30 @@
-"""The commands on studies: search, review and export."""
+"""The commands on recorded studies: review and export."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import DEFAULT_STORAGE, Debug, Formats, Storage, StudyName, app, errors, use_threads
-from autoprune.config import Config, load_config
-from autoprune.options import examples, with_settings
-
-if TYPE_CHECKING:
-    import optuna
-
-
-@app.command(
-    epilog=examples(
-        "search --budget flops=50%",
-        "search --model net.py:model --weights w.pt --data net.py:data --budget latency=2ms",
-        "search study.toml --budget trials=200",
-    )
+from autoprune.cli.frame import (
+    DEFAULT_STORAGE,
+    Debug,
+    Formats,
+    Storage,
+    StudyName,
+    Trust,
+    app,
+    errors,
+    print_front,
 )
-@with_settings()
-def search(
-    file: Annotated[Path | None, typer.Argument(help="Study file (TOML); flags override it.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
-    debug: Debug = False,
-    **settings: Any,
-) -> None:
-    """Search the best trade-offs; the same command continues a search that was stopped."""
-    with errors(debug):
-        _search(load_config(file, settings), quiet)
+from autoprune.cli.help import Command, HelpAll
+from autoprune.config import NAMES_CODE
+from autoprune.options import examples, with_settings
+from autoprune.stopping import exit_code
 
 
-def _search(config: Config, quiet: bool) -> None:
-    from rich.console import Console
-
-    from autoprune.api import run_search
-    from autoprune.review import Listener, LiveView, stages_table
-
-    use_threads(config)
-    try:
-        with Listener() if quiet else LiveView() as view:
-            result = run_search(config, view)
-    except KeyboardInterrupt:
-        typer.echo("\nstopped; nothing finished is lost: the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
-    _require_result(result.optuna)
-    _print_front(result.optuna)
-    Console().print(stages_table(result.optuna))
-    _print_next(result.optuna, config.storage)
-
-
-def _require_result(study: optuna.Study) -> None:
-    """Raise TrialError, with the reason of the last failure, when no trial was within the budget."""
-    from autoprune.errors import TrialError
-    from autoprune.review import summary
-
-    if summary(study).best is None:
-        reasons = [
-            t.user_attrs["reason"] for t in study.get_trials(deepcopy=False) if "reason" in t.user_attrs
-        ]
-        raise TrialError(
-            f"no trial gave a model within the budget; the last one: {(reasons or ['none ran'])[-1]}"
-        )
-
-
-def _print_front(study: optuna.Study) -> None:
-    from rich.console import Console
-
-    from autoprune import review
-
-    console, summary = Console(), review.summary(study)
-    console.print(review.headline(summary), highlight=False, markup=False)
-    console.print(review.front_table(review.front(study), summary, width=console.width))
-    for line in review.health_lines(study):
-        console.print(line, highlight=False, markup=False)
-
-
-def _print_next(study: optuna.Study, storage: str) -> None:
-    where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    name = f" --study {study.study_name}"
-    typer.echo(
-        f"Next:\n  autoprune dashboard{where}\n  autoprune report{where}{name} -o report.html\n"
-        f"  autoprune export --best{where}{name} -o out/"
-    )
-
-
-@app.command(epilog=examples("front", "front --csv > front.csv", "front --study resnet --json"))
+@app.command(cls=Command, epilog=examples("front", "front --csv > front.csv", "front --study resnet --json"))
 def front(
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
@@ -109,10 +45,12 @@ def front(
         elif json:
             typer.echo(review.to_json(review.front(opened)), nl=False)
         else:
-            _print_front(opened)
+            print_front(opened)
 
 
-@app.command(epilog=examples("dashboard", "dashboard --storage postgresql://me@host/studies --port 0"))
+@app.command(
+    cls=Command, epilog=examples("dashboard", "dashboard --storage postgresql://me@host/studies --port 0")
+)
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -126,14 +64,14 @@ def dashboard(
         serve(storage, host=host, port=port)
 
 
-@app.command(epilog=examples("report", "report --study resnet -o resnet.html"))
+@app.command(cls=Command, epilog=examples("report", "report --study resnet -o resnet.html"))
 def report(
     to: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
     debug: Debug = False,
 ) -> None:
-    """Write the front, pictures and export commands into one HTML file that opens anywhere."""
+    """Write the front, pictures and export commands into one HTML file."""
     with errors(debug):
         from autoprune import review
 
@@ -141,7 +79,30 @@ def report(
         typer.echo(f"wrote {to}")
 
 
-@app.command(epilog=examples("pick 7 12", "pick --remove 7", "pick"))
+@app.command(cls=Command, epilog=examples("explain", "explain --study resnet --trial 7 --json"))
+def explain(
+    trial: Annotated[int | None, typer.Option(help="A trial by its number; default: the best.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    study: StudyName = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a search learned of each group: its sensitivity, coefficients, criteria and importance."""
+    with errors(debug):
+        from json import dumps
+
+        from rich.console import Console
+
+        from autoprune import review
+
+        told = review.explain(review.open_study(storage, study), trial)
+        if json:
+            typer.echo(dumps(told.as_dict(), indent=2))
+        else:
+            Console().print(review.explanation_table(told))
+
+
+@app.command(cls=Command, epilog=examples("pick 7 12", "pick --remove 7", "pick"))
 def pick(
     trials: Annotated[list[int] | None, typer.Argument(metavar="TRIAL...", help="Numbers of trials.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the mark away.")] = False,
@@ -149,7 +110,7 @@ def pick(
     study: StudyName = None,
     debug: Debug = False,
 ) -> None:
-    """Mark trials for `export --picked`, as #export in a trial's note in the dashboard does; list them."""
+    """Mark trials for `export --picked`, or list those that are marked."""
     with errors(debug):
         from autoprune import review
 
@@ -162,12 +123,15 @@ def pick(
 
 
 @app.command(
+    cls=Command,
     epilog=examples(
         "export --best -o out/",
         "export --trial 7 --format onnx --quantize int8 -o out/",
         "export --picked -o picked/",
-    )
+        "export --best --finetune 10epochs --gradual 4 -o out/",
+    ),
 )
+@with_settings("weights", *NAMES_CODE)
 def export(
     best: Annotated[bool, typer.Option("--best", help="The best trial within the budget (default).")] = False,
     trial: Annotated[int | None, typer.Option(help="Another trial, by its number.")] = None,
@@ -178,14 +142,23 @@ def export(
     finetune: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="Fine-tune it before: 5epochs or 500steps.")
     ] = None,
+    gradual: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="With --finetune: cut the plan anew in N rounds, training between them."
+        ),
+    ] = None,
     quantize: Annotated[
         str | None, typer.Option(metavar="int8", help="int8: also an ONNX file in eight-bit integers.")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
+    trust: Trust = False,
     debug: Debug = False,
+    help_all: HelpAll = False,
+    **settings: Any,
 ) -> None:
-    """Write a trial's pruned model, load every file back in a fresh process, compare and time it."""
+    """Write a trial's pruned model; load back, compare and time every file."""
     with errors(debug):
         from autoprune.api import open_search
         from autoprune.review import LiveView
@@ -193,15 +166,17 @@ def export(
         chosen, named = _chosen_way(best, trial, picked, all_front), _quantized(formats, quantize)
         try:
             with LiveView() as view:
-                result = open_search(storage, study, view)
+                result = open_search(storage, study, view, given=settings, trust=trust)
                 folders = result.folders(chosen, to)
                 written = {
-                    number: result.export(number, named, folder, finetune=finetune, listener=view)
+                    number: result.export(
+                        number, named, folder, finetune=finetune, gradual=gradual, listener=view
+                    )
                     for number, folder in folders.items()
                 }
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             typer.echo("\nstopped; the same command goes on from here", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(exit_code(stop)) from None
         for number, items in written.items():
             for item in items:
                 typer.echo(str(item))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from autoprune.cost.latency import Meter
 from autoprune.cost.shares import narrowed, work_of
 from autoprune.cost.signature import shape_signature
 from autoprune.cost.stairs import Stair, climb
+from autoprune.documents import is_whole, json_object, read_text
 from autoprune.errors import ConfigError
+from autoprune.files import replace_file
 from autoprune.structure import Structure
 from autoprune.structure.groups import Group
 
@@ -116,11 +120,8 @@ def save_profile(profile: Profile, file: Path) -> None:
         "stairs": {name: asdict(stair) for name, stair in profile.stairs.items()},
         "samples": [asdict(sample) for sample in profile.samples],
     }
-    partial = file.with_suffix(".partial")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1))
-        partial.replace(file)
+        replace_file(file, json.dumps(content, indent=1))
     except OSError as error:
         raise ConfigError(
             f"cannot write {file} ({error.strerror}): set AUTOPRUNE_CACHE to a folder"
@@ -129,23 +130,46 @@ def save_profile(profile: Profile, file: Path) -> None:
 
 def load_profile(file: Path) -> Profile | None:
     """Read a profile; None when there is none. Raises ConfigError when the file holds something else."""
+    if not file.exists():
+        return None
     try:
-        content = json.loads(file.read_text())
+        content = json_object(read_text(file, "profile", ConfigError), "the profile", ConfigError)
         if content["schema"] != SCHEMA:
             raise ValueError(content["schema"])
         return Profile(
             fingerprint=DeviceFingerprint(**content["device"]),
-            seconds=float(content["seconds"]),
-            stairs={
-                name: Stair(tuple(stair["widths"]), tuple(stair["ratios"]), float(stair["error"]))
-                for name, stair in content["stairs"].items()
-            },
-            samples=tuple(Sample(dict(s["widths"]), float(s["ratio"])) for s in content["samples"]),
+            seconds=_positive(content["seconds"]),
+            stairs={name: _stair(**stair) for name, stair in content["stairs"].items()},
+            samples=tuple(
+                Sample(
+                    dict(zip(s["widths"], _widths(s["widths"].values()), strict=True)), _positive(s["ratio"])
+                )
+                for s in content["samples"]
+            ),
         )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ConfigError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"cannot read the latency profile {file}: delete it and measure again") from error
+
+
+def _stair(widths: Sequence[object], ratios: Sequence[object], error: object) -> Stair:
+    """A curve as a file says it. Raises ValueError unless it is one."""
+    read = _widths(widths)
+    if not read or len(read) != len(ratios) or list(read) != sorted(set(read)):
+        raise ValueError("widths must be ascending, with a ratio each")
+    return Stair(read, tuple(map(_positive, ratios)), _positive(error, least=0.0))
+
+
+def _widths(values: Collection[object]) -> tuple[int, ...]:
+    read = tuple(value for value in values if isinstance(value, int) and is_whole(value))
+    if len(read) != len(values):
+        raise ValueError("a width must be a whole number")
+    return read
+
+
+def _positive(value: object, least: float = sys.float_info.min) -> float:
+    if not isinstance(value, int | float) or not least <= value < math.inf:
+        raise ValueError(f"{value} is not in range")
+    return float(value)
 
 
 def _climb_group(model: nn.Module, structure: Structure, group: Group, meter: Meter) -> Stair:

@@ -19,18 +19,25 @@ options: ``mine:strength=0.5``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
 from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.cost_aware import CostAware, split_price
+from autoprune.criteria.learned import SUFFIX, read_criterion
+from autoprune.criteria.learned_scores import LearnedScores
 from autoprune.criteria.options import split_options, with_options
+from autoprune.documents import short
 from autoprune.errors import CriterionError
 from autoprune.tasks.reference import is_reference, resolve
+
+MOST_SPEC = 1000
+"""Characters of the longest text that names a criterion."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,20 +75,29 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_registered))
 
 
-def criterion(spec: str) -> Criterion:
-    """The criterion of a registered name, ``package.module:attr`` or ``path/file.py:attr``.
+def criterion(spec: str, trusted: Collection[str] = ()) -> Criterion:
+    """The criterion of a registered name, ``package.module:attr``, ``path/file.py:attr`` or a JSON file.
 
     Options follow the name of a dataclass: ``group-norm:p=1,reduce=max``. A price follows any of these,
     with an exponent if it is not 1: ``taylor/flops``, ``path/file.py:score/params^0.5``.
     What a reference leads to may be a function ``score(context)``, or a class or an object with a
     method ``scores(context)``; a class is called without arguments.
 
+    Args:
+        spec: as above.
+        trusted: references that a ``criterion.json`` may name. A file that comes from elsewhere is data: it
+            does not decide which code is run.
+
     Raises:
         CriterionError: an unknown name or option, or a reference that leads nowhere or to something else.
     """
+    if len(spec) > MOST_SPEC:
+        raise CriterionError(f"criterion {short(spec)} is longer than {MOST_SPEC} characters")
     base, price = split_price(spec)
     if price is not None:
-        return CostAware(criterion(base), *price)
+        return CostAware(criterion(base, trusted), *price)
+    if spec.endswith(SUFFIX):
+        return _learned(spec, trusted)
     name, options = split_options(spec)
     if name in _registered:
         target = _registered[name]
@@ -90,8 +106,19 @@ def criterion(spec: str) -> Criterion:
         return _made(resolve(spec, "criterion", CriterionError), spec)
     near = get_close_matches(name, names(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    choices = f"There are {', '.join(names())}, or give path/file.py:function"
+    choices = f"There are {', '.join(names())}, or give path/file.py:function or a criterion.json"
     raise CriterionError(f"unknown criterion {spec!r}: {hint}{choices}")
+
+
+def _learned(spec: str, trusted: Collection[str]) -> LearnedScores:
+    """The criterion of a file; those that it is made of are registered here, or references to trust."""
+    learned = read_criterion(Path(spec))
+    for name in learned.bases:
+        if SUFFIX in name:
+            raise CriterionError(f"{spec} is made of another learned criterion, {name!r}: apply that one")
+        if is_reference(split_price(name)[0]) and name not in trusted:
+            raise CriterionError(f"{spec} asks for code of its own: if you trust it, give --mix {name}")
+    return LearnedScores(learned, {name: criterion(name) for name in learned.bases}, spec)
 
 
 def _made(target: object, spec: str) -> Criterion:

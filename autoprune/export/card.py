@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,6 +14,8 @@ from autoprune.export.records import Candidate, Card, Exported, Numbers, latency
 from autoprune.structure.masks import MaskPlan
 from autoprune.tasks import weights_hash
 from autoprune.units import human_bytes, human_count, human_seconds
+
+CRITERION_FILE = "criterion.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ def findings_text(card: Card) -> str:
         f"# {card.title}, pruned",
         _what_was_done(card),
         markdown_table(("", "before", "after", "change"), cost_rows(card)),
+        *([f"Before the cut came {card.sparsified}."] if card.sparsified else []),
         *([card.finetuned] if card.finetuned else []),
         *([f"Latency was measured on {card.device}."] if card.device else []),
         "## Widths",
@@ -60,13 +63,26 @@ def findings_text(card: Card) -> str:
     return "\n\n".join(parts)
 
 
-def finetuned_card(card: Card, steps: int, before: float, quality: float, test: float) -> Card:
-    """The card of a model that was trained for some more steps after the search."""
+def finetuned_card(
+    card: Card,
+    steps: int,
+    before: float,
+    quality: float,
+    test: float,
+    others: Mapping[str, float],
+    rounds: int = 1,
+) -> Card:
+    """The card of a model that was trained for some more steps after the search, or cut again in rounds."""
+    how = (
+        f"fine-tuned for {steps} steps more"
+        if rounds == 1
+        else f"cut anew in {rounds} rounds of {steps} steps"
+    )
     text = (
-        f"After the search it was fine-tuned for {steps} steps more: {card.metric} on validation data went "
+        f"After the search it was {how}: {card.metric} on validation data went "
         f"from {before:.4f} to {quality:.4f}."
     )
-    return replace(card, after=replace(card.after, quality=quality, test=test), finetuned=text)
+    return replace(card, after=replace(card.after, quality=quality, test=test, others=others), finetuned=text)
 
 
 def _what_was_done(card: Card) -> str:
@@ -93,6 +109,11 @@ def cost_rows(card: Card) -> list[tuple[str, ...]]:
         rows.append(_quality(f"{card.metric} (validation)", before.quality, after.quality))
     if before.test is not None and after.test is not None:
         rows.append(_quality(f"{card.metric} (test)", before.test, after.test))
+    rows += [
+        _quality(f"{name} (validation)", value, after.others[name])
+        for name, value in before.others.items()
+        if name in after.others
+    ]
     counted = _masked_rows(before, after) or [
         ("FLOPs of one sample", before.flops, after.flops, human_count),
         ("parameters", before.parameters, after.parameters, human_count),
@@ -145,6 +166,11 @@ def _files(candidate: Candidate, context: CardContext) -> Iterator[str]:
         "how many units of each layer stay" if masked else "which units of each group stay"
     )
     yield "`config.toml`: the settings that it was made with"
+    if candidate.criterion:
+        yield (
+            f"`{CRITERION_FILE}`: what the search learned of each group, for other budgets and checkpoints: "
+            f"`autoprune apply --criterion {CRITERION_FILE} --budget flops=35%`"
+        )
     for item in context.exported:
         difference = f"largest difference from the pruned model {item.max_difference:.2g}"
         timed = "" if item.latency is None else f"; one sample takes {latency_text(item.latency)}"

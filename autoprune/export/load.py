@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from autoprune.documents import read_text
 from autoprune.errors import UserError
 from autoprune.structure import Plan, Sharing, apply, discover
 from autoprune.structure.masks import MaskPlan, discover_masks
@@ -35,11 +36,7 @@ def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleI
         ModelError: when the model cannot be traced, or the weights are missing or do not fit.
         UserError: when there is no plan in the folder.
     """
-    file = Path(folder) / PLAN_FILE
-    try:
-        plan = read_plan(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: give a folder that autoprune exported to") from error
+    plan = read_plan(read_text(Path(folder) / PLAN_FILE, "plan", UserError))
     # A plan without groups is what an exported uncut model has; masks change no shape.
     if isinstance(plan, Plan) and plan.keep:
         shared: Sharing = "untie" if plan.untied else "joint"

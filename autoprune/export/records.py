@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class Candidate:
         calibration: batches of inputs, for formats that measure ranges.
         quality: scores a model on validation data; None where there is no such data.
         metric: what that score is called.
+        criterion: JSON text of the criterion that the search learned; empty where there is none.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Candidate:
     calibration: Sequence[Tensor] = ()
     quality: Callable[[nn.Module], float] | None = None
     metric: str = ""
+    criterion: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Numbers:
         latency_high: its upper end.
         nonzero: parameters that are not masked, for a masked model.
         effective_multiply_adds: FLOPs without the multiplications by masked weights.
+        others: further qualities on the validation split, by name.
     """
 
     flops: float
@@ -69,6 +72,7 @@ class Numbers:
     latency_high: float | None = None
     nonzero: float | None = None
     effective_multiply_adds: float | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Card:
         device: what the latency was measured on.
         granularity: what was masked, empty where units were removed.
         finetuned: how it was trained after the search; empty where it was not.
+        sparsified: how it was trained before it was cut, and its quality then; empty where it was not.
     """
 
     title: str
@@ -102,6 +107,7 @@ class Card:
     device: str = ""
     granularity: str = ""
     finetuned: str = ""
+    sparsified: str = ""
 
 
 @dataclass(frozen=True)

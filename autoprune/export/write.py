@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from autoprune.errors import ExportError, UserError
-from autoprune.export.card import CardContext, card_text
+from autoprune.export.card import CRITERION_FILE, CardContext, card_text
 from autoprune.export.formats import FORMATS, formats_named
 from autoprune.export.latency import file_latency
 from autoprune.export.load import PLAN_FILE
 from autoprune.export.records import Candidate, Card, Exported
 from autoprune.export.subject import subject_of
 from autoprune.export.zeros import confirm_zeros
+from autoprune.files import put_in_place
 from autoprune.structure.masks import MaskPlan
 
 CONFIG_FILE = "config.toml"
@@ -34,7 +35,8 @@ def export_candidate(
 ) -> tuple[Exported, ...]:
     """Write a pruned model, load every file back and compare its outputs with the model's.
 
-    The folder gets ``plan.json``, ``config.toml``, ``README.md`` and one file a format, each replaced in
+    The folder gets ``plan.json``, ``config.toml``, ``README.md``, where something was learned
+    ``criterion.json``, and one file a format, each replaced in
     one step and only after all checks passed. Other files in it are left alone.
 
     Args:
@@ -59,6 +61,8 @@ def export_candidate(
         subject = subject_of(candidate.model, candidate.example)
         (staging / PLAN_FILE).write_text(candidate.plan.to_json(), encoding="utf-8")
         (staging / CONFIG_FILE).write_text(config_toml, encoding="utf-8")
+        if candidate.criterion:
+            (staging / CRITERION_FILE).write_text(candidate.criterion, encoding="utf-8")
         exported = []
         for name, entry in chosen.items():
             entry.write(subject, candidate, staging)
@@ -78,7 +82,7 @@ def export_candidate(
         (staging / CARD_FILE).write_text(card_text(card, candidate, context), encoding="utf-8")
         # The card goes last: it describes files that are there.
         for file in sorted(staging.iterdir(), key=lambda path: (path.name == CARD_FILE, path.name)):
-            file.replace(to / file.name)
+            put_in_place(file, to / file.name)
     return tuple(exported)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 from torch import nn
 
+from autoprune.errors import DamagedError
 from autoprune.recovery.finetune import OnStep, finetune
 from autoprune.recovery.recipe import Recipe
 from autoprune.tasks.cache import cache_folder
@@ -29,12 +30,21 @@ def train_baseline(
     path = baseline_path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if path.is_file():
-            load_weights(model, path)
-        else:
+        if not _loaded(model, path):
             finetune(model, data, recipe, seed=seed, on_step=on_step)
             save_weights(model, path)
     return path
+
+
+def _loaded(model: nn.Module, path: Path) -> bool:
+    """Whether the weights were there; a damaged file is none, for it can be made again."""
+    try:
+        if path.is_file():
+            load_weights(model, path)
+            return True
+    except DamagedError:
+        return False
+    return False
 
 
 def baseline_path(key: str) -> Path:

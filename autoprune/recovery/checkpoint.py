@@ -6,7 +6,6 @@ Nothing is ever unpickled into code.
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from typing import Any
 
 import torch
 
-from autoprune.errors import TrialError
+from autoprune.errors import DiskError
+from autoprune.files import replace_file, why_not_written
 
 EVERY_SECONDS, MOST_SHARE = 10.0, 0.05
 """Seconds between two checkpoints, more where writing them takes over this share of the time."""
@@ -51,24 +51,14 @@ class Checkpoint:
         return time.monotonic() - self._written > max(EVERY_SECONDS, self._cost / MOST_SHARE)
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Replace the file in one step. Raises TrialError when that cannot be done."""
+        """Replace the file in one step. Raises DiskError when that cannot be done."""
         begun = time.monotonic()
         buffer = io.BytesIO()
         torch.save({**state, "key": self.key}, buffer)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
+            replace_file(self.path, buffer.getvalue())
         except OSError as error:
-            raise TrialError(
-                f"cannot write {self.path} ({error.strerror}): make room or choose another folder"
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
+            raise DiskError(f"cannot write {self.path} {why_not_written(error)}") from error
         self._written = time.monotonic()
         self._cost = self._written - begun
 

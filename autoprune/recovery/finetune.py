@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from autoprune.errors import ConfigError, ModelError, TrialError
 from autoprune.recovery.checkpoint import Checkpoint
+from autoprune.recovery.companion import Companion
 from autoprune.recovery.features import Tap, feature_loss
 from autoprune.recovery.lessons import Lesson, taught
 from autoprune.recovery.precision import Precision
@@ -55,13 +56,17 @@ def finetune(
     on_step: OnStep | None = None,
     lessons: Sequence[Lesson] | None = None,
     checkpoint: Checkpoint | None = None,
+    pieces: int = 1,
+    penalty: Companion | None = None,
 ) -> FineTuned:
     """Train ``model`` in place on ``data.train``; the same seed gives the same weights.
 
     With ``recipe.distill`` the model also learns the outputs of ``teacher`` (Hinton et al., 2015),
     which stays as it is. ``lessons`` take the place of batches drawn from the data. With ``checkpoint`` a
     run that was stopped goes on where its file is, and gives the weights that it would have given. The
-    global random state and all training flags are left as they were.
+    gradient of a batch is summed over so many ``pieces`` of it, which takes less memory; only BatchNorm,
+    whose statistics are then those of a piece, sees a difference. A ``penalty`` takes part in every step.
+    The global random state and all training flags are left as they were.
 
     Raises TrialError when the loss stops being finite, ConfigError when distillation lacks a teacher,
     ModelError when there is nothing to train, DataError when the data does not fit the model.
@@ -74,7 +79,7 @@ def finetune(
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), training_mode(model, True), _fast_layout(model):
         torch.manual_seed(seed)
-        run = _Run(model, mentor, data, recipe, seed, lessons, checkpoint)
+        run = _Run(model, mentor, data, recipe, seed, lessons, checkpoint, pieces, penalty)
         losses = run.train(on_step)
     tail = losses[-max(1, len(losses) // 10) :]
     return FineTuned(steps=len(losses), loss=fmean(tail), seconds=time.perf_counter() - start)
@@ -92,9 +97,12 @@ class _Run:
         seed: int,
         lessons: Sequence[Lesson] | None,
         checkpoint: Checkpoint | None,
+        pieces: int,
+        penalty: Companion | None,
     ) -> None:
         self._model, self._teacher, self._data, self._recipe = model, teacher, data, recipe
-        self._lessons, self._checkpoint = lessons, checkpoint
+        self._lessons, self._checkpoint, self._pieces = lessons, checkpoint, pieces
+        self._penalty = penalty
         self._device = device_of(model)
         self._optimizer = _optimizer(model, recipe)
         self._schedule = _schedule(self._optimizer, recipe)
@@ -121,6 +129,26 @@ class _Run:
         return self._losses
 
     def _step(self, step: int, lesson: Lesson, taps: tuple[Tap, Tap] | None) -> float:
+        self._optimizer.zero_grad()
+        if self._penalty is not None:
+            self._penalty.before(step)
+        value = 0.0
+        for piece in lesson.in_pieces(self._pieces):
+            share = len(piece.inputs) / len(lesson.inputs)
+            loss = self._loss_of(piece, taps)
+            value += share * float(loss.detach())
+            if not math.isfinite(value):
+                raise TrialError(f"loss became {value} at step {step}; lower --lr")
+            self._precision.backward(loss if share == 1 else share * loss)
+        if self._penalty is not None:
+            self._penalty.differentiated(step)
+        self._precision.update(self._model, self._optimizer, self._recipe.clip)
+        if self._penalty is not None:
+            self._penalty.updated(step)
+        self._schedule.step()
+        return value
+
+    def _loss_of(self, lesson: Lesson, taps: tuple[Tap, Tap] | None) -> Tensor:
         recipe = self._recipe
         inputs, targets = lesson.inputs.to(self._device), lesson.targets.to(self._device)
         with self._precision.forward():
@@ -131,12 +159,7 @@ class _Run:
             loss = _loss(self._data.task, recipe, outputs, targets, answers if recipe.distill > 0 else None)
             if taps is not None:
                 loss = loss + recipe.distill_features * feature_loss(*taps, outputs)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrialError(f"loss became {value} at step {step}; lower --lr")
-        self._precision.update(loss, self._model, self._optimizer, recipe.clip)
-        self._schedule.step()
-        return value
+        return loss
 
     def _batches(self) -> Iterator[Lesson]:
         if self._lessons is not None:
@@ -161,6 +184,7 @@ class _Run:
             "losses": self._losses,
             "place": asdict(self._stream.place),
             "random": torch.get_rng_state(),
+            "penalty": {} if self._penalty is None else self._penalty.state(),
             "device_random": [torch.cuda.get_rng_state(device) for device in devices],
         }
 
@@ -173,6 +197,8 @@ class _Run:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._precision.restore(state["precision"])
+        if self._penalty is not None:
+            self._penalty.restore(state["penalty"])
         self._losses = list(state["losses"])
         torch.set_rng_state(state["random"])
         for random in state["device_random"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,13 @@ class Lesson:
     inputs: Tensor
     targets: Tensor
     taught: Tensor | None
+
+    def in_pieces(self, count: int) -> Iterator[Lesson]:
+        """The batch as so many smaller ones, as alike in size as can be; fewer if it has fewer samples."""
+        for rows in torch.arange(len(self.inputs)).tensor_split(min(count, len(self.inputs))):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            taught = None if self.taught is None else self.taught[part]
+            yield Lesson(self.inputs[part], self.targets[part], taught)
 
 
 def draw_lessons(

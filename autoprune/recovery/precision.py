@@ -43,10 +43,12 @@ class Precision:
             return nullcontext()
         return torch.autocast(self._device, dtype=self._format)
 
-    def update(self, loss: Tensor, model: nn.Module, optimizer: Optimizer, clip: float) -> None:
-        """One optimiser step down the gradient of the loss, whose norm is at most ``clip`` (0: any)."""
-        optimizer.zero_grad()
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to those that are there."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def update(self, model: nn.Module, optimizer: Optimizer, clip: float) -> None:
+        """One optimiser step down the gradient, whose norm is at most ``clip`` (0: any)."""
         if clip > 0:
             self._scaler.unscale_(optimizer)
             clip_grad_norm_(model.parameters(), clip)

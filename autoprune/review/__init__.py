@@ -1,40 +1,51 @@
 """What a study found and how it goes: the front, the table, the live view, the dashboard."""
 
+from autoprune.review.callbacks import Callback, WithCallbacks
 from autoprune.review.card import card_of
 from autoprune.review.comparison import comparison_table
 from autoprune.review.dashboard import serve
+from autoprune.review.events import JsonLines
+from autoprune.review.explained import explanation_table
+from autoprune.review.explanation import Explanation, explain
 from autoprune.review.front import Baseline, Summary, best, front, summary
 from autoprune.review.groups import groups_table
 from autoprune.review.health import Gap, Predictor, gap, health_lines, predictors
+from autoprune.review.html import study_html
 from autoprune.review.listener import Count, Listener
 from autoprune.review.live import LiveView
 from autoprune.review.picks import pick, picked, unpick
 from autoprune.review.publish import publish, write_study_note
+from autoprune.review.record import study_record
 from autoprune.review.report import write_report
 from autoprune.review.stages import stage_seconds, stages_table
 from autoprune.review.stairs import draw_stairs, profile_table
-from autoprune.review.storage import open_storage, open_study
+from autoprune.review.storage import open_study
 from autoprune.review.table import front_table, headline, to_csv, to_json
 
 __all__ = [
     "Baseline",
+    "Callback",
     "Count",
+    "Explanation",
     "Gap",
+    "JsonLines",
     "Listener",
     "LiveView",
     "Predictor",
     "Summary",
+    "WithCallbacks",
     "best",
     "card_of",
     "comparison_table",
     "draw_stairs",
+    "explain",
+    "explanation_table",
     "front",
     "front_table",
     "gap",
     "groups_table",
     "headline",
     "health_lines",
-    "open_storage",
     "open_study",
     "pick",
     "picked",
@@ -44,6 +55,8 @@ __all__ = [
     "serve",
     "stage_seconds",
     "stages_table",
+    "study_html",
+    "study_record",
     "summary",
     "to_csv",
     "to_json",

@@ -8,7 +8,9 @@ from optuna.trial import FrozenTrial
 from autoprune.cost import DeviceFingerprint
 from autoprune.errors import StudyError
 from autoprune.export.records import Card, Numbers
-from autoprune.review.front import estimate_of, study_record, summary
+from autoprune.review.front import estimate_of, summary
+from autoprune.review.record import study_record
+from autoprune.review.table import sparsified_text
 
 
 def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
@@ -41,6 +43,7 @@ def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
             size=baseline.size,
             latency_ms=baseline.latency_ms,
             nonzero=baseline.nonzero,
+            others=baseline.others,
         ),
         after=Numbers(
             quality=estimate_of(study, trial).quality,
@@ -54,12 +57,14 @@ def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
             latency_high=attributes.get("latency_high"),
             nonzero=attributes.get("nonzero"),
             effective_multiply_adds=attributes.get("effective_multiply_adds"),
+            others={name: attributes[name] for name in baseline.others},
         ),
         device=device_text(study),
         widths={
             name: (width, attributes["widths"].get(name, width)) for name, width in record["groups"].items()
         },
         granularity=found.granularity,
+        sparsified=sparsified_text(found),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from ipaddress import ip_address
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -12,7 +11,9 @@ from rich.console import Console
 
 from autoprune.errors import UserError
 from autoprune.review.publish import artifact_store, publish
-from autoprune.review.storage import open_storage, studies_in
+from autoprune.review.storage import studies_in
+from autoprune.storages import open_storage
+from autoprune.storages.serving import is_loopback
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -60,7 +61,7 @@ def _announce(host: str, port: int) -> None:
     url = f"http://{shown}:{port}/dashboard/"
     Console().print(url, soft_wrap=True, highlight=False, markup=False)
     notes = Console(stderr=True)
-    if not _is_loopback(host):
+    if not is_loopback(host):
         notes.print("Anyone who reaches this address can change and delete studies.")
     notes.print("Ctrl-C stops the dashboard.")
 
@@ -76,10 +77,3 @@ def _listen(host: str, port: int) -> WSGIServer:
         if error.errno == errno.EACCES:
             raise UserError(f"port {port} is not allowed: pass --port with a number above 1023") from None
         raise UserError(f"cannot listen on {host}: {error.strerror}: pass another --host") from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

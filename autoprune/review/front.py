@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import moocore
@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
 from autoprune.review.estimates import STOPPED, UNCUT, Estimate, guided, in_use, ranked
+from autoprune.review.record import check_trial, study_record
 
 _COSTS = ("flops", "flops_ratio", "parameters", "size")
 _MASKED = ("nonzero", "nonzero_ratio", "effective_multiply_adds")
@@ -37,6 +38,7 @@ class Baseline:
         size: bytes.
         latency_ms: milliseconds, None when latency was not measured.
         nonzero: non-zero parameters, None unless the study masks weights.
+        others: further qualities that are objectives, by name.
     """
 
     trial: int | None
@@ -48,6 +50,7 @@ class Baseline:
     size: int
     latency_ms: float | None
     nonzero: int | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Summary:
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
+        sparsified: how the model was trained before it was cut; empty where it was not.
+        sparsified_quality: its quality then, before any cut.
     """
 
     name: str
@@ -80,19 +85,21 @@ class Summary:
     best: int | None
     front: int
     granularity: str = ""
+    sparsified: str = ""
+    sparsified_quality: float | None = None
 
 
 def front(study: optuna.Study) -> pd.DataFrame:
     """The Pareto front: one row a plan that is within the budget, FLOPs (of masks: non-zeros) descending.
 
     Columns: ``trial``, the metric, ``<metric>_error`` (standard error), ``<metric>_low`` and
-    ``<metric>_high`` (95 % interval), ``guiding_<metric>``, ``test_<metric>``, ``flops``, ``flops_ratio``,
-    ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``, ``nonzero_ratio``,
-    ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and ``latency_high``
-    (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. Where a part of the validation
-    data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the one that
-    guided the search. The columns of intervals, the test, masks and latency are there only when something
-    in them is known; latencies of another device than the study's present one are not.
+    ``<metric>_high`` (95 % interval), ``guiding_<metric>``, ``test_<metric>``, other objectives, ``flops``,
+    ``flops_ratio``, ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``,
+    ``nonzero_ratio``, ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and
+    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. Where a part of
+    the validation data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the
+    one that guided the search. The columns of intervals, the test, masks and latency are there only when
+    something in them is known; latencies of another device than the study's present one are not.
 
     Raises:
         StudyError: the study was not made by autoprune.
@@ -101,10 +108,11 @@ def front(study: optuna.Study) -> pd.DataFrame:
     metric = str(record["metric"])
     test = study.user_attrs.get("test", {})
     judged, ranking = _judged(study)
-    trials = sorted(_nondominated(study, judged, ranking), key=lambda trial: (-trial.values[1], trial.number))
-    rows = [_row(trial, metric, test, record) | _quality(trial, metric, ranking) for trial in trials]
+    trials = sorted(_shown(study, judged, ranking), key=lambda trial: (-trial.values[1], trial.number))
+    others = tuple(record.get("others", ()))
+    rows = [_row(trial, metric, test, record, others) | _quality(trial, metric, ranking) for trial in trials]
     known = (f"{metric}_low", f"{metric}_high", f"guiding_{metric}", f"test_{metric}")
-    columns = ["trial", metric, f"{metric}_error", *known, *_COSTS, *_MASKED, *_LATENCY, "origin"]
+    columns = ["trial", metric, f"{metric}_error", *known, *others, *_COSTS, *_MASKED, *_LATENCY, "origin"]
     frame = pd.DataFrame(rows, columns=columns)
     optional = (*known, *_MASKED, *_LATENCY)
     return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
@@ -142,13 +150,19 @@ def summary(study: optuna.Study) -> Summary:
         higher_is_better=attributes["higher_is_better"],
         samples=attributes["samples"],
         baseline=_baseline(
-            attributes["baseline"], study.user_attrs.get("test", {}), trials, _judged(study)[1]
+            attributes["baseline"],
+            study.user_attrs.get("test", {}),
+            trials,
+            _judged(study)[1],
+            dict(attributes.get("others", {})),
         ),
         limits=dict(attributes["limits"]),
-        trials=Counter(map(_state, trials)),
+        trials=Counter(map(state_of, trials)),
         best=None if found is None else found.number,
         front=len(front_trials(study)),
         granularity=_masked_granularity(attributes),
+        sparsified=str(attributes.get("config", {}).get("sparsify") or ""),
+        sparsified_quality=attributes.get("sparsified_quality"),
     )
 
 
@@ -163,8 +177,11 @@ def front_trials(study: optuna.Study) -> list[FrozenTrial]:
     By their quality on the samples that rank finalists, where a search has ended with such; otherwise by
     the objective values. Where the budget limits latency, only trials that were timed on the study's
     present device count: milliseconds of two devices do not compare. The trials must not be changed.
+
+    Raises:
+        StudyError: one of them lacks what another version of autoprune did not record.
     """
-    return _nondominated(study, *_judged(study))
+    return _shown(study, *_judged(study))
 
 
 def guided_front(study: optuna.Study) -> list[FrozenTrial]:
@@ -192,6 +209,16 @@ def _values(trial: FrozenTrial, ranking: Mapping[str, Estimate]) -> list[float]:
     """Objective values, the first one as ranked."""
     estimate = ranking.get(str(trial.number))
     return [trial.values[0] if estimate is None else estimate.quality, *trial.values[1:]]
+
+
+def _shown(
+    study: optuna.Study, trials: Sequence[FrozenTrial], ranking: Mapping[str, Estimate]
+) -> list[FrozenTrial]:
+    """The nondominated ones, of which each has what is shown of it."""
+    found = _nondominated(study, trials, ranking)
+    for trial in found:
+        check_trial(study, trial)
+    return found
 
 
 def _nondominated(
@@ -231,18 +258,8 @@ def timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
     return measured_on(trial) in ("", record.get("device_key"))
 
 
-def study_record(study: optuna.Study) -> Mapping[str, Any]:
-    """What autoprune recorded about the study. Raises StudyError when it is none of autoprune's."""
-    attributes = study.user_attrs.get("autoprune")
-    if not isinstance(attributes, Mapping):
-        raise StudyError(
-            f"study {study.study_name!r} was not made by autoprune: name another one of its storage, "
-            "or run autoprune search first"
-        )
-    return attributes
-
-
-def _state(trial: FrozenTrial) -> str:
+def state_of(trial: FrozenTrial) -> str:
+    """Optuna's name of a trial's state, or one of the words of :attr:`Summary.trials`."""
     if "duplicate_of" in trial.user_attrs:
         return "REPEAT"
     return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
@@ -265,7 +282,11 @@ def _best(study: optuna.Study) -> FrozenTrial | None:
 
 
 def _row(
-    trial: FrozenTrial, metric: str, test: Mapping[str, float], record: Mapping[str, Any]
+    trial: FrozenTrial,
+    metric: str,
+    test: Mapping[str, float],
+    record: Mapping[str, Any],
+    others: Sequence[str],
 ) -> dict[str, object]:
     attributes = dict(trial.user_attrs)
     if not timed_here(trial, record):
@@ -273,7 +294,7 @@ def _row(
     return {
         "trial": trial.number,
         f"test_{metric}": test.get(str(trial.number)),
-        **{name: attributes.get(name) for name in (*_COSTS, *_MASKED, *_LATENCY, "origin")},
+        **{name: attributes.get(name) for name in (*others, *_COSTS, *_MASKED, *_LATENCY, "origin")},
     }
 
 
@@ -295,6 +316,7 @@ def _baseline(
     test: Mapping[str, float],
     trials: Iterable[FrozenTrial],
     ranking: Mapping[str, Estimate],
+    others: Mapping[str, float],
 ) -> Baseline:
     uncut = next(
         (trial for trial in trials if trial.user_attrs.get("origin") == "uncut" and trial.values), None
@@ -313,4 +335,5 @@ def _baseline(
         size=int(costs["size"]),
         latency_ms=costs.get("latency_ms"),
         nonzero=costs.get("nonzero"),
+        others=others,
     )

@@ -10,13 +10,15 @@ from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
-from autoprune.review.display import Progress, ended, render
+from autoprune.review.display import Plot, Progress, ended, render
 from autoprune.review.estimates import STOPPED
-from autoprune.review.front import best, summary
+from autoprune.review.front import Summary, best, summary
 from autoprune.review.listener import Count, Listener
+from autoprune.review.plot import points_of
+from autoprune.review.stages import spent_text
 from autoprune.review.text import quality_text, share_text, whole_seconds
 
 # Few frames a second: drawing shares the processor with the timing of candidates.
@@ -26,19 +28,24 @@ _FRAMES_PER_SECOND = 2
 class LiveView(Listener):
     """Shows a search on standard error, as a context manager around it.
 
-    In a terminal: the phase, a progress bar, time left, the best trial within the budget and the size of
-    the front; finished phases and failed trials stay above. Elsewhere: a line a phase and a line a trial.
+    In a terminal: the phase, a progress bar, time left, the best trial within the budget and the front;
+    finished phases and failed trials stay above. Elsewhere: lines for each phase and one for each trial.
+
+    Args:
+        console: where to show it.
+        verbose: keep a line for every trial in a terminal too, and say in each where its time went.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
         self._console = console or Console(stderr=True)
+        self._verbose = verbose
         self._state = Progress(started=monotonic())
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
-                get_renderable=lambda: render(self._state, monotonic()),
+                get_renderable=self._render,
                 console=self._console,
                 refresh_per_second=_FRAMES_PER_SECOND,
                 transient=True,
@@ -53,18 +60,20 @@ class LiveView(Listener):
     ) -> None:
         if self._live is not None:
             self._live.stop()
-            if self._state.phase:
-                self._print(ended(self._state, monotonic(), stopped=kind is not None))
             self._live = None
+        if self._state.phase:
+            self._print(ended(self._state, monotonic(), stopped=kind is not None))
 
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins; the one before is over."""
         before = self._state
-        self._state = Progress(started=monotonic(), phase=name, detail=detail, result=before.result)
+        self._state = Progress(
+            started=monotonic(), phase=name, detail=detail, result=before.result, plot=before.plot
+        )
+        if before.phase:
+            self._print(ended(before, monotonic()))
         if self._live is None:
             self._print(f"{name}: {detail}" if detail else name)
-        elif before.phase:
-            self._print(ended(before, monotonic()))
 
     def progress(self, fraction: float, detail: str = "") -> None:
         """The phase is done to ``fraction`` (0 to 1); seen in a terminal only."""
@@ -73,25 +82,28 @@ class LiveView(Listener):
     def trial_started(self, number: int, origin: str, count: Count) -> None:
         """A trial begins; `count` is without it."""
         trial = f"trial {number} ({origin})"
-        self._state = replace(self._state, trial=trial, trial_started=monotonic())
+        before = count.finished if self._state.finished is None else self._state.before
+        self._state = replace(self._state, trial=trial, trial_started=monotonic(), before=before)
         self._count(count)
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
         """A trial is told; `count` includes it."""
         origin = trial.user_attrs.get("origin")
         name = f"trial {trial.number} ({origin})" if origin else f"trial {trial.number}"
-        outcome = _outcome(study, trial)
         if "duplicate_of" in trial.user_attrs:
             self._state = replace(self._state, trial="")
             return
+        line = f"{name}: {_outcome(study, trial)}"
+        if self._verbose and (spent := spent_text(trial)):
+            line += f" [{spent}]"
         if self._live is None:
             done = f"{count.finished}" if count.total is None else f"{count.finished}/{count.total}"
             left = "" if count.seconds_left is None else f", {whole_seconds(count.seconds_left)} left"
-            self._print(f"{done}  {name}: {outcome}{left}")
-            return
-        if trial.state is TrialState.FAIL:
-            self._print(f"{name}: {outcome}")
-        self._state = replace(self._state, trial="", result=result_text(study))
+            self._print(f"{done}  {line}{left}")
+        elif self._verbose or trial.state is TrialState.FAIL:
+            self._print(line)
+        found = summary(study)
+        self._state = replace(self._state, trial="", result=result_text(study), plot=_plot(study, found))
         self._count(count)
 
     def note(self, text: str) -> None:
@@ -104,8 +116,13 @@ class LiveView(Listener):
             finished=count.finished,
             total=count.total,
             seconds_left=count.seconds_left,
-            estimated=monotonic(),
+            counted=monotonic(),
         )
+
+    def _render(self) -> RenderableType:
+        size = self._console.size
+        unicode = self._console.encoding.startswith("utf")
+        return render(self._state, monotonic(), width=size.width, height=size.height, unicode=unicode)
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
@@ -124,6 +141,11 @@ def result_text(study: optuna.Study) -> str:
     words = {"PRUNED": "over budget", "STOPPED": "given up early", "FAIL": "failed"}
     parts += [f"{found.trials[state]} {word}" for state, word in words.items() if found.trials.get(state)]
     return ", ".join(parts)
+
+
+def _plot(study: optuna.Study, found: Summary) -> Plot:
+    cost = "non-zero parameters" if found.granularity else "FLOPs"
+    return Plot(points_of(study, found), lambda quality: quality_text(found.metric, quality), cost)
 
 
 def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:

@@ -11,6 +11,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial
 
 from autoprune.export.card import findings_text
+from autoprune.review.artifacts import study_folder, trial_file
 from autoprune.review.card import card_of
 from autoprune.review.front import front_trials
 from autoprune.review.notes import Notes, is_marked
@@ -67,7 +68,7 @@ def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
     """Offer the plan and the model card on the trial's page; what is there already is replaced."""
     files = {CARD: ("text/markdown", (findings_text(card_of(study, trial)) + "\n").encode())}
     number = trial.user_attrs.get("duplicate_of", trial.number)
-    plan = folder_beside(storage) / study.study_name / f"trial-{number}.plan.json"
+    plan = trial_file(study_folder(storage, study.study_name), number, ".plan.json")
     if plan.is_file():
         files[PLAN] = ("application/json", plan.read_bytes())
     store = artifact_store(storage)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import optuna
+from optuna.trial import FrozenTrial
 from rich import box
 from rich.table import Table
 
 from autoprune.review.text import whole_seconds
 
 WALL = "wall_seconds"
-"""Study attribute: seconds that its searches took, all processes together."""
+"""Study attribute: seconds that its searches took; of a worker, with ``:`` and its name after it."""
 SENSITIVITY = "sensitivity"
 """Study attribute: the groups' sensitivity curves, and the seconds that they took."""
 SAMPLER, REST = "sampler", "rest"
@@ -40,10 +41,19 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
     for trial in study.get_trials(deepcopy=False):
         if "duplicate_of" not in trial.user_attrs:
             total.update(trial.user_attrs.get("seconds", {}))
-    if WALL in study.user_attrs:
-        total[REST] = max(0.0, study.user_attrs[WALL] - sum(total.values()))
+    walls = [value for key, value in study.user_attrs.items() if key.partition(":")[0] == WALL]
+    if walls:
+        total[REST] = max(0.0, sum(walls) - sum(total.values()))
     order = [*(name for name in _WORDS if name in total), *sorted(total.keys() - _WORDS.keys())]
     return {name: total[name] for name in order}
+
+
+def spent_text(trial: FrozenTrial) -> str:
+    """The stages of one trial with their times, such as ``fine-tuning 12 s``; without short ones."""
+    seconds = trial.user_attrs.get("seconds", {})
+    return ", ".join(
+        f"{_WORDS.get(name, name)} {whole_seconds(spent)}" for name, spent in seconds.items() if spent >= 1
+    )
 
 
 def stages_table(study: optuna.Study) -> Table:

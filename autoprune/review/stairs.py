@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.text import Text
 from autoprune.cost import Accuracy, Profile
 from autoprune.cost.stairs import Stair
 from autoprune.errors import ConfigError, MissingExtraError
+from autoprune.files import replace_file
 from autoprune.review.text import share_text
 from autoprune.units import human_seconds
 
@@ -79,8 +81,10 @@ def draw_stairs(name: str, profile: Profile, file: Path) -> None:
     figure.suptitle(f"{name}, {profile.fingerprint}", fontsize=9)
     figure.supxlabel("width, units", fontsize=9)
     figure.supylabel("latency, % of the uncut model", fontsize=9)
+    picture = io.BytesIO()
     try:
-        figure.savefig(file)
+        figure.savefig(picture, format=file.suffix.removeprefix(".") or "png")
+        replace_file(file, picture.getvalue())
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot write the picture {file}: {error}") from error
 

@@ -55,7 +55,16 @@ def headline(summary: Summary) -> str:
     """Study, model, limits and trial counts, in two lines."""
     limits = limits_text(summary.limits) or "no limit"
     text = f"{summary.name}: {summary.model}, {limits}\n{counts_text(summary)}"
-    return text + (f"\n{masks_text(summary)}" if summary.granularity else "")
+    more = [masks_text(summary) if summary.granularity else "", sparsified_text(summary)]
+    return "\n".join([text, *filter(None, more)])
+
+
+def sparsified_text(summary: Summary) -> str:
+    """How the model was trained before it was cut, and what that cost; empty where it was not."""
+    if summary.sparsified_quality is None:
+        return ""
+    quality = quality_text(summary.metric, summary.sparsified_quality)
+    return f"sparse training ({summary.sparsified}): {summary.metric} {quality} before any cut"
 
 
 def masks_text(summary: Summary) -> str:
@@ -100,6 +109,7 @@ def _uncut(summary: Summary) -> Line:
         "trial": "" if baseline.trial is None else str(baseline.trial),
         summary.metric: quality_text(summary.metric, baseline.quality, baseline.quality_error),
         "test": "" if test is None else quality_text(summary.metric, test),
+        **{name: quality_text(name, value) for name, value in baseline.others.items()},
         _flops(summary): f"{human_count(baseline.flops)} (100%)",
         "latency": "" if latency is None else _latency(latency, 1.0),
         "parameters": human_count(baseline.parameters),
@@ -124,6 +134,7 @@ def _trial(row: Mapping[str, Any], summary: Summary) -> Line:
         "trial": str(row["trial"]),
         metric: quality_text(metric, row[metric], row[f"{metric}_error"]),
         "test": "" if test is None or isnan(test) else quality_text(metric, test),
+        **{name: quality_text(name, row[name]) for name in summary.baseline.others},
         _flops(summary): f"{human_count(row['flops'])} ({share_text(row['flops_ratio'])})",
         "latency": "" if latency is None or isnan(latency) else _latency(latency, row["latency_ratio"]),
         "parameters": human_count(row["parameters"]),

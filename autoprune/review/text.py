@@ -16,9 +16,14 @@ _LIMITS: Mapping[str, Callable[[float], str]] = {
 }
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share from 0 to 1, shown in percent; noise on the inputs follows an ``@``."""
+    return metric.partition("@")[0].endswith("accuracy")
+
+
 def quality_text(metric: str, quality: float, error: float | None = None) -> str:
     """``96.11% ±0.52`` for an accuracy (a share from 0 to 1), four significant digits for other metrics."""
-    as_percent = metric.endswith("accuracy")
+    as_percent = is_share(metric)
     text = f"{quality:.2%}" if as_percent else f"{quality:.4g}"
     if error is None or math.isnan(error):
         return text

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from autoprune.export.card import cost_rows, markdown_table, width_rows
+from autoprune.passwords import without_passwords
 from autoprune.review.card import card_of, device_text
 from autoprune.review.front import Summary, front, summary
 from autoprune.review.notes import MARK
+from autoprune.review.record import study_record
 from autoprune.review.table import counts_text, front_lines, masks_text
 from autoprune.review.text import limits_text
+from autoprune.trust import code_flags
 
 MOST_ROWS = 30
 """Lines of the front in a note; the report has all of them."""
@@ -21,7 +25,8 @@ MOST_ROWS = 30
 def export_command(study: optuna.Study, storage: str, which: str) -> str:
     """The command that exports ``--best``, ``--trial 7`` or ``--picked``, to a folder of that name."""
     folder = which.removeprefix("--").replace(" ", "-")
-    return f"autoprune export {which} {place_flags(study, storage)} -o {folder}/"
+    code = code_flags(study_record(study).get("config", {}))
+    return f"autoprune export {which} {place_flags(study, storage)}{code} -o {folder}/"
 
 
 def place_flags(study: optuna.Study, storage: str) -> str:
@@ -30,8 +35,8 @@ def place_flags(study: optuna.Study, storage: str) -> str:
     from autoprune.config import Config
 
     default: str = Config.model_fields["storage"].default
-    where = "" if storage == default else f"--storage {storage} "
-    return f"{where}--study {study.study_name}"
+    where = "" if storage == default else f"--storage {without_passwords(storage)} "
+    return f"{where}--study {shlex.quote(study.study_name)}"
 
 
 def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:

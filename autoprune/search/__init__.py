@@ -1,7 +1,7 @@
 """The search: widths suggested by Optuna, each candidate cut, priced, healed and scored."""
 
 from autoprune.search.devices import settled_problem
-from autoprune.search.final import test_front, trial_model
+from autoprune.search.final import healed_otherwise, test_front, trial_model
 from autoprune.search.finalists import rank_finalists
 from autoprune.search.loop import run
 from autoprune.search.prepare import classes_of, prepare
@@ -14,6 +14,7 @@ __all__ = [
     "Problem",
     "classes_of",
     "create_study",
+    "healed_otherwise",
     "prepare",
     "rank_finalists",
     "run",

@@ -14,8 +14,9 @@ from autoprune.review import Listener
 from autoprune.review.front import front_trials
 from autoprune.search.evaluate import OverBudget
 from autoprune.search.known import tell_again
+from autoprune.search.presence import PROCESS, this_process
 from autoprune.search.problem import Problem
-from autoprune.search.study import ATTRIBUTE, constrain, this_process, timed_on
+from autoprune.search.study import ATTRIBUTE, constrain, timed_on
 
 TIMED_AGAIN = "timed again"
 """Origin of trials that time a known plan on the device at hand."""
@@ -62,9 +63,17 @@ def as_recorded(problem: Problem, study: optuna.Study) -> Problem:
     return replace(problem, baseline=replace(problem.baseline, latency=milliseconds * 1e-3))
 
 
+def device_differences(problem: Problem, study: optuna.Study) -> str:
+    """How the device at hand differs from that of the study's latencies; empty where it does not."""
+    known, here = study.user_attrs[ATTRIBUTE], timed_on(problem)
+    if problem.meter is None or known["device_key"] == here["device_key"]:
+        return ""
+    return _differences(known["device"], here["device"])
+
+
 def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> None:
     """A trial of its own for the latency of a known plan, ahead of all that wait."""
-    mark = {"origin": TIMED_AGAIN, "process": this_process(), "widths": before.user_attrs["widths"]}
+    mark = {"origin": TIMED_AGAIN, PROCESS: this_process(), "widths": before.user_attrs["widths"]}
     running = TrialState.RUNNING
     study.add_trial(
         create_trial(state=running, params=before.params, distributions=before.distributions, user_attrs=mark)

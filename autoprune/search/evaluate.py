@@ -17,7 +17,7 @@ from autoprune.errors import TrialError
 from autoprune.recovery import finetune, rebuild, recalibrate
 from autoprune.search.feasible import Widths, excess
 from autoprune.search.ladder import Climb, Ladder, Stop, Stopped, cost_values
-from autoprune.search.problem import Problem
+from autoprune.search.problem import EVALUATED, Problem
 from autoprune.search.timing import Timer
 from autoprune.structure import Plan
 from autoprune.structure.plans import AnyPlan
@@ -47,6 +47,8 @@ class Candidate:
         seconds: time spent on each stage.
         stages: what each rung of the ladder found and decided.
         stop: why the candidate was given up; None where it was healed and scored in full.
+        pieces: in how many pieces each batch was computed.
+        others: qualities beside the score, by name.
     """
 
     widths: Widths
@@ -59,6 +61,8 @@ class Candidate:
     seconds: Mapping[str, float]
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stop: Stop | None = None
+    pieces: int = 1
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -84,13 +88,14 @@ def evaluate_candidate(
     timer: Timer | None = None,
     ladder: Ladder | None = None,
     watch: Stopwatch | None = None,
+    pieces: int = 1,
 ) -> Candidate:
     """Cut the model to these widths, heal it, and measure quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
     measurement with the problem's meter; with `ladder` the candidate is given up where that says so;
-    `watch` is where its seconds are added. The same plan, weights, data and seed give the same quality,
-    whatever ran before.
+    `watch` is where its seconds are added; batches are computed in so many `pieces`. The same plan, weights,
+    data, seed and pieces give the same quality, whatever ran before.
 
     Raises:
         OverBudget: before any training, when a limit is not met.
@@ -111,23 +116,40 @@ def evaluate_candidate(
         raise OverBudget(over_text(over), over)
     costs = problem.baseline.costs if plan is None else problem.costs.costs(widths)
     if plan is None:
-        return Candidate(widths, plan, model, problem.baseline.score, costs, latency, over, watch.seconds)
+        known = problem.baseline
+        return Candidate(
+            widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
+        )
     climb = None if ladder is None else ladder.climb(cost_values(problem, costs, latency))
-    score, stop = _healed_score(problem, model, plan, watch, climb)
+    score, stop = _healed_score(problem, model, plan, watch, climb, pieces)
     stages = {} if climb is None else climb.stages
-    return Candidate(widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop)
+    with watch.stage("evaluate"):
+        others = others_of(problem, model, pieces)
+    return Candidate(
+        widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, pieces, others
+    )
+
+
+def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, float]:
+    """The qualities beside the first one, on the guiding samples. Raises TrialError for one that is none."""
+    found = {judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.others}
+    wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
+    if wrong is not None:
+        raise TrialError(f"the objective {wrong} became {found[wrong]}; lower --lr")
+    return found
 
 
 def _healed_score(
-    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, climb: Climb | None
+    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, climb: Climb | None, pieces: int
 ) -> tuple[Score, Stop | None]:
     """Heal the model and score it on the guiding samples, or say why it was given up."""
     try:
-        _heal(problem, model, plan, watch, climb)
+        _heal(problem, model, plan, watch, climb, pieces)
     except Stopped as stopped:
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
-        score = evaluate(model, problem.parts.guiding, problem.data.task)
+        batch_size = max(1, EVALUATED // pieces)
+        score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=batch_size)
     if not math.isfinite(score.value):
         raise TrialError(f"the validation metric became {score.value}; lower --lr")
     return score, None
@@ -138,10 +160,10 @@ def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
     return problem.model if plan is None else problem.pruning.cut(plan)
 
 
-def recover(problem: Problem, plan: AnyPlan) -> nn.Module:
+def recover(problem: Problem, plan: AnyPlan, pieces: int = 1) -> nn.Module:
     """Cut and heal exactly as the search did; gives the same weights again."""
     model = cut_model(problem, plan)
-    _heal(problem, model, plan, Stopwatch())
+    _heal(problem, model, plan, Stopwatch(), pieces=pieces)
     return model
 
 
@@ -158,12 +180,17 @@ def mend(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) ->
 def _rebuild(problem: Problem, model: nn.Module, plan: Plan) -> None:
     compensator, inputs = problem.compensator, [inputs for inputs, _ in problem.calibration]
     if compensator is not None:
-        rebuild(problem.model, model, plan, compensator.structure, compensator.moments, lambda: inputs)
+        rebuild(problem.base, model, plan, compensator.structure, compensator.moments, lambda: inputs)
         recalibrate(model, inputs)
 
 
 def _heal(
-    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, climb: Climb | None = None
+    problem: Problem,
+    model: nn.Module,
+    plan: AnyPlan,
+    watch: Stopwatch,
+    climb: Climb | None = None,
+    pieces: int = 1,
 ) -> None:
     """Mend the model and fine-tune it, in place. Raises Stopped on the way where `climb` says so."""
     mend(problem, model, plan, watch)
@@ -186,6 +213,7 @@ def _heal(
             teacher=problem.model,
             on_step=on_step,
             lessons=problem.lessons,
+            pieces=pieces,
         )
 
 

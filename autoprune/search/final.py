@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import optuna
 from optuna.trial import FrozenTrial
 from torch import nn
 
+from autoprune.documents import is_whole
 from autoprune.errors import StudyError
 from autoprune.review import Listener
 from autoprune.review.estimates import STOPPED
 from autoprune.review.front import front_trials
 from autoprune.search.evaluate import cut_model, recover
 from autoprune.search.keep import WeightStore
+from autoprune.search.mixing import mixture_of
+from autoprune.search.pieces import PIECES
 from autoprune.search.problem import Problem
+from autoprune.search.record import HEALED
 from autoprune.structure.plans import AnyPlan
-from autoprune.tasks import evaluate
+from autoprune.tasks import evaluate, weights_hash
 
 TEST = "test"
 
@@ -48,14 +54,37 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
         )
     if trial.user_attrs["plan"] == "uncut":
         return problem.model, None
+    full = problem.structure.widths
+    if not isinstance(widths, Mapping) or widths.keys() != full.keys():
+        raise StudyError(
+            f"trial {trial.number} has widths of other groups than this model: name another study"
+        )
+    if not all(is_whole(width, most=full[name]) for name, width in widths.items()):
+        raise StudyError(f"trial {trial.number} has widths that this model does not have: name another study")
     number = trial.user_attrs.get("duplicate_of", trial.number)
-    plan = store.plan(number) or problem.plan(widths)
+    plan = store.plan(number)
+    if plan is None or plan.hash != trial.user_attrs["plan"]:
+        plan = problem.plan(widths, mixture_of(trial.user_attrs))
     if plan.hash != trial.user_attrs["plan"]:
         raise StudyError(
             f"trial {trial.number} was cut by another ranking than this machine computes: "
             "use the same torch version and data, or search again under another --study name"
         )
-    model = cut_model(problem, plan)
-    if store.load(number, model):
+    model, healed = cut_model(problem, plan), trial.user_attrs.get(HEALED)
+    # A file with other weights than those that were scored is as good as none.
+    if store.load(number, model) and healed in (None, weights_hash(model)):
         return model.eval(), plan
-    return recover(problem, plan).eval(), plan
+    pieces = trial.user_attrs.get(PIECES, 1)
+    return recover(problem, plan, pieces if is_whole(pieces, 1) else 1).eval(), plan
+
+
+def healed_otherwise(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
+    """What to say of a model of :func:`trial_model` whose weights are not those that were scored."""
+    if trial.user_attrs.get(HEALED) in (None, weights_hash(model)):
+        return []
+    quality = evaluate(model, problem.parts.guiding, problem.data.task).value
+    return [
+        f"the weights of trial {trial.number} were lost, and healing it again gave others, as on another "
+        f"machine or with another version: {problem.data.task.metric} {quality:.4f} where the search had "
+        f"{trial.values[0]:.4f}"
+    ]

@@ -8,21 +8,34 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.criteria.mixture import Mixture
 from autoprune.review.front import measured_on
+from autoprune.search.claims import CLAIM
 from autoprune.search.evaluate import OverBudget, cut_model, latency_excess, latency_of, over_text
+from autoprune.search.mixing import mixture_of
+from autoprune.search.presence import BEAT, PROCESS
 from autoprune.search.problem import Problem
 from autoprune.search.record import latency_attributes, values, write
 from autoprune.search.timing import TIMING, StudyTimer
 
+_OWN = ("origin", PROCESS, BEAT, CLAIM, TIMING)
+"""What a trial does not take over from the one with the same plan."""
 
-def known_plan(problem: Problem, study: optuna.Study, widths: Mapping[str, int]) -> FrozenTrial | None:
-    """The first trial with these widths, however it ended.
+
+def known_plan(
+    problem: Problem, study: optuna.Study, widths: Mapping[str, int], mixture: Mixture | None = None
+) -> FrozenTrial | None:
+    """The first trial with these widths and the same units, however it ended.
 
     Where the budget limits latency, trials that were timed elsewhere come last, and those of them that ended
     without a quality not at all.
     """
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     same = [trial for trial in ended if trial.user_attrs.get("widths") == widths]
+    if mixture is not None and same and widths != problem.structure.widths:
+        # Over budget or not is a matter of widths: those trials have no plan.
+        plan = problem.plan(widths, mixture).hash
+        same = [trial for trial in same if trial.user_attrs.get("plan", plan) == plan]
     here = [trial for trial in same if not timed_elsewhere(problem, trial)]
     scored = [trial for trial in same if trial.state is TrialState.COMPLETE]
     return next(iter([*here, *scored]), None)
@@ -40,9 +53,7 @@ def tell_again(problem: Problem, study: optuna.Study, trial: optuna.Trial, befor
 
     Raises OverBudget where that is over the budget, before the trial is told.
     """
-    recorded: dict[str, Any] = {
-        key: value for key, value in before.user_attrs.items() if key not in ("origin", "process", TIMING)
-    }
+    recorded: dict[str, Any] = {key: value for key, value in before.user_attrs.items() if key not in _OWN}
     first = before.user_attrs.get("duplicate_of", before.number)
     write(trial, recorded | {"duplicate_of": first})
     excess = dict(before.constraints)
@@ -68,7 +79,8 @@ def _time_again(
 ) -> dict[str, float]:
     """Put this device's latency in the place of the other one's; returns how far it is over its limit."""
     widths = recorded["widths"]
-    plan = None if widths == problem.structure.widths else problem.plan(widths)
+    mixture = mixture_of(recorded)
+    plan = None if widths == problem.structure.widths else problem.plan(widths, mixture)
     latency = latency_of(problem, cut_model(problem, plan), timer_of(problem, study, trial))
     over = latency_excess(problem, latency)
     if latency is None or any(value > 0 for value in over.values()):

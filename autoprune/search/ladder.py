@@ -283,8 +283,12 @@ def place(seen: Array, own: Sequence[float]) -> Place:
 
 
 def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Ladder | None:
-    """The ladder for the next candidate; None where the settings want none or nothing is fine-tuned."""
-    if not problem.config.ladder or problem.config.finetune_steps == 0:
+    """The ladder for the next candidate; None where the settings want none or nothing is fine-tuned.
+
+    Nor is there one with several qualities: its stages estimate the first alone, and a candidate that falls
+    behind in that may be ahead in another.
+    """
+    if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.others:
         return None
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     trials = [trial for trial in affordable_trials(study) if "duplicate_of" not in trial.user_attrs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import nn
 from autoprune.recovery import Checkpoint, finetune
 from autoprune.recovery.length import steps_of
 from autoprune.review import Listener
+from autoprune.search.evaluate import others_of
 from autoprune.search.problem import Problem
 from autoprune.search.recipe import recipe_of
 from autoprune.structure.plans import AnyPlan
@@ -26,12 +28,25 @@ class Longer:
         before: quality before, on the validation samples that judged the trial.
         quality: quality after, on the same samples.
         test: quality after, on the test split.
+        others: further qualities after, by name, on validation samples.
     """
 
     steps: int
     before: float
     quality: float
     test: float
+    others: Mapping[str, float]
+
+    @classmethod
+    def of(cls, problem: Problem, model: nn.Module, steps: int, before: float) -> Longer:
+        """What a model is worth after so many steps."""
+        return cls(
+            steps=steps,
+            before=before,
+            quality=judged(problem, model),
+            test=evaluate(model, problem.data.test, problem.data.task).value,
+            others=others_of(problem, model),
+        )
 
 
 def recover_longer(
@@ -42,16 +57,34 @@ def recover_longer(
     A run that was stopped goes on from a file in `folder`, and one that is over is not run again. Raises
     ConfigError for a length that cannot be read.
     """
-    recipe = recipe_of(
-        problem.config, problem.data, steps_of(length, problem.data.train, problem.config.batch_size)
-    )
-    assert recipe is not None, length
-    key = repr((problem.weights, plan.hash, recipe, problem.config.seed, problem.config.augment))
+    steps = steps_of(length, problem.data.train, problem.config.batch_size)
+    before = judged(problem, model)
+    train_on(problem, model, plan, steps, folder, listener)
+    return Longer.of(problem, model, steps, before)
+
+
+def judged(problem: Problem, model: nn.Module) -> float:
+    """Quality on the validation samples that judge finalists."""
+    return evaluate(model, problem.parts.ranking or problem.parts.guiding, problem.data.task).value
+
+
+def train_on(
+    problem: Problem,
+    model: nn.Module,
+    plan: AnyPlan,
+    steps: int,
+    folder: Path,
+    listener: Listener,
+    part: str = "",
+) -> None:
+    """Train a model of a plan in place, with a checkpoint in `folder`; `part` says of what this is one."""
+    recipe = recipe_of(problem.config, problem.data, steps)
+    assert recipe is not None, steps
+    known = (problem.pruning.origin.weights, plan.hash, recipe, problem.config.seed, problem.config.augment)
+    key = repr((*known, part) if part else known)
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     checkpoint = Checkpoint(folder / f"finetune-{name}.pt", key)
-    judges = problem.parts.ranking or problem.parts.guiding
-    before = evaluate(model, judges, problem.data.task).value
-    listener.phase("fine-tuning", f"{recipe.steps} steps")
+    listener.phase("fine-tuning", f"{part}{', ' if part else ''}{recipe.steps} steps")
 
     def report(step: int, loss: float) -> None:
         if step % 10 == 0 or step == recipe.steps:
@@ -67,9 +100,3 @@ def recover_longer(
             on_step=report,
             checkpoint=checkpoint,
         )
-    return Longer(
-        steps=recipe.steps,
-        before=before,
-        quality=evaluate(model, judges, problem.data.task).value,
-        test=evaluate(model, problem.data.test, problem.data.task).value,
-    )

@@ -3,116 +3,207 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from autoprune.errors import AutopruneError
-from autoprune.review import Count, Listener
-from autoprune.review.estimates import STOPPED
+from autoprune.errors import DiskError, StudyError, TrialError
+from autoprune.review import Listener
+from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
+from autoprune.search.claims import Turn, claim, plan_key
 from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
 from autoprune.search.finalists import worth_keeping
+from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
 from autoprune.search.known import known_plan, tell_again, timer_of
 from autoprune.search.ladder import ladder_of
+from autoprune.search.learning import configured
+from autoprune.search.pieces import Pieces
+from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
-from autoprune.search.record import attributes, values, write
-from autoprune.search.sensitivity import sensitivity
+from autoprune.search.record import HEALED, attributes, values, write
+from autoprune.search.rescue import INTERRUPTED, NO_ROOM, TOO_LARGE, fail, requeue, retried, revive
+from autoprune.search.sensitivity import known_curves, sensitivity
 from autoprune.search.spaces import Space, make_space
-from autoprune.search.study import INTERRUPTED, SAMPLER, UNFINISHED, constrain, requeue, revive, this_process
-from autoprune.search.warmstart import warm_starts
+from autoprune.search.spent import DEADLINE, Spent, begin_time, counts, spent, total_of
+from autoprune.search.study import SAMPLER, constrain
+from autoprune.search.warmstart import WarmStart, warm_starts
+from autoprune.stopping import check, finishing
+from autoprune.tasks import weights_hash
+from autoprune.tasks.exhausted import is_out_of_memory
+from autoprune.tasks.reference import summary
 
-DEFAULT_TRIALS = 20
-"""When the budget limits neither time nor trials."""
 FEW_REPEATS, MOST_REPEATS = 4, 40
 """Suggestions of known plans in a row after which chance has its say, and the space counts as exhausted."""
+MOST_FAILURES = 10
+"""Candidates of one process that fail in a row before it stops: nothing says that the next one will not."""
+LONGEST_REASON = 300
+ENDS_SEARCH = (OptunaError, SQLAlchemyError, OSError, DiskError)
+"""What is no candidate's fault: without a storage and a disk there is no going on."""
+IDLE_SECONDS = 0.5
+"""Between two looks at the study of a worker that has to wait for others."""
 
 
-@dataclass(frozen=True)
-class Spent:
-    """How much of the search budget is used: distinct plans recorded, and seconds of this run.
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One process that searches, alone or beside others.
 
-    Candidates that the ladder gave up took next to no time and do not count.
+    Attributes:
+        problem: what is pruned.
+        study: where it is recorded.
+        store: where weights are kept.
+        listener: is told what happens.
+        space: how parameters become widths.
+        seed: of what this process draws besides its sampler.
+        worker: its name among others; empty for one that is alone.
+        pieces: how its batches are computed.
+        watch: finds the trials of dead processes.
     """
 
-    trials: int
-    total: int | None
-    started: float
-    seconds: float | None
+    problem: Problem
+    study: optuna.Study
+    store: WeightStore
+    listener: Listener
+    space: Space
+    seed: int
+    pieces: Pieces
+    worker: str = ""
+    watch: Watch = field(default_factory=Watch)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until the time budget ends; None without one."""
-        return None if self.seconds is None else max(0.0, self.started + self.seconds - time.monotonic())
+    def spent(self) -> Spent:
+        """What is used of the budget now."""
+        return spent(self.problem.budget, self.study, self.study.user_attrs.get(DEADLINE))
 
-    @property
-    def count(self) -> Count:
-        """For the listener."""
-        return Count(self.trials, self.total, self.seconds_left)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether another trial may not begin."""
-        return (self.total is not None and self.trials >= self.total) or self.seconds_left == 0.0
+    def rescue(self, mine: int | None = None) -> None:
+        """Queue again what dead processes ran; `mine` is what this one runs."""
+        revived = revive(self.study, self.watch, mine=mine)
+        if revived:
+            self.listener.note(f"{revived} trial(s) of a process that died are run again")
 
 
 def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Search until the trials or the time of the budget are spent.
 
     A failing candidate is recorded with its reason and the search goes on. Ctrl-C ends it: the trial at
-    hand is recorded as failed and queued again, and KeyboardInterrupt is raised again.
+    hand is recorded as failed and queued again, and KeyboardInterrupt is raised again. Other processes may
+    work on the study meanwhile; in the end the trials that they run are waited for.
     """
-    started = time.monotonic()
+    began = time.monotonic()
+    begin(problem, study, store, listener)
+    listener.phase("search", str(problem.budget))
+    work(problem, study, store, listener, began=began)
+    wait_for_others(study, listener)
+
+
+def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
+    """Record what workers need: sensitivity curves, the plans to try first, and when time is up."""
+    begin_time(problem.budget, study)
+    if problem.config.weights is None:
+        store.save_uncut(problem.model)
     curves = sensitivity(problem, study, listener)
-    space = make_space(problem, curves)
     revived = revive(study)
     if revived:
         listener.note(f"{revived} trial(s) of a search that was killed are run again")
     if not study.get_trials(deepcopy=False):
-        for start in warm_starts(problem, curves):
+        space = make_space(problem, curves)
+        for start in warm_starts(problem, curves, configured(problem.config, problem.pruning)):
             study.enqueue_trial(
-                space.parameters(start.widths), user_attrs={"origin": start.origin, "widths": start.widths}
+                _parameters(problem, space, start),
+                user_attrs={"origin": start.origin, "widths": start.widths},
             )
-    try:
-        _search(problem, study, store, space, listener, started)
-    finally:
-        study.set_user_attr(WALL, study.user_attrs.get(WALL, 0.0) + time.monotonic() - started)
+    study.set_user_attr(READY, True)
 
 
-def _search(
+def work(
     problem: Problem,
     study: optuna.Study,
     store: WeightStore,
-    space: Space,
     listener: Listener,
-    started: float,
+    *,
+    seed: int | None = None,
+    worker: str = "",
+    began: float | None = None,
 ) -> None:
-    repeats = 0
+    """Evaluate trials until the budget of all workers together is spent. See :func:`run`.
+
+    `began` is when the process did, by :func:`time.monotonic`.
+    """
+    began = time.monotonic() if began is None else began
+    space = make_space(problem, known_curves(problem, study))
+    seed = problem.config.seed if seed is None else seed
+    search = Search(problem, study, store, listener, space, seed, Pieces(problem.config.batch_size), worker)
+    try:
+        _search(search)
+    finally:
+        # Of its own: two workers that end together would add to the same number.
+        key = f"{WALL}:{worker}" if worker else WALL
+        study.set_user_attr(key, study.user_attrs.get(key, 0.0) + time.monotonic() - began)
+
+
+def wait_for_others(study: optuna.Study, listener: Listener) -> None:
+    """Wait until no other process runs a trial any more; those of the dead end as failed."""
+    watch, told = Watch(), False
+    while running := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        revive(study, watch)
+        if not told:
+            listener.note(f"waiting for {len(running)} trial(s) of other workers")
+            told = True
+        time.sleep(IDLE_SECONDS)
+
+
+def _parameters(problem: Problem, space: Space, start: WarmStart) -> dict[str, Any]:
+    """Parameters with which a trial is that warm start."""
+    mixing, own = problem.mixing, space.parameters(start.widths)
+    if mixing is None:
+        return {**own}
+    return {**own, **mixing.parameters(start.criterion or mixing.criteria[0])}
+
+
+def _search(search: Search) -> None:
+    study, listener, repeats, failures = search.study, search.listener, 0, 0
+    heart = Heartbeat(study)
     while repeats < MOST_REPEATS:
-        spent = _spent(problem, study, started)
-        if spent.is_over:
+        check()
+        search.rescue()
+        before = search.spent()
+        if before.is_over:
             return
+        if not before.has_room:
+            time.sleep(IDLE_SECONDS)
+            continue
         watch = Stopwatch()
         with watch.stage(ASKING):
-            trial = _ask(study, problem.config.seed, repeats)
-        trial.set_user_attr("process", this_process())
+            trial = _ask(study, search.seed, repeats)
+        trial.set_user_attr(PROCESS, this_process())
         origin = trial.user_attrs.get("origin", SAMPLER)
         trial.set_user_attr("origin", origin)
-        listener.trial_started(trial.number, origin, spent.count)
-        repeated = _run_trial(problem, study, store, space, trial, watch)
+        listener.trial_started(trial.number, origin, before.count)
+        with heart.of(trial):
+            repeated = _run_trial(search, trial, watch)
         repeats = repeats + 1 if repeated else 0
-        count = _spent(problem, study, started).count
-        listener.trial_finished(study, _recorded(study, trial.number), count)
+        recorded = _recorded(study, trial.number)
+        listener.trial_finished(study, recorded, search.spent().count)
+        failures = failures + 1 if recorded.state is TrialState.FAIL and counts(recorded) else 0
+        if failures == MOST_FAILURES:
+            raise TrialError(
+                f"stopped, for {failures} trials in a row failed: {recorded.user_attrs['reason']}"
+            )
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
 
 
 def _ask(study: optuna.Study, seed: int, repeats: int) -> optuna.Trial:
-    """The sampler's next trial; after some repeats every second one is random, away from known plans."""
+    """What was queued again, else the sampler's next; after some repeats every second one is random."""
+    again = retried(study)
+    if again is not None:
+        return again
     if repeats < FEW_REPEATS or repeats % 2:
         return study.ask()
     usual = study.sampler
@@ -123,42 +214,94 @@ def _ask(study: optuna.Study, seed: int, repeats: int) -> optuna.Trial:
         study.sampler = usual
 
 
-def _run_trial(
-    problem: Problem,
-    study: optuna.Study,
-    store: WeightStore,
-    space: Space,
-    trial: optuna.Trial,
-    watch: Stopwatch,
-) -> bool:
-    """Evaluate and tell one trial; true when its plan had been evaluated before."""
+def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
+    """Evaluate and tell one trial; true when its plan had been evaluated before, or is just now."""
+    problem, study = search.problem, search.study
     try:
-        with watch.stage(ASKING):
-            suggested = space.suggest(trial)
-        # A warm start is tried exactly as it is, even where the space comes only near it.
-        widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
-        before = known_plan(problem, study, widths)
-        if before is not None:
-            tell_again(problem, study, trial, before)
-            return True
-        trial.set_user_attr("widths", widths)
-        exempt = "" if trial.user_attrs["origin"] == SAMPLER else "a warm start"
-        ladder = ladder_of(problem, study, exempt=exempt)
-        candidate = evaluate_candidate(
-            problem, widths, timer=timer_of(problem, study, trial), ladder=ladder, watch=watch
-        )
-        _tell(problem, study, store, trial, candidate)
+        return _evaluate(search, trial, watch)
     except OverBudget as over:
         trial.set_user_attr("reason", str(over))
         trial.set_user_attr(STAGES, {COST: {"decision": "over budget"}})
         constrain(problem, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
-    except (AutopruneError, RuntimeError, ValueError, MemoryError) as error:
-        trial.set_user_attr("reason", f"{type(error).__name__}: {error}".splitlines()[0])
-        study.tell(trial, state=TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        # This process was silent for so long that another one gave the trial up.
+        search.listener.note(f"trial {trial.number} was given to another worker: its result here is dropped")
+    except StudyError:  # the storage is away for good, or not what it was
+        raise
+    except Exception as error:  # a model, a metric or data of the user's own may raise anything
+        if isinstance(error, ENDS_SEARCH):
+            _abandon(study, trial)
+            raise
+        _give_up(search, trial, error)
     except BaseException:
         _abandon(study, trial)
         raise
+    return False
+
+
+def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
+    """Record a candidate that failed; one for which memory was short is run again in smaller pieces."""
+    study = search.study
+    short = is_out_of_memory(error) and search.pieces.more()
+    if not short:
+        fail(study, _recorded(study, trial.number), summary(error)[:LONGEST_REASON])
+    elif fail(study, _recorded(study, trial.number), TOO_LARGE):
+        search.listener.note(
+            f"trial {trial.number} ran out of memory: it is run again, and batches go in "
+            f"{search.pieces.count} pieces from now on"
+        )
+        requeue(study, _recorded(study, trial.number))
+
+
+def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
+    """What :func:`_run_trial` does when nothing goes wrong."""
+    problem, study = search.problem, search.study
+    with watch.stage(ASKING):
+        suggested = search.space.suggest(trial)
+        mixture = None if problem.mixing is None else problem.mixing.suggest(trial)
+    # A warm start is tried exactly as it is, even where the space comes only near it.
+    widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
+    mixed = mixture is not None and widths != problem.structure.widths
+    plan = problem.plan(widths, mixture) if mixed else None
+    if not _may_begin(search, trial, plan_key(widths, plan)):
+        return _recorded(study, trial.number).user_attrs.get("reason") != NO_ROOM
+    before = known_plan(problem, study, widths, mixture)
+    if before is not None:
+        tell_again(problem, study, trial, before)
+        return True
+    trial.set_user_attr("widths", widths)
+    if mixed and mixture is not None:
+        trial.set_user_attr(MIXTURE, mixture.weights)
+    exempt = "" if trial.user_attrs["origin"] == SAMPLER else "a warm start"
+    ladder = ladder_of(problem, study, exempt=exempt)
+    candidate = evaluate_candidate(
+        problem,
+        widths,
+        plan,
+        timer=timer_of(problem, study, trial),
+        ladder=ladder,
+        watch=watch,
+        pieces=search.pieces.count,
+    )
+    _tell(problem, study, search.store, trial, candidate)
+    return False
+
+
+def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> bool:
+    """Whether this trial is the one to evaluate its plan now; otherwise it is over."""
+    study = search.study
+    total = total_of(search.problem.budget)
+    decision = claim(study, trial, plan, total, lambda: search.rescue(trial.number))
+    if decision.turn is Turn.BEGIN:
+        return True
+    own = _recorded(study, trial.number)
+    if decision.turn is Turn.NO_ROOM:
+        if fail(study, own, NO_ROOM) and "fixed_params" in own.system_attrs:
+            requeue(study, own)
+        return False
+    trial.set_user_attr("duplicate_of", decision.ahead)
+    fail(study, own, f"trial {decision.ahead} is evaluating the same plan")
     return False
 
 
@@ -166,38 +309,25 @@ def _tell(
     problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
 ) -> None:
     recorded = attributes(problem, candidate)
-    write(trial, recorded)
-    if candidate.plan is not None and candidate.stop is None:
-        # Saved before the trial is told: a recorded trial never lacks its weights.
-        store.save(trial.number, candidate.model, candidate.plan)
-    constrain(problem, trial, dict(candidate.excess))
-    study.tell(trial, values(problem, recorded))
-    store.prune(worth_keeping(study))
+    with finishing():
+        write(trial, recorded)
+        if candidate.plan is not None and candidate.stop is None:
+            # Saved before the trial is told: a recorded trial never lacks its weights.
+            trial.set_user_attr(HEALED, weights_hash(candidate.model))
+            store.save(trial.number, candidate.model, candidate.plan)
+        constrain(problem, trial, dict(candidate.excess))
+        study.tell(trial, values(problem, recorded))
+    # In this order: of what other workers save meanwhile, nothing is known to be over.
+    over = {known.number for known in study.get_trials(deepcopy=False) if known.state.is_finished()}
+    store.prune(worth_keeping(study), over)
 
 
 def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
     """Queue an interrupted trial again, unless it was told in the last moment."""
-    if not _recorded(study, trial.number).state.is_finished():
-        trial.set_user_attr("reason", INTERRUPTED)
-        study.tell(trial, state=TrialState.FAIL)
+    recorded = _recorded(study, trial.number)
+    if not recorded.state.is_finished() and fail(study, recorded, INTERRUPTED):
         requeue(study, _recorded(study, trial.number))
 
 
 def _recorded(study: optuna.Study, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]
-
-
-def _spent(problem: Problem, study: optuna.Study, started: float) -> Spent:
-    budget = problem.budget
-    total = budget.trials
-    if total is None and budget.seconds is None:
-        total = DEFAULT_TRIALS
-    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-    counted = [
-        trial
-        for trial in ended
-        if "duplicate_of" not in trial.user_attrs
-        and STOPPED not in trial.user_attrs
-        and trial.user_attrs.get("reason") not in UNFINISHED
-    ]
-    return Spent(len(counted), total, started, budget.seconds)

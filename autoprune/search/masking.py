@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from autoprune.config import Config
 from autoprune.cost import MaskCostModel
 from autoprune.criteria import MaskScores, Ranking, score_masks
+from autoprune.criteria.mixture import Mixture
 from autoprune.errors import PlanError
 from autoprune.search.pruning import Origin, Widths
 from autoprune.structure.masks import (
@@ -37,8 +38,9 @@ class Masking:
     scores: MaskScores
     rankings: Mapping[str, Ranking]
 
-    def plan(self, widths: Mapping[str, int]) -> MaskPlan:
-        """The plan that keeps the highest-ranked units of every group."""
+    def plan(self, widths: Mapping[str, int], mixture: Mixture | None = None) -> MaskPlan:
+        """The plan that keeps the highest-ranked units of every group, by one criterion."""
+        assert mixture is None
         return self.scores.plan(widths, model=self.origin.name, weights=self.origin.weights)
 
     def widths(self, plan: AnyPlan) -> Widths:

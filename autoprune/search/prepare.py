@@ -17,18 +17,21 @@ from autoprune.cost import Meter
 from autoprune.errors import ConfigError, CriterionWarning
 from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
+from autoprune.recovery.sparsity import Sparsified, sparsify
 from autoprune.review import Listener
 from autoprune.search.feasible import check_reachable
 from autoprune.search.masking import masking
-from autoprune.search.problem import Baseline, Problem
+from autoprune.search.problem import Baseline, Judge, Problem
 from autoprune.search.pruning import Origin, Pruning
-from autoprune.search.removal import removal
+from autoprune.search.recipe import recipe_of
+from autoprune.search.removal import discover_for, removal
 from autoprune.search.timing import known_profile, setting_of, timed_batch
-from autoprune.search.validation import divide
+from autoprune.search.validation import Parts, divide
 from autoprune.structure.trace import shell
-from autoprune.tasks import Data, evaluate, load_data, load_model, load_weights, weights_hash
+from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
 from autoprune.tasks.augment import augmented
 from autoprune.tasks.devices import device_named, on_device
+from autoprune.tasks.objective import Objective, parse_objective
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,26 @@ def prepare(
     setting = setting_of(config) if timed else None
     listener.phase("baseline", config.data if data is None else data.name)
     data = data or load_data(config.data)
-    if config.metric is not None:
-        data = replace(data, task=data.task.measured_by(config.metric))
+    quality = parse_objective(config.metric or "")
+    data = replace(data, task=quality.task(data.task))
+    watched = _others(data.task, config)
     trained, name = (model, type(model).__name__) if model is not None else _trained(config, data, listener)
     trained = shell(on_device(trained, device)).eval()
     data = augmented(data, config.augment)
     parts = divide(data, config)
+    others = tuple(
+        Judge(objective.task(data.task), objective.split(parts.guiding, config.seed)) for objective in watched
+    )
+    if others and config.ladder:
+        listener.note("with several qualities, every candidate is trained and scored in full")
+    data, parts = _noisy(data, parts, quality, config.seed)
     score = evaluate(trained, parts.guiding, data.task)
     example = data.example(1).to(device)
     listener.phase("structure", name)
     calibration = _calibration(data, config)
-    origin = Origin(trained, name, weights_hash(trained), example, calibration, data.task.loss, config)
+    sparse = _sparsified(trained, example, data, config, listener)
+    base = trained if sparse is None else sparse.model
+    origin = Origin(base, name, weights_hash(base), example, calibration, data.task.loss, config, sparse)
     pruning = pruning_of(origin, listener)
     meter = None
     if setting is not None:
@@ -92,21 +104,82 @@ def prepare(
     problem = Problem(
         model=trained,
         name=name,
-        weights=origin.weights,
+        weights=origin.weights if sparse is None else weights_hash(trained),
         pruning=pruning,
         data=data,
         parts=parts,
         example=example,
-        baseline=Baseline(score, pruning.costs.uncut(trained), latency),
+        baseline=Baseline(
+            score,
+            pruning.costs.uncut(trained),
+            latency,
+            {judge.task.metric: judge.value(trained) for judge in others},
+            None if sparse is None else evaluate(base, parts.guiding, data.task).value,
+        ),
         calibration=calibration,
         budget=budget,
         config=config,
         meter=meter,
         profile=profile,
         stairs={} if profile is None else profile.edges,
+        others=others,
     )
     check_reachable(problem)
     return problem
+
+
+def _sparsified(
+    trained: nn.Module, example: Tensor, data: Data, config: Config, listener: Listener
+) -> Sparsified | None:
+    """The model after sparse training, where the settings want that. Raises ConfigError for masks."""
+    if config.sparsify is None:
+        return None
+    if config.granularity != UNITS:
+        raise ConfigError(
+            "sparse training is for units, not for masks: leave --sparsify or --granularity out"
+        )
+    structure = discover_for(config, trained, (example,))
+    steps = steps_for_epochs(config.sparsify_epochs, data.train, config.batch_size)
+    recipe = recipe_of(config, data, steps)
+    assert recipe is not None
+    listener.phase("sparse training", f"{config.sparsify}, {config.sparsify_epochs} epochs")
+    found = sparsify(
+        trained,
+        structure,
+        data,
+        recipe,
+        config.sparsify,
+        seed=config.seed,
+        strength=config.sparsify_strength,
+        on_step=_reporter(listener, steps),
+    )
+    if found.without:
+        listener.note(
+            f"{config.sparsify} says nothing of {found.without[0]} "
+            + (f"and {len(found.without) - 1} more groups" if len(found.without) > 1 else "")
+            + ": there, norms of the trained weights rank units"
+        )
+    return found
+
+
+def _others(task: Task, config: Config) -> list[Objective]:
+    """The further qualities, each once. Raises UserError for one that cannot be read or is there already."""
+    objectives = [parse_objective(text) for text in config.objective]
+    names = [task.metric, *(objective.task(task).metric for objective in objectives)]
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise ConfigError(f"the objective {twice} is there already: give another one, or leave it out")
+    return objectives
+
+
+def _noisy(data: Data, parts: Parts, quality: Objective, seed: int) -> tuple[Data, Parts]:
+    """Data whose validation and test samples are as the first quality sees them."""
+    if quality.corruption is None:
+        return data, parts
+    ranking = None if parts.ranking is None else quality.split(parts.ranking, seed)
+    noisy = replace(parts, guiding=quality.split(parts.guiding, seed), ranking=ranking)
+    validation, test = (quality.split(split, seed) for split in (data.validation, data.test))
+    return replace(data, validation=validation, test=test), noisy
 
 
 def pruning_of(origin: Origin, listener: Listener) -> Pruning:

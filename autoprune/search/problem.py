@@ -13,29 +13,53 @@ from autoprune.config import Config
 from autoprune.cost import Costs, Meter, Predictor, Profile
 from autoprune.cost.prediction import cross_validated
 from autoprune.criteria import Ranking
+from autoprune.criteria.mixture import Mixture
 from autoprune.recovery import Compensator, Lesson, Recipe, collect_moments, draw_lessons
 from autoprune.search.grid import AnyGrid, Stairs, grids_of
+from autoprune.search.mixing import Mixing, mixing_of
 from autoprune.search.pruning import Prices, Prunable, Pruning
 from autoprune.search.recipe import recipe_of
 from autoprune.search.validation import Parts
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
-from autoprune.tasks import Data, Score, device_of
+from autoprune.tasks import Data, Score, Split, Task, device_of, evaluate
 
 CLOSED_FORM = {"flops": "flops", "params": "parameters", "nonzero": "nonzero", "size": "size"}
 """Budget name -> field of :class:`Costs`, for the costs that need no measurement."""
+EVALUATED = 500
+"""Samples that are scored at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A quality beside the first one.
+
+    Attributes:
+        task: with its metric, named as the objective is.
+        split: the guiding samples as it sees them.
+    """
+
+    task: Task
+    split: Split
+
+    def value(self, model: nn.Module, batch_size: int = EVALUATED) -> float:
+        """The model's quality. Raises TrialError when an output is not finite."""
+        return evaluate(model, self.split, self.task, batch_size=batch_size).value
 
 
 @dataclass(frozen=True)
 class Baseline:
     """What the uncut model is worth on the guiding samples, and what it costs.
 
-    The latency is in seconds, None when it is not measured.
+    The latency is in seconds, None when it is not measured; `others` are further qualities by name.
+    `sparsified` is the quality of what sparse training made of it, None without that.
     """
 
     score: Score
     costs: Costs
     latency: float | None
+    others: Mapping[str, float] = field(default_factory=dict)
+    sparsified: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +67,7 @@ class Problem:
     """One model to prune on one data set within one budget.
 
     Attributes:
-        model: the uncut trained model; never changed.
+        model: the uncut trained model, which teaches and is the reference; never changed.
         name: readable name of the model.
         weights: SHA-256 of its weights.
         pruning: how it is pruned, and what can be.
@@ -57,6 +81,7 @@ class Problem:
         meter: times candidates against the uncut model; None where latency is not measured.
         profile: what each group costs on this device, where that was measured before.
         stairs: the widths that the study offers in the place of even steps.
+        others: further qualities that are objectives.
     """
 
     model: nn.Module
@@ -73,11 +98,17 @@ class Problem:
     meter: Meter | None = None
     profile: Profile | None = None
     stairs: Stairs = field(default_factory=dict)
+    others: tuple[Judge, ...] = ()
 
     @property
     def structure(self) -> Prunable:
         """What can be cut."""
         return self.pruning.structure
+
+    @property
+    def base(self) -> nn.Module:
+        """The model that is cut: the uncut one, or what sparse training made of it."""
+        return self.pruning.origin.model
 
     @property
     def costs(self) -> Prices:
@@ -96,7 +127,7 @@ class Problem:
         if not wanted or not isinstance(self.structure, Structure):
             return None
         inputs = (inputs for inputs, _ in self.calibration)
-        return Compensator(self.model, self.structure, collect_moments(self.model, self.structure, inputs))
+        return Compensator(self.base, self.structure, collect_moments(self.base, self.structure, inputs))
 
     @cached_property
     def recipe(self) -> Recipe | None:
@@ -125,6 +156,11 @@ class Problem:
     def grids(self) -> dict[str, AnyGrid]:
         """Group -> the widths that are tried."""
         return grids_of(self.structure, self.config, self.stairs)
+
+    @cached_property
+    def mixing(self) -> Mixing | None:
+        """What trials choose of the criteria that order the units; None where there is one for all."""
+        return mixing_of(self.config, self.structure, next(iter(self.rankings)))
 
     @cached_property
     def predictor(self) -> Predictor | None:
@@ -176,8 +212,15 @@ class Problem:
         """Names of the objectives: the task's metric, what trials lower, and what else the budget limits."""
         named = {"params": "parameters", "size": "size", "latency": "latency_ms"}
         extra = [named[limit.what] for limit in self.budget.limits if limit.what in named]
-        return (self.data.task.metric, self.pruning.cost, *extra)
+        others = (judge.task.metric for judge in self.others)
+        return (self.data.task.metric, self.pruning.cost, *extra, *others)
 
-    def plan(self, widths: Mapping[str, int]) -> AnyPlan:
-        """The plan that keeps the highest-ranked units of every group."""
-        return self.pruning.plan(widths)
+    @property
+    def qualities(self) -> dict[str, bool]:
+        """Name of every objective that is no cost -> whether higher is better."""
+        tasks = (self.data.task, *(judge.task for judge in self.others))
+        return {task.metric: task.higher_is_better for task in tasks}
+
+    def plan(self, widths: Mapping[str, int], mixture: Mixture | None = None) -> AnyPlan:
+        """The plan that keeps the highest-ranked units, by these criteria or the configured one."""
+        return self.pruning.plan(widths, mixture)

@@ -13,9 +13,14 @@ from autoprune.config import Config
 from autoprune.cost import Costs
 from autoprune.criteria import Ranking
 from autoprune.criteria.base import Batches, Loss
+from autoprune.criteria.mixture import Mixture
+from autoprune.recovery.sparsity import Sparsified
 from autoprune.structure.plans import AnyPlan
 
 Widths = dict[str, int]
+
+SPARSIFIED = "sparsified"
+"""Name of the ranking that sparse training gives."""
 
 
 class Group(Protocol):
@@ -94,8 +99,8 @@ class Pruning(Protocol):
     def cost(self) -> str:
         """Field of its costs that every trial is to lower."""
 
-    def plan(self, widths: Mapping[str, int]) -> AnyPlan:
-        """The plan that keeps the highest-ranked units of every group."""
+    def plan(self, widths: Mapping[str, int], mixture: Mixture | None = None) -> AnyPlan:
+        """The plan that keeps the highest-ranked units, by these criteria or the configured one."""
 
     def widths(self, plan: AnyPlan) -> Widths:
         """Units that a plan keeps. Raises PlanError when it does not fit the model or removes nothing."""
@@ -122,6 +127,7 @@ class Origin:
         calibration: a few training batches; none where there is no data.
         loss: the task's loss; None where there is no data.
         config: the settings.
+        sparse: what sparse training made of the model before; None where there was none.
     """
 
     model: nn.Module
@@ -131,10 +137,17 @@ class Origin:
     calibration: Sequence[tuple[Tensor, Tensor]]
     loss: Loss | None
     config: Config
+    sparse: Sparsified | None = None
+
+    @property
+    def sparse_ranks(self) -> bool:
+        """Whether what sparse training found ranks units: it does unless another criterion is named."""
+        return self.sparse is not None and self.config.criterion == Config.model_fields["criterion"].default
 
     def criteria(self) -> list[str]:
-        """The configured criterion, then with data those whose rankings are tried before any sampling."""
-        return list(dict.fromkeys([self.config.criterion, *(ONE_SHOT if self.loss else ())]))
+        """The configured criteria, then with data those whose rankings are tried before any sampling."""
+        chosen = [self.config.criterion, *self.config.mix]
+        return list(dict.fromkeys([*chosen, *(ONE_SHOT if self.loss else ())]))
 
     def batches(self) -> Batches | None:
         """The calibration data, for criteria; None where there is none."""

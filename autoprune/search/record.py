@@ -11,9 +11,12 @@ from autoprune.cost import Latency, MaskCosts
 from autoprune.review.estimates import PREDICTED, STOPPED
 from autoprune.review.health import STAGES
 from autoprune.search.evaluate import Candidate
+from autoprune.search.pieces import PIECES
 from autoprune.search.problem import Problem
 from autoprune.tasks import Score
 
+HEALED = "healed_weights"
+"""Trial attribute: SHA-256 of the weights that were scored."""
 EXPECTED = "expected_quality"
 """Trial attribute: the quality that a candidate would probably have had that was given up."""
 
@@ -29,7 +32,9 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         "parameters": costs.parameters,
         "size": costs.size,
         "flops_ratio": round(costs.flops / full.flops, 6),
+        **({PIECES: candidate.pieces} if candidate.pieces > 1 else {}),
         **_outcome(problem, candidate),
+        **candidate.others,
         "seconds": {stage: round(seconds, 4) for stage, seconds in candidate.seconds.items()},
     }
     if isinstance(costs, MaskCosts):

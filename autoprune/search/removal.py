@@ -14,8 +14,9 @@ from autoprune.config import Config
 from autoprune.cost import CostModel
 from autoprune.cost.prices import Prices, unit_prices
 from autoprune.criteria import Context, Ranking, block_importance, criterion, rankings
+from autoprune.criteria.mixture import Mixture
 from autoprune.errors import ModelError, PlanError
-from autoprune.search.pruning import Origin, Widths
+from autoprune.search.pruning import SPARSIFIED, Origin, Widths
 from autoprune.search.timing import measured_profile
 from autoprune.structure import Plan, Structure, apply, discover, restrict
 from autoprune.structure.plans import AnyPlan
@@ -32,9 +33,9 @@ class Removal:
     costs: CostModel
     rankings: Mapping[str, Ranking]
 
-    def plan(self, widths: Mapping[str, int]) -> Plan:
+    def plan(self, widths: Mapping[str, int], mixture: Mixture | None = None) -> Plan:
         """The plan that keeps the highest-ranked units of every group and the blocks of width 1."""
-        ranking = next(iter(self.rankings.values()))
+        ranking = next(iter(self.rankings.values())) if mixture is None else mixture.ranking(self.rankings)
         full, settled = self.structure.widths, self.structure.settled(widths)
         keep = {
             name: () if name in self.structure.blocks else ranking.keep(name, width)
@@ -76,8 +77,12 @@ def removal(origin: Origin) -> Removal:
     costs = CostModel.of(structure, origin.model)
     prices = unit_prices(costs, partial(measured_profile, origin, structure))
     found = rankings(
-        {name: criterion(name) for name in origin.criteria()}, _context(origin, structure, prices)
+        {name: criterion(name, trusted=origin.config.mix) for name in origin.criteria()},
+        _context(origin, structure, prices),
     )
+    if origin.sparse is not None and origin.sparse_ranks:
+        sparse = origin.sparse
+        found = {SPARSIFIED: Ranking(SPARSIFIED, sparse.scores, relative=sparse.relative), **found}
     return Removal(origin, structure, costs, found)
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from statistics import median
 from typing import Any
 
 import numpy as np
 import optuna
 from torch import nn
 
+from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
 from autoprune.review import Listener
 from autoprune.review.stages import SENSITIVITY
-from autoprune.search.allocator import Curve, monotone_curve
 from autoprune.search.evaluate import Stopwatch, cut_model, mend
 from autoprune.search.feasible import Widths, proportioned
 from autoprune.search.grid import AnyGrid, widths_of
@@ -25,10 +24,6 @@ POINTS = 4
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
 SAMPLES = 512
 """Guiding samples on which the losses are taken: differences on the same samples need few."""
-PRIOR = 0.01
-"""Strength of the convex curve that is added, as a share of the median group's largest increase."""
-HOPELESS = 10.0
-"""Times the largest finite increase that a cut counts for whose output is not finite."""
 
 Points = dict[str, dict[str, float | None]]
 """Group -> width, as a text, -> increase of the loss; None for one that is not finite."""
@@ -59,20 +54,28 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     return curves_of(problem, points)
 
 
+def measured_curves(problem: Problem, listener: Listener) -> dict[str, Curve]:
+    """The curves of all groups at the problem's budget, for this once."""
+    names = list(problem.structure.widths)
+    listener.phase("sensitivity", f"of {len(names)} groups")
+    context = proportioned(problem, problem.structure.widths, 1.0)
+    points: Points = {}
+    for done, name in enumerate(names):
+        listener.progress(done / len(names), name)
+        points[name] = _increases(problem, context, name)
+    return curves_of(problem, points)
+
+
+def known_curves(problem: Problem, study: optuna.Study) -> dict[str, Curve]:
+    """The curves that the study has. Raises KeyError before all groups have been measured."""
+    return curves_of(problem, study.user_attrs[SENSITIVITY]["points"])
+
+
 def curves_of(problem: Problem, points: Points) -> dict[str, Curve]:
     """Group -> curve over the widths that are tried, through the measured points."""
-    finite: list[float] = [value for row in points.values() for value in row.values() if value is not None]
-    worst = HOPELESS * max(finite, default=1.0)
-    known = {
-        name: {int(width): worst if value is None else value for width, value in row.items()}
-        for name, row in points.items()
-    }
-    largest = [max([0.0, *row.values()]) for row in known.values()]
-    prior = PRIOR * max(median(largest), float(np.finfo(np.float32).tiny))
-    return {
-        name: monotone_curve(known[name], full, widths_of(problem.grids[name]), prior)
-        for name, full in problem.structure.widths.items()
-    }
+    known = {name: {int(width): value for width, value in row.items()} for name, row in points.items()}
+    offered = {name: widths_of(grid) for name, grid in problem.grids.items()}
+    return curves_through(known, problem.structure.widths, offered)
 
 
 def measured_widths(grid: AnyGrid, full: int) -> list[int]:
@@ -110,7 +113,7 @@ def _increases(problem: Problem, context: Widths, group: str) -> dict[str, float
 def _mended_loss(problem: Problem, widths: Widths) -> float:
     """Loss of the model that is cut to these widths and mended; infinite where its output is not finite."""
     if problem.structure.settled(widths) == problem.structure.widths:
-        return loss(problem, problem.model)
+        return loss(problem, problem.base)
     plan = problem.plan(widths)
     model = cut_model(problem, plan)
     mend(problem, model, plan, Stopwatch())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from autoprune.cost import CostModel
 from autoprune.search.allocator import Curve, Spend, Task
 from autoprune.search.problem import CLOSED_FORM, Problem
+from autoprune.search.pruning import Prices
 
 
 def task_of(problem: Problem, curves: Mapping[str, Curve]) -> Task:
@@ -22,26 +23,41 @@ def spend_of(problem: Problem) -> Spend:
 
     Without any, the share of the uncut model's cost that trials are to lower.
     """
-    limits = {CLOSED_FORM[what]: limit for what, limit in problem.limits.items() if what in CLOSED_FORM}
+    limits = {what: limit for what, limit in problem.limits.items() if what in CLOSED_FORM}
     if not limits and problem.predictor is None:
         lowered = problem.pruning.cost
-        limits = {lowered: float(getattr(problem.baseline.costs, lowered))}
-    names = list(problem.structure.widths)
+        limits = {lowered: float(getattr(problem.baseline.costs, CLOSED_FORM[lowered]))}
+    closed = closed_form(problem.costs, limits, list(problem.structure.widths))
 
     def spend(widths: NDArray[np.int64]) -> NDArray[np.float64]:
-        columns = _closed_form(problem, limits, names, widths)
-        if problem.predictor is not None:
-            columns.append(problem.predictor.ratios(widths) * problem.latency_scale)
-        return np.stack(columns, axis=1)
+        if problem.predictor is None:
+            return closed(widths)
+        predicted = problem.predictor.ratios(widths) * problem.latency_scale
+        return np.concatenate([closed(widths), predicted[:, None]], axis=1)
 
     return spend
 
 
-def _closed_form(
-    problem: Problem, limits: Mapping[str, float], names: list[str], widths: NDArray[np.int64]
-) -> list[NDArray[np.float64]]:
-    if isinstance(problem.costs, CostModel):
-        batch = problem.costs.batch(widths)
-        return [getattr(batch, field) / limit for field, limit in limits.items()]
-    rows = [problem.costs.costs(dict(zip(names, row, strict=True))) for row in widths.tolist()]
-    return [np.array([getattr(row, field) for row in rows]) / limit for field, limit in limits.items()]
+def closed_form(costs: Prices, limits: Mapping[str, float], names: Sequence[str]) -> Spend:
+    """Shares of the limits by closed forms.
+
+    Args:
+        costs: of widths.
+        limits: budget name, of those in :data:`CLOSED_FORM` -> the most that may be spent.
+        names: groups in the order of the columns of widths.
+    """
+    fields = {CLOSED_FORM[what]: limit for what, limit in limits.items()}
+
+    def spend(widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        shares = np.empty((len(widths), len(fields)))
+        if isinstance(costs, CostModel):
+            batch = costs.batch(widths)
+            for column, (field, limit) in enumerate(fields.items()):
+                shares[:, column] = getattr(batch, field) / limit
+            return shares
+        for row, each in enumerate(widths.tolist()):
+            known = costs.costs(dict(zip(names, each, strict=True)))
+            shares[row] = [getattr(known, field) / limit for field, limit in fields.items()]
+        return shares
+
+    return spend

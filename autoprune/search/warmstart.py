@@ -4,57 +4,95 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from autoprune.criteria import Ranking
+from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
+from autoprune.review.explanation import EVEN
 from autoprune.search.allocator import Curve, Greedy, exact_plans
 from autoprune.search.feasible import Widths, filled, fit, largest, meets, scaled
 from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 
-LEVELS = (1.0, 0.75, 0.5, 0.35)
-"""Shares of the budget at which the allocator is tried."""
+LEVELS = tuple(2 ** (-step / 2) for step in range(4))
+"""Shares of the budget at which the allocator is tried: 100, 71, 50 and 35 %."""
 FEW_LEVELS = (1.0, 0.5)
 """Those at which every other method is, so that short searches too have trials left for sampling."""
 DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
 """Shares of the blocks that are taken out (at least one), and of the budget that the rest may take."""
-GREEDY, EXACT = "greedy by sensitivity", "exact by sensitivity"
+EXACT, GREEDY = EVEN
 """Origins of plans that lose least by the sensitivity curves, all coefficients being 1."""
+
+
+GLOBAL = "global "
+"""Begins the origins of global rankings by a criterion."""
+LEARNED = "learned before"
+"""Origin of plans by a criterion that another search learned."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Widths to try, and the method that they come from."""
+    """Widths to try, and the method that they come from.
+
+    Attributes:
+        origin: name of the method.
+        widths: group -> units.
+        criterion: what orders the units, where trials choose that; empty for the configured one.
+    """
 
     origin: str
     widths: Widths
+    criterion: str = ""
 
 
-def warm_starts(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
+def warm_starts(
+    problem: Problem, curves: Mapping[str, Curve], learned: LearnedCriterion | None = None
+) -> list[WarmStart]:
     """The uncut model where it is affordable, then the plans of every one-shot method at several levels.
 
-    Those that lose least by the sensitivity curves come first at each level, being the best as a rule.
+    Those that lose least by the sensitivity curves come first, being the best as a rule, one at each level so
+    that a search which ends early has a whole front; before them those by what another search learned. Where
+    trials choose a criterion, each is tried.
     """
     full = problem.structure.widths
     starts = [WarmStart("uncut", dict(full))] if problem.widest == full and meets(problem, full) else []
     methods: list[tuple[str, Callable[[float], Widths]]] = [
         ("uniform", lambda share: scaled(problem, full, share)),
         *(
-            (f"global {name}", _global_cut(problem, ranking))
+            (f"{GLOBAL}{name}", _global_cut(problem, ranking))
             for name, ranking in problem.rankings.items()
             if name != "random"
         ),
     ]
     allocated = _allocated(problem, curves)
+    if learned is not None:
+        taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
+        for level in LEVELS:
+            allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
+    starts += [allocated[level][0] for level in LEVELS]
     for level in LEVELS:
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)
         for name, at in methods if level in FEW_LEVELS else []:
             widths = filled(problem, largest(at, affordable), full, affordable)
-            starts.append(WarmStart(name, fit(problem, widths)))
+            starts.append(WarmStart(name, fit(problem, widths), _own_criterion(problem, name)))
+        if level in FEW_LEVELS:
+            starts += _by_other_criteria(problem, allocated[level][0])
     return _distinct(starts + _shallower(problem))
+
+
+def _own_criterion(problem: Problem, origin: str) -> str:
+    """The criterion of a global ranking, where trials may choose it."""
+    name = origin.removeprefix(GLOBAL)
+    return name if problem.mixing is not None and name in problem.mixing.criteria else ""
+
+
+def _by_other_criteria(problem: Problem, start: WarmStart) -> list[WarmStart]:
+    """The same widths with each of the criteria that trials may choose beside the configured one."""
+    others = () if problem.mixing is None else problem.mixing.criteria[1:]
+    return [replace(start, origin=f"{start.origin}, {name}", criterion=name) for name in others]
 
 
 def _allocated(problem: Problem, curves: Mapping[str, Curve]) -> dict[float, list[WarmStart]]:
@@ -95,10 +133,10 @@ def _global_cut(problem: Problem, ranking: Ranking) -> Callable[[float], Widths]
 
 
 def _distinct(starts: list[WarmStart]) -> list[WarmStart]:
-    seen: set[tuple[tuple[str, int], ...]] = set()
+    seen: set[tuple[object, ...]] = set()
     kept = []
     for start in starts:
-        key = tuple(sorted(start.widths.items()))
+        key = (start.criterion, *sorted(start.widths.items()))
         if key not in seen:
             seen.add(key)
             kept.append(start)

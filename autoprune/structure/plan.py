@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import get_args
 
+from autoprune.documents import MOST_GROUPS, MOST_TEXT, MOST_UNITS, check_keys, is_text, is_whole, json_object
 from autoprune.errors import PlanError
 from autoprune.structure.groups import AttentionUnit, Structure
 
@@ -107,30 +108,36 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read a plan. Raises PlanError naming what is wrong with it."""
-        try:
-            document: Any = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise PlanError(f"the plan is not JSON: {error}") from error
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        """Read a plan, of which nothing is believed. Raises PlanError naming what is wrong with it."""
+        document = json_object(text, "the plan", PlanError)
+        if document.get("schema") != SCHEMA:
             raise PlanError(f'the plan must be a JSON object with "schema": {SCHEMA}')
-        unknown = set(document) - {"schema", "model", "weights", "untied", "attention", "keep"}
-        if unknown:
-            raise PlanError(f"the plan has unknown keys: {', '.join(sorted(unknown))}")
-        keep = document.get("keep")
-        if not isinstance(keep, dict) or not all(_is_units(units) for units in keep.values()):
-            raise PlanError('"keep" must map group names to lists of unit numbers')
+        check_keys(document, _KEYS, "the plan", PlanError)
         model, weights = (document.get(key, "") for key in ("model", "weights"))
-        if not isinstance(model, str) or not isinstance(weights, str):
-            raise PlanError('"model" and "weights" must be texts')
+        if not is_text(model) or not is_text(weights):
+            raise PlanError(f'"model" and "weights" must be texts of at most {MOST_TEXT} characters')
         untied = document.get("untied", False)
         if not isinstance(untied, bool):
             raise PlanError('"untied" must be true or false')
         attention = document.get("attention", "heads")
         if attention not in get_args(AttentionUnit):
             raise PlanError('"attention" must be "heads" or "width"')
-        return cls({name: tuple(units) for name, units in keep.items()}, model, weights, untied, attention)
+        return cls(_kept(document.get("keep")), model, weights, untied, attention)
 
 
-def _is_units(value: Any) -> bool:
-    return isinstance(value, list) and all(type(unit) is int for unit in value)
+_KEYS = frozenset({"schema", "model", "weights", "untied", "attention", "keep"})
+
+
+def _kept(keep: object) -> dict[str, tuple[int, ...]]:
+    """Group -> units, as a file says. Raises PlanError where that is something else, or too much."""
+    if not isinstance(keep, dict) or not all(_is_units(units) for units in keep.values()):
+        raise PlanError('"keep" must map group names to lists of unit numbers')
+    if not all(map(is_text, keep)):
+        raise PlanError(f'"keep" has the name of a group with more than {MOST_TEXT} characters')
+    if len(keep) > MOST_GROUPS or sum(map(len, keep.values())) > MOST_UNITS:
+        raise PlanError(f"the plan has more than {MOST_GROUPS:,} groups or {MOST_UNITS:,} units")
+    return {name: tuple(units) for name, units in keep.items()}
+
+
+def _is_units(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_whole, value))

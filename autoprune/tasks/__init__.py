@@ -2,6 +2,7 @@
 
 from autoprune.tasks.augment import CropFlip
 from autoprune.tasks.cache import cache_folder
+from autoprune.tasks.contract import data_of
 from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit
 from autoprune.tasks.evaluate import Score, device_of, evaluate, training_mode
 from autoprune.tasks.models import load_model
@@ -32,6 +33,7 @@ __all__ = [
     "cache_folder",
     "call_factory",
     "classification",
+    "data_of",
     "device_of",
     "digits_resnet",
     "evaluate",

@@ -49,14 +49,18 @@ def from_factory(spec: str) -> Data:
     if isinstance(made, Data):
         return made
     try:
-        return _from_mapping(spec, made)
+        return data_of(spec, made)
     except DataError as error:
         raise DataError(f"data {spec!r}: {error}") from error
     except Exception as failure:
         raise DataError(f"data {spec!r}: reading it failed: {summary(failure)}") from failure
 
 
-def _from_mapping(name: str, made: Any) -> Data:
+def data_of(name: str, made: Any) -> Data:
+    """The data that a mapping describes (see the module's docstring), under a name for reports.
+
+    Raises DataError when it describes none.
+    """
     if not isinstance(made, Mapping):
         raise DataError(
             f"the factory returned {type(made).__name__}: return a mapping with {', '.join(PARTS)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, get_args
 
 import torch
@@ -15,6 +16,8 @@ from autoprune.tasks.data import Split
 Noise = Literal["gaussian", "salt-and-pepper"]
 """``gaussian``: added to every entry. ``salt-and-pepper``: positions become the sample's least or largest
 value, all channels of an image at once."""
+ALIASES = {"salt-pepper": "salt-and-pepper"}
+"""Shorter words for a noise."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Corruption:
 
     def __post_init__(self) -> None:
         if self.noise not in get_args(Noise):
-            raise DataError(f"unknown noise {self.noise!r}: use {' or '.join(get_args(Noise))}")
+            near = get_close_matches(self.noise, get_args(Noise), n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise DataError(f"unknown noise {self.noise!r}: use {' or '.join(get_args(Noise))}{hint}")
         most = 1 if self.noise == "salt-and-pepper" else float("inf")
         if not (0 < self.strength <= most and self.strength < float("inf")):
             raise DataError(
@@ -67,6 +72,7 @@ class Corruption:
 def parse_corruption(text: str) -> Corruption:
     """``gaussian:0.1`` or ``salt-and-pepper:0.05``. Raises DataError that says what is wrong with it."""
     noise, _, strength = text.partition(":")
+    noise = ALIASES.get(noise, noise)
     try:
         number = float(strength)
     except ValueError:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from autoprune.errors import DataError
+from autoprune.errors import DataError, UserError
+from autoprune.tasks.exhausted import is_out_of_memory
+from autoprune.tasks.reference import summary
 from autoprune.tasks.task import Task
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -94,7 +96,7 @@ class DatasetSplit:
             generator=shuffle,
             num_workers=self.workers,
         )
-        for inputs, targets in map(_pair, loader):
+        for inputs, targets in map(_pair, _read(loader)):
             if shuffle is not None and self.augment is not None:
                 yield self.augment(inputs, shuffle), targets
             else:
@@ -118,7 +120,7 @@ class LoaderSplit:
         self, batch_size: int, *, shuffle: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :class:`Split`. Raises DataError when a batch is not an ``(inputs, targets)`` pair."""
-        yield from map(_pair, self.loader)
+        yield from map(_pair, _read(self.loader))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +154,18 @@ class Data:
             if sum(map(len, chunks)) >= samples:
                 break
         return torch.cat(chunks)[:samples]
+
+
+def _read(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Batches of a loader. Raises DataError, with the reason, when the data set or the loader fails."""
+    try:
+        yield from loader
+    except UserError:
+        raise
+    except Exception as failure:
+        if is_out_of_memory(failure):
+            raise
+        raise DataError(f"reading the data failed: {summary(failure)}") from failure
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:

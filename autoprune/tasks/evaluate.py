@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from autoprune.errors import DataError, ModelError, TrialError
 from autoprune.tasks.data import Split
+from autoprune.tasks.exhausted import is_out_of_memory
 from autoprune.tasks.noise import BLOCKS, Noise, bootstrap, counts_samples, wilson
 from autoprune.tasks.task import Task
 
@@ -72,9 +73,9 @@ def call(model: nn.Module, inputs: Tensor) -> Tensor:
     """
     try:
         outputs = model(inputs)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         shape = list(inputs.shape)
         raise DataError(f"the model cannot take inputs of shape {shape}: {_first_line(error)}") from error
     if not isinstance(outputs, Tensor):
@@ -158,6 +159,8 @@ def _fitting(outputs: Tensor, targets: Tensor) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         shapes = f"outputs {list(outputs.shape)} do not fit targets {list(targets.shape)} {targets.dtype}"
         raise DataError(f"the model's {shapes}: {_first_line(error)}") from error
 

@@ -29,7 +29,7 @@ class Noise:
 
 def counts_samples(task: Task) -> bool:
     """Whether the metric is the share of samples that come out right, so that it is binomial."""
-    return task.name == "classification" and task.metric == "accuracy"
+    return task.name == "classification" and task.metric.partition("@")[0] == "accuracy"
 
 
 def wilson(share: float, samples: int) -> Noise:

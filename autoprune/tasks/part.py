@@ -22,7 +22,7 @@ def part(split: Split, positions: Tensor) -> Split | None:
     chosen: Sequence[int] = positions.tolist()
     if isinstance(split, DatasetSplit):
         return DatasetSplit(Subset(split.dataset, chosen), split.augment, split.workers)
-    if isinstance(split, LoaderSplit) and _in_order(split.loader):
+    if isinstance(split, LoaderSplit) and in_order(split.loader):
         loader = split.loader
         return LoaderSplit(
             DataLoader(
@@ -60,6 +60,7 @@ def shuffled(targets: Tensor | None, count: int, seed: int) -> Tensor:
     return place.argsort(stable=True)
 
 
-def _in_order(loader: DataLoader[object]) -> bool:
+def in_order(loader: DataLoader[object]) -> bool:
+    """Whether a loader gives the same samples in the same order every time."""
     streams = isinstance(loader.dataset, IterableDataset)
     return loader.batch_size is not None and not streams and not isinstance(loader.sampler, RandomSampler)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from autoprune.documents import is_file
 from autoprune.errors import UserError
 
 
@@ -27,7 +28,7 @@ def resolve(spec: str, what: str, error: type[UserError] = UserError) -> Any:
     if not is_reference(spec):
         raise error(f"{what} {spec!r} is no reference: write package.module:name or path/file.py:name")
     source, _, name = spec.rpartition(":")
-    if source.endswith(".py") and not Path(source).is_file():
+    if source.endswith(".py") and not is_file(Path(source)):
         raise error(f"{what} {spec!r}: there is no file {source}, check the path")
     try:
         module = _from_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,18 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from autoprune.errors import ModelError
+from autoprune.documents import is_file
+from autoprune.errors import DamagedError, DiskError, ModelError
+from autoprune.files import replace_file, why_not_written
+from autoprune.tasks.archive import check_archive
 
-SHOWN_NAMES = 3
+SHOWN_NAMES, MOST_NAME, MOST_AXES = 3, 100, 8
+MOST_HEADER = 16 << 20
+"""Bytes of the longest header of a safetensors file: a hundred thousand tensors take as many."""
+_WITH_NAN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -24,24 +30,26 @@ def load_weights(model: nn.Module, path: Path) -> None:
     A ``.pt`` file is read with ``weights_only=True`` and may nest the weights under ``"state_dict"``.
     Of tensors that the model shares under several names, one is enough.
 
-    Raises ModelError when the file is missing, unreadable, or does not fit; the model is then untouched.
+    Raises ModelError when the file is missing, unreadable, or does not fit, and of its kind DamagedError when
+    it is broken; the model is then untouched.
     """
-    state = _read(Path(path))
+    path = Path(path)
     own = _tensors(model)
-    offending = _differences(own, state)
-    if offending:
-        shown = ", ".join(offending[:SHOWN_NAMES])
-        more = f" and {len(offending) - SHOWN_NAMES} more" if len(offending) > SHOWN_NAMES else ""
-        raise ModelError(
-            f"{path} does not fit the model: {shown}{more}; give weights of this model, or another --model"
-        )
-    model.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+    if not is_file(path):
+        raise ModelError(f"there is no weights file {path}: check --weights")
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise ModelError(f"{path} is no .safetensors, .pt or .pth file: save the state dict as one of these")
+    state = (_from_safetensors if path.suffix == ".safetensors" else _from_torch)(path, own)
+    wrong = next((name for name, tensor in state.items() if not _is_plain(tensor)), None)
+    if wrong is not None:
+        raise ModelError(f"{path}: {wrong} is no plain tensor of finite numbers: save other weights")
+    model.load_state_dict(state, strict=False)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the state dict as safetensors; tensors shared under several names are written once.
 
-    The file appears whole or not at all. Raises ModelError when it cannot be written.
+    The file appears whole or not at all. Raises DiskError when it cannot be written.
     """
     path = Path(path)
     tensors = _tensors(model)
@@ -52,10 +60,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
         if first[name] == name
     }
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, safetensors.torch.save(unique))
+        replace_file(path, safetensors.torch.save(unique))
     except OSError as error:
-        raise ModelError(f"cannot write {path} ({error.strerror}): choose another folder") from error
+        raise DiskError(f"cannot write {path} {why_not_written(error)}") from error
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -66,19 +73,6 @@ def weights_hash(model: nn.Module) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace ``path`` in one step, so that no reader and no crash ever sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -101,37 +95,72 @@ def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return first
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise ModelError(f"there is no weights file {path}: check --weights")
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise ModelError(f"{path} is no .safetensors, .pt or .pth file: save the state dict as one of these")
+def _from_safetensors(path: Path, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors that the model needs; names and shapes are compared before any of them is read."""
     try:
-        loaded: Any = (
-            safetensors.torch.load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        with path.open("rb") as opened:
+            header = int.from_bytes(opened.read(8), "little")
+        if header > MOST_HEADER:
+            raise ValueError(f"a header of {header} bytes")
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            _check_fit(path, own, shapes)
+            return {name: file.get_tensor(name) for name in shapes}
+    except ModelError:
+        raise
+    except Exception as error:  # a damaged file fails anywhere in the reader
+        raise _damaged(path) from error
+
+
+def _from_torch(path: Path, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    try:
+        check_archive(path)
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} holds more than weights: save model.state_dict() instead") from error
     except Exception as error:  # a damaged file fails anywhere in the reader, by assertions too
-        raise ModelError(f"{path} is damaged or no weights file: copy or download it again") from error
+        raise _damaged(path) from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    ):
         raise ModelError(f"{path} holds no state dict: save model.state_dict()")
+    _check_fit(path, own, {name: tuple(tensor.shape) for name, tensor in loaded.items()})
     return loaded
 
 
-def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """What keeps ``state`` from being loaded, one short phrase a tensor."""
+def _damaged(path: Path) -> DamagedError:
+    return DamagedError(f"{path} is damaged or no weights file: copy or download it again")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor of a file is one that a model can compute with."""
+    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+        return False
+    return not (tensor.dtype in _WITH_NAN and bool(torch.isnan(tensor).any()))
+
+
+def _check_fit(path: Path, own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ModelError, naming the first differences, unless tensors of these shapes can be loaded."""
+    offending = _differences(own, shapes)
+    if offending:
+        shown = ", ".join(offending[:SHOWN_NAMES])
+        more = f" and {len(offending) - SHOWN_NAMES} more" if len(offending) > SHOWN_NAMES else ""
+        raise ModelError(
+            f"{path} does not fit the model: {shown}{more}; give weights of this model, or another --model"
+        )
+
+
+def _differences(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What keeps tensors of these shapes from being loaded, one short phrase a tensor."""
     first = _first_names(own)
-    present = {first[name] for name in state if name in own}
+    present = {first[name] for name in shapes if name in own}
     missing = [f"{name} is missing" for name in own if first[name] not in present]
-    unexpected = [f"{name} is unknown" for name in state if name not in own]
+    unexpected = [f"{name[:MOST_NAME]} is unknown" for name in shapes if name not in own]
     reshaped = [
-        f"{name} is {list(tensor.shape)} instead of {list(own[name].shape)}"
-        for name, tensor in state.items()
-        if name in own and tensor.shape != own[name].shape
+        f"{name} is {list(shape[:MOST_AXES])} instead of {list(own[name].shape)}"
+        for name, shape in shapes.items()
+        if name in own and shape != tuple(own[name].shape)
     ]
     return reshaped + missing + unexpected

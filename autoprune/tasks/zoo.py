@@ -1,4 +1,4 @@
-"""Small networks that train in seconds or minutes on a CPU: residual ones (He et al., 2015) and an LSTM."""
+"""Small networks that train in seconds or minutes on a CPU: residual and plain ones, and an LSTM."""
 
 from __future__ import annotations
 
@@ -66,6 +66,39 @@ class ResNet(nn.Module):
         return logits
 
 
+class PlainNet(nn.Module):
+    """Convolutions in a row without shortcuts, as in VGG (Simonyan and Zisserman, 2015), with BatchNorm.
+
+    Every stage has two 3x3 convolutions and halves the resolution; a hidden layer stands before the logits.
+
+    Args:
+        channels: channels of the input.
+        widths: channels of every stage.
+        hidden: width of the hidden layer.
+        classes: number of logits.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], hidden: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = channels
+        for width in widths:
+            for _ in range(2):
+                convolution = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+                layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+                inputs = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.hidden = nn.Linear(inputs, hidden)
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of images ``[N, channels, H, W]``."""
+        features = self.features(x).mean(dim=(2, 3))
+        logits: Tensor = self.head(functional.relu(self.hidden(features)))
+        return logits
+
+
 class LetterLSTM(nn.Module):
     """Classifier of short padded sequences: embedding, stacked LSTM, linear head on the last valid step.
 
@@ -102,6 +135,11 @@ def digits_resnet(classes: int = 10) -> ResNet:
 def resnet20(classes: int = 10, channels: int = 1) -> ResNet:
     """The CIFAR ResNet-20 of He et al. (2015) with projection shortcuts: 31 M MACs for ``[1, 28, 28]``."""
     return ResNet(channels=channels, widths=(16, 32, 64), blocks=3, classes=classes)
+
+
+def plain8(classes: int = 10, channels: int = 1) -> PlainNet:
+    """Six convolutions and two linear layers: 29 M MACs for ``[1, 28, 28]``."""
+    return PlainNet(channels=channels, widths=(32, 64, 128), hidden=128, classes=classes)
 
 
 def letter_lstm(classes: int = 5) -> LetterLSTM:

@@ -1,6 +1,6 @@
 """ModelOpt's FastNAS with widths in steps of four: its sensitivities are measured once for all levels.
 
-Install it with ``pip install nvidia-modelopt==0.47.0``.
+Install it with ``pip install nvidia-modelopt==0.47.0 torchprofile==0.0.4``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ours beside its peers: same checkpoint, data, recovery and wall time, several seeds.
 
-    pip install torch-pruning==1.6.1 nvidia-modelopt==0.47.0
+    pip install torch-pruning==1.6.1 nvidia-modelopt==0.47.0 torchprofile==0.0.4
     python studies/benchmarks/run.py --minutes 12 --seeds 0 1 2
 
 Each method works with each seed in a process of its own, one after the other, and writes what it finds to a

@@ -1,12 +1,13 @@
-"""How good is each criterion in one shot, without any fine-tuning?
+"""How good is each criterion in one shot, as it is and after a short fine-tuning?
 
-    python studies/criteria/oneshot.py --seeds 3
+    python studies/criteria/oneshot.py
 
-The model of a study file is cut to shares of its FLOPs, by every criterion in two ways: ``uniform``, with the
-same widths for all, so that only the order within groups counts, and ``global``, where units of the whole
-model compete. Each cut is judged on validation data as it is, with BatchNorm statistics estimated anew, and
-with compensated weights before that. A seed draws the calibration data. Rows that ``results.csv`` beside this
-file holds already are kept, so that a run that was stopped goes on.
+The models of two study files, a residual and a plain network, are cut to shares of their FLOPs, by every
+criterion in two ways: ``uniform``, with the same widths for all, so that only the order within groups counts,
+and ``global``, where units of the whole model compete. Each cut is judged on validation data as it is, with
+BatchNorm statistics estimated anew, and with compensated weights before that; then again after the study's
+fine-tuning. A seed draws the calibration data and the batches. Rows that ``oneshot.csv`` beside this file
+holds already are kept, so that a run that was stopped goes on; ``oneshot.svg`` is drawn from it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 import torch
+from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from autoprune.config import load_config
@@ -30,13 +33,16 @@ from autoprune.cost.prices import unit_prices
 from autoprune.criteria import Context, Ranking, criterion, names, rankings
 from autoprune.criteria.selection import ranked_widths
 from autoprune.errors import CriterionError
-from autoprune.recovery import Compensator, collect_moments, recalibrate
+from autoprune.recovery import Compensator, collect_moments, finetune, recalibrate
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
+from autoprune.search.recipe import recipe_of
 from autoprune.structure import Plan, Structure, apply
 from autoprune.tasks import evaluate
 
+matplotlib.use("svg")
 HERE = Path(__file__).parent
+COLOURS = {"uniform": "#0072b2", "global": "#d55e00"}
 SPECS = (
     *names(),
     "entropy:rule=min",
@@ -50,8 +56,9 @@ SPECS = (
 LEVELS = (0.5, 0.35, 0.25)
 WAYS = ("uniform", "global")
 MENDING = ("none", "batchnorm", "compensation")
-KEY = ("criterion", "way", "level", "seed", "mending")
-COLUMNS = (*KEY, "flops", "accuracy", "loss", "scoring_seconds")
+KEY = ("model", "criterion", "way", "level", "seed", "mending")
+COLUMNS = (*KEY, "flops", "accuracy", "loss", "accuracy_after", "scoring_seconds")
+STUDIES = (HERE.parent / "fashion_mnist_resnet20.toml", HERE / "fashion_mnist_plain8.toml")
 
 Widths = dict[str, int]
 
@@ -60,6 +67,7 @@ Widths = dict[str, int]
 class Bench:
     """What all cuts of one model have in common."""
 
+    name: str
     problem: Problem
     structure: Structure
     costs: CostModel
@@ -76,7 +84,8 @@ class Bench:
         problem = prepare(load_config(study, settings), Listener())
         structure = problem.structure
         assert isinstance(structure, Structure)
-        return cls(problem, structure, CostModel.of(structure, problem.model))
+        name = problem.name.rpartition(":")[2]
+        return cls(name, problem, structure, CostModel.of(structure, problem.model))
 
     def calibration(self, seed: int, batches: int) -> list[tuple[Tensor, Tensor]]:
         """Training batches drawn by the seed."""
@@ -111,14 +120,37 @@ def _largest(at: Callable[[float], Widths], accept: Callable[[Widths], bool]) ->
     return at(low)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What to run of one criterion with one seed.
+
+    Attributes:
+        ways: of choosing widths.
+        levels: shares of the FLOPs.
+        mending: what is done to a cut model without training it.
+        steps: of fine-tuning; 0 for none.
+        batches: of calibration data.
+    """
+
+    ways: tuple[str, ...]
+    levels: tuple[float, ...]
+    mending: tuple[str, ...]
+    steps: int
+    batches: int
+
+
 def rows(
-    bench: Bench, spec: str, seed: int, batches: int, done: set[tuple[object, ...]]
+    bench: Bench, spec: str, seed: int, wanted: Wanted, done: set[tuple[object, ...]]
 ) -> Iterator[dict[str, object]]:
     """Every way, level and mending of one criterion with one seed, but for what is done already."""
-    wanted = [(w, v, m) for w, v, m in product(WAYS, LEVELS, MENDING) if (spec, w, v, seed, m) not in done]
-    if not wanted:
+    open_ = [
+        (way, level, mending)
+        for way, level, mending in product(wanted.ways, wanted.levels, wanted.mending)
+        if (bench.name, spec, way, level, seed, mending) not in done
+    ]
+    if not open_:
         return
-    problem, data = bench.problem, bench.calibration(seed, batches)
+    problem, data = bench.problem, bench.calibration(seed, wanted.batches)
     prices = unit_prices(bench.costs)
     context = Context(problem.model, bench.structure, lambda: data, problem.data.task.loss, seed, prices)
     start = time.perf_counter()
@@ -126,7 +158,7 @@ def rows(
     seconds = time.perf_counter() - start
     moments = collect_moments(problem.model, bench.structure, (inputs for inputs, _ in data))
     compensate = Compensator(problem.model, bench.structure, moments)
-    for way, level, mending in wanted:
+    for way, level, mending in open_:
         widths = bench.widths(ranking, way, level)
         model, plan = bench.cut(ranking, widths)
         if mending == "compensation":
@@ -135,6 +167,7 @@ def rows(
             recalibrate(model, (inputs for inputs, _ in data))
         score = evaluate(model, problem.data.validation, problem.data.task)
         yield {
+            "model": bench.name,
             "criterion": spec,
             "way": way,
             "level": level,
@@ -143,34 +176,74 @@ def rows(
             "flops": bench.costs.flops(widths) / bench.costs.flops(bench.structure.widths),
             "accuracy": score.value,
             "loss": score.loss,
+            "accuracy_after": healed(bench, model, wanted.steps, seed),
             "scoring_seconds": seconds,
         }
 
 
-def table(file: Path) -> str:
-    """Mean accuracy in percent over the seeds: a row a criterion, best first."""
-    found = pd.read_csv(file)
+def healed(bench: Bench, model: nn.Module, steps: int, seed: int) -> float | str:
+    """Accuracy after so many steps of the study's recovery, in place; empty without any."""
+    recipe = recipe_of(bench.problem.config, bench.problem.data, steps)
+    if recipe is None:
+        return ""
+    finetune(model, bench.problem.data, recipe, seed=seed, teacher=bench.problem.model)
+    return evaluate(model, bench.problem.data.validation, bench.problem.data.task).value
+
+
+def table(found: pd.DataFrame) -> str:
+    """Mean accuracy in percent over the seeds, compensated: a row a model and criterion, best first."""
     kept = found[found["mending"] == "compensation"]
-    wide = 100 * kept.pivot_table("accuracy", "criterion", ["way", "level"], aggfunc="mean")
+    values = [name for name in ("accuracy", "accuracy_after") if kept[name].notna().any()]
+    wide = 100 * kept.pivot_table(values, ["model", "criterion"], ["way", "level"], aggfunc="mean")
     order = wide.mean(axis=1).sort_values(ascending=False).index
-    return wide.loc[order].to_string(float_format="{:.2f}".format)
+    return (
+        wide.loc[order]
+        .sort_index(level="model", sort_remaining=False)
+        .to_string(float_format="{:.2f}".format)
+    )
+
+
+def picture(found: pd.DataFrame, file: Path) -> None:
+    """Accuracy of every criterion, a panel a model and level: open before fine-tuning, full after it."""
+    models, levels = list(dict.fromkeys(found["model"])), sorted(set(found["level"]), reverse=True)
+    kept = found[found["mending"] == "compensation"]
+    order = kept.groupby("criterion")["accuracy"].mean().sort_values().index
+    figure, panels = plt.subplots(
+        len(models),
+        len(levels),
+        figsize=(3.2 * len(levels) + 2.4, (0.22 * len(order) + 1.0) * len(models)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for (row, model), (column, level) in product(enumerate(models), enumerate(levels)):
+        axes, some = panels[row][column], kept[(kept["model"] == model) & (kept["level"] == level)]
+        for way, colour in COLOURS.items():
+            means = some[some["way"] == way].groupby("criterion")[["accuracy", "accuracy_after"]].mean()
+            means = 100 * means.reindex(order)
+            axes.scatter(means["accuracy"], order, s=18, facecolors="none", edgecolors=colour)
+            axes.scatter(means["accuracy_after"], order, s=18, color=colour, label=way)
+        axes.set_title(f"{model}, {level:.0%} of the FLOPs", size=10)
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if row == len(models) - 1:
+            axes.set_xlabel("validation accuracy, %")
+    panels[0][0].legend(frameon=False, title="after fine-tuning", loc="lower left", fontsize=8)
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
 
 
 def main() -> None:
-    """Run what is missing, record it, and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--study", type=Path, default=HERE.parent / "fashion_mnist_resnet20.toml")
-    parser.add_argument("--weights", help="of the trained model; without them it is trained first")
-    parser.add_argument("--criteria", nargs="+", default=SPECS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--batches", type=int, default=8)
-    parser.add_argument("--output", type=Path, default=HERE / "results.csv")
-    arguments = parser.parse_args()
+    """Run what is missing, record it, print the table and draw the picture."""
+    arguments = _arguments()
     warnings.simplefilter("once")
-    bench = Bench.of(arguments.study, arguments.weights)
-    print(f"uncut: {bench.problem.baseline.score.value:.2%}", flush=True)
+    wanted = Wanted(
+        tuple(arguments.ways),
+        tuple(arguments.levels),
+        tuple(arguments.mending),
+        arguments.steps,
+        arguments.batches,
+    )
     file: Path = arguments.output
     done = set()
     if file.exists():
@@ -179,18 +252,40 @@ def main() -> None:
         writer = csv.DictWriter(out, COLUMNS)
         if not done:
             writer.writeheader()
-        for spec, seed in product(arguments.criteria, range(arguments.seeds)):
-            try:
-                for row in rows(bench, spec, seed, arguments.batches, done):
-                    writer.writerow(
-                        {key: f"{v:.5g}" if isinstance(v, float) else v for key, v in row.items()}
-                    )
-            except CriterionError as error:
-                print(f"{spec}: {error}", flush=True)
-                break
-            out.flush()
-            print(f"{spec}, seed {seed}", flush=True)
-    print(table(file))
+        for study in arguments.study:
+            bench = Bench.of(study, arguments.weights)
+            print(f"{bench.name}, uncut: {bench.problem.baseline.score.value:.2%}", flush=True)
+            for spec, seed in product(arguments.criteria, range(arguments.seeds)):
+                try:
+                    for row in rows(bench, spec, seed, wanted, done):
+                        writer.writerow(
+                            {key: f"{v:.5g}" if isinstance(v, float) else v for key, v in row.items()}
+                        )
+                        out.flush()
+                except CriterionError as error:
+                    print(f"{spec}: {error}", flush=True)
+                    continue
+                print(f"{bench.name}: {spec}, seed {seed}", flush=True)
+    found = pd.read_csv(file)
+    print(table(found))
+    picture(found, file.with_suffix(".svg"))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--study", type=Path, nargs="+", default=STUDIES)
+    parser.add_argument("--weights", help="of the trained model; without them it is trained first")
+    parser.add_argument("--criteria", nargs="+", default=SPECS)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
+    parser.add_argument("--mending", nargs="+", default=MENDING, choices=MENDING)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=150, help="of fine-tuning; 0 for none")
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--output", type=Path, default=HERE / "oneshot.csv")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Does a latency budget give faster models than a FLOPs budget, at equal accuracy?
 
-    python studies/latency/versus.py --batches 1 64 --trials 16
+    python studies/latency/versus.py --batches 1 64 --trials 12
 
-For each batch size, two searches of the same model with the same trials, recovery and seed, both timed in
-ONNX Runtime on one thread: one is told `flops=50%` and knows nothing of the device; the other is told
-`latency=50%` and has a profile of it (`autoprune measure`). For every accuracy on the front of the first, the
+One search is told `flops=50%` and knows nothing of the device. For each batch size another one with the same
+trials, recovery and seed is told `latency=50%` in ONNX Runtime on one thread, and has a profile of the device
+(`autoprune measure`). The plans of both are timed alike. For every accuracy on the front of the first, the
 fastest model of the second that is at most 0.2 points below it is looked up. Every plan is written to
-``versus_plans.csv`` beside this file, the comparison to ``versus.csv``.
+``versus_plans.csv`` beside this file, the comparison to ``versus.csv``. With ``--scratch FOLDER`` a run that
+was stopped goes on.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ from pathlib import Path
 
 import optuna
 import pandas as pd
+import torch
+from subjects import subject
+
+from autoprune.cost import Meter, Setting, runtime_by_name
+from autoprune.cost.shares import narrowed
+from autoprune.structure import discover
 
 STUDY = Path(__file__).parents[1] / "fashion_mnist_resnet20.toml"
+MODEL = ("--data", "fashion-mnist", "--model", "autoprune.tasks.zoo:resnet20")
 SLACK = 0.002
 """Accuracies this close are equal."""
-COLUMNS = ("origin", "quality", "flops_ratio", "latency_ms", "latency_ratio")
 
 
 def autoprune(*arguments: str, cache: Path) -> None:
@@ -36,11 +43,27 @@ def autoprune(*arguments: str, cache: Path) -> None:
 def evaluated(storage: str, study: str) -> pd.DataFrame:
     """One row an evaluated plan that was really cut."""
     rows = [
-        {"trial": trial.number} | {name: trial.user_attrs[name] for name in COLUMNS}
+        {"trial": trial.number}
+        | {name: trial.user_attrs[name] for name in ("origin", "quality", "flops_ratio", "widths")}
         for trial in optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)
-        if trial.values and "duplicate_of" not in trial.user_attrs and trial.user_attrs["flops_ratio"] < 1
+        if "quality" in trial.user_attrs
+        and "duplicate_of" not in trial.user_attrs
+        and trial.user_attrs["flops_ratio"] < 1
     ]
     return pd.DataFrame(rows)
+
+
+def timed(plans: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """The plans with their latencies in ONNX Runtime, which depend on widths alone."""
+    model, images = subject("resnet20")
+    structure = discover(model, images[:1])
+    inputs = torch.rand(batch, *images.shape[1:])
+    meter = Meter(model, (inputs,), Setting(runtime_by_name("onnxruntime"), threads=1))
+    measured = [meter.measure(narrowed(model, structure, widths)) for widths in plans["widths"]]
+    return plans.drop(columns="widths").assign(
+        latency_ms=[1e3 * latency.seconds for latency in measured],
+        latency_ratio=[latency.ratio for latency in measured],
+    )
 
 
 def front(plans: pd.DataFrame) -> pd.DataFrame:
@@ -70,41 +93,60 @@ def compared(flops: pd.DataFrame, latency: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run(batch: int, trials: int, storage: str, cache: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both searches at one batch size; the one that is to know nothing of the device comes first."""
+def run_flops(trials: int, storage: str, cache: Path) -> pd.DataFrame:
+    """Plans of the search that knows nothing of the device."""
+    budget = ["--budget", "flops=50%", "--budget", f"trials={trials}", "--no-latency"]
+    autoprune("search", str(STUDY), *budget, "--study", "flops", "--storage", storage, cache=cache)
+    return evaluated(storage, "flops")
+
+
+def run_latency(batch: int, trials: int, storage: str, cache: Path) -> pd.DataFrame:
+    """Plans of the search that is told of latency."""
     common = ["--runtime", "onnxruntime", "--threads", "1", "--latency-batch", str(batch)]
-    plans = []
-    for what in ("flops", "latency"):
-        if what == "latency":
-            autoprune("measure", str(STUDY), *common, cache=cache)
-        name = f"{what}-{batch}"
-        budget = ["--budget", f"{what}=50%", "--budget", f"trials={trials}"]
-        where = ["--study", name, "--storage", storage]
-        autoprune("search", str(STUDY), *common, *budget, *where, cache=cache)
-        plans.append(evaluated(storage, name).assign(batch=batch, budget=what))
-    return plans[0], plans[1]
+    autoprune("measure", *MODEL, *common, cache=cache)
+    name = f"latency-{batch}"
+    budget = ["--budget", "latency=50%", "--budget", f"trials={trials}"]
+    autoprune("search", str(STUDY), *common, *budget, "--study", name, "--storage", storage, cache=cache)
+    return evaluated(storage, name)
+
+
+def run(given: argparse.Namespace, scratch: Path) -> None:
+    """Search, time, compare and record."""
+    caches = scratch / "unknowing", scratch / "profiled"
+    for cache in caches:
+        cache.mkdir(parents=True, exist_ok=True)
+        if given.baselines.is_dir() and not (cache / "baselines").exists():
+            (cache / "baselines").symlink_to(given.baselines)
+    storage = f"sqlite:///{scratch}/versus.db"
+    by_flops = run_flops(given.trials, storage, caches[0])
+    every, rows = [], []
+    for batch in given.batches:
+        by_latency = run_latency(batch, given.trials, storage, caches[1])
+        flops, latency = timed(by_flops, batch), timed(by_latency, batch)
+        every += [flops.assign(batch=batch, budget="flops"), latency.assign(batch=batch, budget="latency")]
+        rows.append(compared(flops, latency).assign(batch=batch))
+        print(rows[-1].to_string(index=False, float_format="%.4f"), flush=True)
+        pd.concat(every).to_csv(given.folder / "versus_plans.csv", index=False, float_format="%.5g")
+        pd.concat(rows).to_csv(given.folder / "versus.csv", index=False, float_format="%.4f")
 
 
 def main() -> None:
     """Run all batch sizes, print and record the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batches", nargs="*", type=int, default=[1, 64])
-    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--baselines", type=Path, default=Path.home() / ".cache/autoprune/baselines")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent)
-    arguments = parser.parse_args()
+    parser.add_argument("--scratch", type=Path, help="keep the searches here")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.scratch is not None:
+        run(given, given.scratch.absolute())
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        cache, storage = Path(scratch), f"sqlite:///{scratch}/versus.db"
-        if arguments.baselines.is_dir():
-            (cache / "baselines").symlink_to(arguments.baselines)
-        every, rows = [], []
-        for batch in arguments.batches:
-            flops, latency = run(batch, arguments.trials, storage, cache)
-            every += [flops, latency]
-            rows.append(compared(flops, latency).assign(batch=batch))
-            print(rows[-1].to_string(index=False, float_format="%.4f"), flush=True)
-            pd.concat(every).to_csv(arguments.folder / "versus_plans.csv", index=False, float_format="%.5g")
-            pd.concat(rows).to_csv(arguments.folder / "versus.csv", index=False, float_format="%.4f")
+        run(given, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_load_exported_rebuilds_the_model_from_any_weights(export, candidate):
 
 
 def test_load_exported_without_a_plan(tmp_path):
-    with pytest.raises(UserError, match=r"plan\.json: give a folder that autoprune exported to"):
+    with pytest.raises(UserError, match=r"plan .*plan\.json does not exist"):
         load_exported(tmp_path, nn.Linear(2, 2), torch.zeros(1, 2))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.errors import UserError
+from autoprune.errors import ExportError, MissingExtraError, UserError
 from autoprune.export import default_formats, export_candidate
 
 needs_openvino = pytest.mark.skipif(
@@ -81,3 +81,44 @@ def test_each_file_is_timed_in_what_runs_it(prepared, card, tmp_path):
 
 def test_only_the_usual_formats_are_written_by_default():
     assert not {"python", "int8", "openvino"} & set(default_formats())
+
+
+def test_torchscript_equals_the_pruned_model_for_any_batch(prepared, card, tmp_path):
+    (written,) = export_candidate(prepared, card, "", tmp_path, ["torchscript"], seconds=0.1)
+    assert written.note == "any batch size"
+    assert written.max_difference < 1e-5
+    assert written.latency is not None and written.latency.fingerprint.runtime == "TorchScript"
+    module = torch.jit.load(tmp_path / "model.ts.pt")
+    assert module(torch.randn(7, 1, 8, 8)).shape == (7, 3)
+    text = (tmp_path / "README.md").read_text()
+    assert 'torch.jit.load("model.ts.pt")' in text
+    assert "in TorchScript" in text
+
+
+def test_torchscript_of_a_model_that_cannot_be_traced_says_what_to_do(prepared, card, tmp_path):
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, object]:
+            return {"out": x.sum(), "rest": None}
+
+    odd = replace(prepared, model=Odd(), calibration=())
+    with pytest.raises(ExportError, match=r"TorchScript cannot trace the model: .*use pt2"):
+        export_candidate(odd, card, "", tmp_path / "out", ["torchscript"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_executorch_equals_the_pruned_model_for_one_sample(prepared, card, tmp_path):
+    pytest.importorskip("executorch", reason="executorch is not installed")
+    (written,) = export_candidate(prepared, card, "", tmp_path, ["executorch"], seconds=0.1)
+    assert written.note.startswith("batch size fixed at 1")
+    assert written.max_difference < 1e-4
+    assert written.latency is not None and written.latency.fingerprint.runtime == "executorch"
+    assert "in executorch" in (tmp_path / "README.md").read_text()
+
+
+def test_executorch_is_an_extra(prepared, card, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "executorch" else found(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"pip install 'autoprune\[executorch\]'"):
+        export_candidate(prepared, card, "", tmp_path, ["executorch"])

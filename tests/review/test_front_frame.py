@@ -61,7 +61,8 @@ def test_same_trials_as_optuna_apart_from_equal_plans(studied: str) -> None:
 
 def test_three_objectives_with_a_metric_to_minimize() -> None:
     study = optuna.create_study(directions=["minimize"] * 3)
-    study.set_user_attr("autoprune", {"metric": "mse"})
+    record = create(InMemoryStorage()).user_attrs["autoprune"]
+    study.set_user_attr("autoprune", record | {"metric": "mse", "higher_is_better": False, "limits": {}})
     for mse, flops, latency in [
         (0.1, 50, 9.0),
         (0.1, 40, 8.0),
@@ -70,7 +71,9 @@ def test_three_objectives_with_a_metric_to_minimize() -> None:
         (0.05, 90, 20.0),
     ]:
         trial = study.ask()
-        trial.set_user_attr("flops", flops)
+        costs = {"flops": flops, "flops_ratio": flops / 100, "parameters": flops, "size": 4 * flops}
+        for name, value in {**costs, "widths": {"layer1": 8}, "origin": "sampler"}.items():
+            trial.set_user_attr(name, value)
         study.tell(trial, [mse, flops, latency])
     assert list(front(study)["trial"]) == [4, 2, 3]
     assert list(front(study)["mse"]) == [0.05, 0.2, 0.1]

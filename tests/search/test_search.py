@@ -13,12 +13,12 @@ from torch import nn
 import autoprune
 from autoprune.errors import StudyError
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, run, test_front, trial_model
+from autoprune.search import Problem, create_study, healed_otherwise, run, test_front, trial_model
 from autoprune.search.allocator import Curve
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
+from autoprune.search.rescue import revive
 from autoprune.search.spaces import make_space
-from autoprune.search.study import revive
 from autoprune.search.validation import Parts
 from autoprune.tasks import Data, evaluate
 
@@ -240,6 +240,44 @@ def test_lost_weights_are_made_again_the_same(make_problem: Make, tmp_path: Path
     for other in (again, third):
         pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+        assert healed_otherwise(problem, best, other) == []
+    with torch.no_grad():
+        third.head.bias += 1
+    (line,) = healed_otherwise(problem, best, third)
+    assert f"where the search had {best.values[0]:.4f}" in line
+
+
+def test_weights_that_were_not_scored_count_as_lost(make_problem: Make, tmp_path: Path) -> None:
+    problem, store = make_problem(budget=("flops=50%", "trials=1")), WeightStore(tmp_path / "kept")
+    study = create_study(problem)
+    run(problem, study, store, Watcher())
+    (best,) = study.best_trials
+    model, plan = trial_model(problem, best, store)
+    assert plan is not None
+    other, _ = trial_model(problem, best, WeightStore(tmp_path / "nothing"))
+    with torch.no_grad():
+        other.head.bias += 1
+    store.save(best.number, other, plan)
+    again, _ = trial_model(problem, best, store)
+    assert torch.equal(again.head.bias, model.head.bias)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"widths": {"../x": 3}}, {"widths": [1]}, {"widths": None}, {"duplicate_of": "../../other"}],
+    ids=str,
+)
+def test_a_trial_that_was_changed_by_hand_is_refused(
+    make_problem: Make, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    problem, store = make_problem(budget=("flops=50%", "trials=1")), WeightStore(tmp_path / "kept")
+    study = create_study(problem)
+    run(problem, study, store, Watcher())
+    (best,) = study.best_trials
+    for key, value in change.items():
+        best.user_attrs[key] = value
+    with pytest.raises(StudyError):
+        trial_model(problem, best, store)
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "nsga3", "random"])

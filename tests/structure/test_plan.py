@@ -62,12 +62,29 @@ def test_a_plan_that_cannot_be_applied_says_why(
         '{"schema": 1, "keep": {}, "extra": 1}',
         '{"schema": 1, "keep": {}, "model": 3}',
         "[" * 100_000,
+        '{"schema": 1, "keep": {"a": [' + "9" * 5000 + "]}}",
+        '{"schema": 1, "keep": {"a": [2147483648]}}',
+        '{"schema": 1, "keep": {"a": [-1]}}',
+        '{"schema": 1, "keep": {"a": [NaN]}}',
+        '{"schema": 1, "keep": {}, "keep": {}}',
+        '{"schema": 1, "keep": {"' + "a" * 5000 + '": []}}',
+        '{"schema": 1, "keep": {}, "model": "' + "a" * 5000 + '"}',
+        '{"schema": 1, "keep": {}, "' + "x\\n" * 1000 + '": 1}',
+        json.dumps({"schema": 1, "keep": {str(number): [0] for number in range(100_001)}}),
+        '{"schema": 1, "keep": {"a": [' + "1," * 2_000_000 + "1]}}",
+        " " * (9 << 20),
     ],
 )
 def test_a_malformed_plan_is_one_line(text: str) -> None:
     with pytest.raises(PlanError) as caught:
         Plan.from_json(text)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_an_unknown_key_gets_the_nearest_one() -> None:
+    with pytest.raises(PlanError, match="unknown keys: 'kep', did you mean 'keep'"):
+        Plan.from_json('{"schema": 1, "kep": {}}')
 
 
 def test_a_plan_gives_the_same_model_wherever_it_is_applied(structure: Structure) -> None:

@@ -1,9 +1,12 @@
+import zipfile
+from pathlib import Path
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from autoprune.errors import ModelError
+from autoprune.errors import DamagedError, DiskError, ModelError
 from autoprune.tasks import load_weights, save_weights, weights_hash
 
 
@@ -138,5 +141,64 @@ def test_files_that_cannot_be_used(tmp_path, name, message):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match="cannot write"):
+    with pytest.raises(DiskError, match="cannot write"):
         save_weights(net(), tmp_path / "file" / "w.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_that_are_no_numbers(tmp_path, suffix):
+    path, state = tmp_path / f"w{suffix}", net().state_dict()
+    state["0.bias"] = torch.full((4,), torch.nan)
+    torch.save(state, path) if suffix == ".pt" else save_file(state, path)
+    model = net()
+    before = weights_hash(model)
+    with pytest.raises(ModelError, match=r"0\.bias is no plain tensor of finite numbers"):
+        load_weights(model, path)
+    assert weights_hash(model) == before
+
+
+@pytest.mark.parametrize("make", [lambda t: t.to_sparse(), lambda t: t.to("meta")], ids=["sparse", "meta"])
+def test_tensors_of_another_kind(tmp_path, make):
+    path, state = tmp_path / "w.pt", net().state_dict()
+    torch.save({**state, "0.weight": make(state["0.weight"])}, path)
+    with pytest.raises(ModelError, match=r"0\.weight is no plain tensor"):
+        load_weights(net(), path)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save(net().state_dict(), path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(DamagedError):
+        load_weights(net(), path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_bytes_made_from_a_length_alone(tmp_path, legacy):
+    path = tmp_path / "w.pt"
+    torch.save({"a": bytearray(3)}, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ModelError, match="holds more than weights"):
+        load_weights(net(), path)
+
+
+def test_files_of_early_torch(tmp_path):
+    path, first, second = tmp_path / "w.pth", net(), net()
+    torch.save(first.state_dict(), path, _use_new_zipfile_serialization=False)
+    load_weights(second, path)
+    assert weights_hash(first) == weights_hash(second)
+
+
+def test_a_header_that_is_too_long(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes((17 << 20).to_bytes(8, "little") + b" " * (17 << 20))
+    with pytest.raises(DamagedError):
+        load_weights(net(), path)
+
+
+def test_a_name_that_no_file_system_takes():
+    with pytest.raises(ModelError, match="no weights file"):
+        load_weights(net(), Path("w" * 300 + ".pt"))

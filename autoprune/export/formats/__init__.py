@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from autoprune.errors import MissingExtraError, UserError
 from autoprune.export.formats.base import CHECKS, Format
+from autoprune.export.formats.executorch import ExecuTorchFormat
 from autoprune.export.formats.int8 import Int8Format
 from autoprune.export.formats.onnx import OnnxFormat
 from autoprune.export.formats.openvino import OpenVinoFormat
 from autoprune.export.formats.pt2 import Pt2Format
 from autoprune.export.formats.python import PythonFormat
 from autoprune.export.formats.state import StateFormat
+from autoprune.export.formats.torchscript import TorchScriptFormat
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
@@ -23,6 +25,8 @@ FORMATS: Mapping[str, Format] = {
         OnnxFormat(),
         Int8Format(),
         OpenVinoFormat(),
+        ExecuTorchFormat(),
+        TorchScriptFormat(),
     )
 }
 

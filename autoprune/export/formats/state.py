@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from autoprune.cost.runtimes import EagerRuntime, Runtime
-from autoprune.errors import ModelError
+from autoprune.errors import DiskError
 from autoprune.export.checks import run_pt2
 from autoprune.export.formats.base import Format, named, zeros_code
 from autoprune.export.load import WEIGHTS_FILE, load_exported
@@ -72,7 +72,7 @@ def write_weights(subject: Subject, folder: Path) -> None:
     """Write ``model.safetensors``. Raises OSError when the disk takes no more."""
     try:
         save_weights(subject.model, folder / WEIGHTS_FILE)
-    except ModelError as error:
+    except DiskError as error:
         if isinstance(error.__cause__, OSError):
             raise error.__cause__ from error
         raise

@@ -8,6 +8,7 @@ from autoprune.review.figures.front import COSTS, front_picture
 from autoprune.review.figures.hypervolume import hypervolume_picture
 from autoprune.review.figures.importances import importances_picture
 from autoprune.review.figures.latency import latency_picture
+from autoprune.review.figures.learned import criterion_picture, mixture_picture, sensitivity_picture
 from autoprune.review.figures.picture import Picture, with_title
 from autoprune.review.figures.stages import stages_picture
 from autoprune.review.figures.widths import widths_picture
@@ -25,6 +26,9 @@ def pictures(study: optuna.Study) -> list[Picture]:
     others = (
         hypervolume_picture(study),
         widths_picture(study),
+        sensitivity_picture(study),
+        criterion_picture(study),
+        mixture_picture(study),
         importances_picture(study),
         latency_picture(study),
         stages_picture(study),

@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from autoprune.review.text import is_share
+
 BLUE, VERMILLION, GREEN, PURPLE, OCHRE, GREY = (
     "#0072b2",
     "#d55e00",
@@ -55,7 +57,7 @@ def axis(title: str, **settings: Any) -> dict[str, Any]:
 
 def quality_axis(metric: str) -> dict[str, Any]:
     """The axis of a quality metric; accuracies are shares, shown in percent."""
-    shown = {"tickformat": ".4~%", "hoverformat": ".2%"} if metric.endswith("accuracy") else {}
+    shown = {"tickformat": ".4~%", "hoverformat": ".2%"} if is_share(metric) else {}
     return axis(f"{metric} (validation)", **shown)
 
 

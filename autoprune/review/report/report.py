@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING
 import optuna
 
 from autoprune.errors import UserError
+from autoprune.files import replace_file
 from autoprune.review.card import device_text
+from autoprune.review.explained import LEFT_ALIGNED, explanation_lines, headline, notes
+from autoprune.review.explanation import explain
 from autoprune.review.front import Summary, front, summary
-from autoprune.review.table import Line, counts_text, front_lines, masks_text
+from autoprune.review.table import Line, counts_text, front_lines, masks_text, sparsified_text
 from autoprune.review.text import limits_text
 from autoprune.review.words import export_command
 
 if TYPE_CHECKING:
     from autoprune.review.figures import Picture
 
-_LEFT = ("", "origin")
+_LEFT = ("", "origin", *LEFT_ALIGNED)
 
 
 def write_report(study: optuna.Study, storage: str, file: Path) -> None:
@@ -35,11 +38,13 @@ def write_report(study: optuna.Study, storage: str, file: Path) -> None:
         StudyError: the study was not made by autoprune.
         UserError: the file cannot be written.
     """
-    partial = file.with_name(f".{file.name}.partial")
     text = report_html(study, storage)
+    if not file.parent.is_dir():
+        raise UserError(
+            f"cannot write {file} (there is no folder {file.parent}): choose another file with -o"
+        )
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
+        replace_file(file, text)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}): choose another file with -o") from error
 
@@ -64,6 +69,7 @@ def report_html(study: optuna.Study, storage: str) -> str:
         facts="\n".join(_facts(study, found)),
         best=_best(study, storage, found, columns, lines),
         pictures="\n".join(map(_figure, drawn)),
+        learned=_learned(study, found),
         table=_table(study, storage, columns, lines),
         data="\n".join(map(_data, drawn)),
         plotly=_packed_plotly(),
@@ -77,6 +83,7 @@ def _facts(study: optuna.Study, found: Summary) -> Iterable[str]:
         "Trials": counts_text(found),
         "Validation": f"{found.samples:,} samples",
         "Machine": device_text(study),
+        "Base model": sparsified_text(found),
         "Masks": masks_text(found) if found.granularity else "",
     }
     return (f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items() if value)
@@ -91,6 +98,30 @@ def _best(
     told = [f"{name} {line.cells[name]}" for name in columns if name not in _LEFT and line.cells[name]]
     command = export_command(study, storage, "--best")
     return f'<div class="best"><p>{escape(", ".join(told))}</p><p><code>{escape(command)}</code></p></div>'
+
+
+def _learned(study: optuna.Study, found: Summary) -> str:
+    """The section on what the best trial says of each group; nothing while there is none."""
+    if found.best is None:
+        return ""
+    told = explain(study, found.best)
+    columns, lines = explanation_lines(told)
+    heads = "".join(f"<th{_side(name)}>{escape(name)}</th>" for name in columns)
+    rows = "\n".join(
+        "<tr>"
+        + "".join(
+            f'<td{_side(name)} data-label="{escape(name)}">{escape(cell)}</td>'
+            for name, cell in zip(columns, line, strict=True)
+        )
+        + "</tr>"
+        for line in lines
+    )
+    remarks = "".join(f"<p>{escape(note)}</p>" for note in notes(told))
+    return (
+        '<section aria-labelledby="learned">\n<h2 id="learned">What was learned</h2>\n'
+        f'<p>{escape(headline(told))}.</p>\n<div class="table"><table><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>\n{remarks}\n</section>"
+    )
 
 
 def _table(study: optuna.Study, storage: str, columns: Sequence[str], lines: Sequence[Line]) -> str:

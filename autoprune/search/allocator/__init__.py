@@ -1,6 +1,6 @@
 """Spending a budget on the widths of all groups, given what each width of each group loses."""
 
-from autoprune.search.allocator.curve import Curve, monotone_curve
+from autoprune.criteria.curve import Curve, monotone_curve
 from autoprune.search.allocator.exact import exact_plans
 from autoprune.search.allocator.greedy import Greedy
 from autoprune.search.allocator.task import Allocation, Spend, Task

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.search.allocator.curve import Curve
+from autoprune.criteria.curve import Curve, weighted
 
 Spend = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """Widths of n plans, ``[n, groups]`` -> the share of every limit that each takes, ``[n, limits]``."""
@@ -47,10 +47,15 @@ class Task:
     curves: Mapping[str, Curve]
     spend: Spend
 
-    def weighted(self, coefficients: Mapping[str, float]) -> Task:
-        """The same with every curve multiplied by its group's coefficient, where it has one."""
-        curves = {name: curve.times(coefficients.get(name, 1.0)) for name, curve in self.curves.items()}
-        return replace(self, curves=curves)
+    def weighted(self, scales: Mapping[str, float], shifts: Mapping[str, float] | None = None) -> Task:
+        """The same with curves that are changed group by group, where there is a coefficient for it.
+
+        Args:
+            scales: group -> what its curve is multiplied by.
+            shifts: group -> strength of the straight line that is added to that, relative to the median
+                group's largest loss.
+        """
+        return replace(self, curves=weighted(self.curves, scales, shifts or {}))
 
     @cached_property
     def widest(self) -> Positions:

@@ -15,14 +15,27 @@ FEW_GROUPS = 4
 """Fewer groups than these leave an allocator hardly a choice, whatever the coefficients."""
 
 
+def space_name(problem: Problem) -> str:
+    """The configured space, where ``auto`` is one of the others."""
+    if problem.config.space != "auto":
+        return problem.config.space
+    return "offset" if len(problem.structure.groups) < FEW_GROUPS else "criterion"
+
+
 def make_space(problem: Problem, curves: Mapping[str, Curve]) -> Space:
     """The configured space; `curves` are the sensitivity curves of all groups."""
-    name = problem.config.space
-    if name == "auto":
-        name = "offset" if len(problem.structure.groups) < FEW_GROUPS else "criterion"
+    name = space_name(problem)
     if name == "sparsity":
         return SparsitySpace(problem)
     return OffsetSpace(problem) if name == "offset" else CriterionSpace(problem, curves)
 
 
-__all__ = ["FEW_GROUPS", "CriterionSpace", "OffsetSpace", "Space", "SparsitySpace", "make_space"]
+__all__ = [
+    "FEW_GROUPS",
+    "CriterionSpace",
+    "OffsetSpace",
+    "Space",
+    "SparsitySpace",
+    "make_space",
+    "space_name",
+]

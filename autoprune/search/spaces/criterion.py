@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import optuna
 
+from autoprune.review.explanation import SHIFT
 from autoprune.search.allocator import Curve, Greedy
 from autoprune.search.feasible import Widths
 from autoprune.search.problem import Problem
@@ -28,28 +30,41 @@ class CriterionSpace:
     meets the budget, and a point with all coefficients at 1 is a good plan already. The curves say what
     each group loses by itself in a uniform cut; what the coefficients learn is what departures from it lose
     together, and what recovery brings back. The idea is that of Chin et al., "Towards Efficient Model
-    Compression via Learned Global Ranking" (2020), and of Frantar and Alistarh, "SPDY" (2022).
+    Compression via Learned Global Ranking" (2020), and of Frantar and Alistarh, "SPDY" (2022). Where the
+    settings say so, groups also have a shift: see :func:`autoprune.criteria.curve.weighted`.
     """
 
     REACH = 2.0
     """A coefficient lies between its inverse and this: far from 1, plans are poor and trials wasted."""
+    MOST_SHIFT = 0.5
+    """Relative to the median group's largest loss."""
 
     def __init__(self, problem: Problem, curves: Mapping[str, Curve]) -> None:
         self._problem = problem
         self._task = task_of(problem, curves)
         self._ties = ties(problem.structure.groups)
+        self._affine = problem.config.coefficients == "affine"
 
     def suggest(self, trial: optuna.Trial) -> Widths:
         """The greedy plan for these coefficients within that share of the budget."""
         level = suggested_level(trial)
-        coefficients: dict[str, float] = {}
+        for parameter in self._ties:
+            trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
+            if self._affine:
+                trial.suggest_float(f"{SHIFT} {parameter}", 0.0, self.MOST_SHIFT)
+        return Greedy(self._task.weighted(*self.coefficients(trial.params))).at(level).widths
+
+    def coefficients(self, parameters: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """Scale and shift of every group, from the parameters of a trial."""
+        scales: dict[str, float] = {}
+        shifts: dict[str, float] = {}
         for parameter, groups in self._ties.items():
-            value = trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
-            coefficients |= dict.fromkeys(groups, value)
-        return Greedy(self._task.weighted(coefficients)).at(level).widths
+            scales |= dict.fromkeys(groups, float(parameters[parameter]))
+            shifts |= dict.fromkeys(groups, float(parameters.get(f"{SHIFT} {parameter}", 0.0)))
+        return scales, shifts
 
     def parameters(self, widths: Widths) -> dict[str, int | float]:
-        """The nearest level, and the coefficients at which the widths are where greedy steps would stop.
+        """The nearest level, and the scales at which the widths are where greedy steps would stop; no shifts.
 
         At such a plan the weighted loss for cost is the same for the next step of every group. Coefficients
         only matter relative to each other: their geometric mean is 1.
@@ -62,7 +77,8 @@ class CriterionSpace:
             for name, groups in self._ties.items()
         }
         coefficients = {name: math.exp(min(edge, max(-edge, value))) for name, value in tied.items()}
-        return {LEVEL: nearest_level(self._problem, widths), **coefficients}
+        shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
+        return {LEVEL: nearest_level(self._problem, widths), **coefficients, **shifts}
 
     def _logarithms(self, widths: Widths) -> dict[str, float]:
         """Group -> logarithm of its marginal cost for its marginal loss, between the steps down and up."""

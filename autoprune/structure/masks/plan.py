@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import PlanError
+from autoprune.documents import MOST_GROUPS, MOST_TEXT, check_keys, is_text, is_whole, json_object
+from autoprune.errors import PlanError, UserError
+from autoprune.granularity import read_pattern
 from autoprune.structure.masks.structure import MaskStructure
 
 SCHEMA = 1
@@ -104,18 +105,26 @@ class MaskPlan:
     @classmethod
     def from_json(cls, text: str) -> MaskPlan:
         """Read a plan. Raises PlanError naming what is wrong with it."""
-        document = _document(text)
+        document = json_object(text, "the plan", PlanError)
         if document.get("schema") != SCHEMA or "granularity" not in document:
             raise PlanError(f'a mask plan must be a JSON object with "schema": {SCHEMA} and "granularity"')
-        unknown = set(document) - _KEYS
-        if unknown:
-            raise PlanError(f"the plan has unknown keys: {', '.join(sorted(unknown))}")
+        check_keys(document, _KEYS, "the plan", PlanError)
         texts = {key: document.get(key, "") for key in ("granularity", "criterion", "model", "weights")}
-        if not all(isinstance(value, str) for value in texts.values()):
-            raise PlanError(f"{', '.join(texts)} of a mask plan must be texts")
+        if not all(map(is_text, texts.values())):
+            raise PlanError(
+                f"{', '.join(texts)} of a mask plan must be texts of at most {MOST_TEXT} characters"
+            )
+        try:
+            read_pattern(texts["granularity"])
+        except UserError as error:
+            raise PlanError(f"the plan's {error}") from None
         layers = document.get("layers")
         if not isinstance(layers, dict) or not all(map(_is_layer, layers.values())):
             raise PlanError('"layers" must map layer names to objects with "kept" and "mask"')
+        if len(layers) > MOST_GROUPS or not all(map(is_text, layers)):
+            raise PlanError(
+                f"the plan names more than {MOST_GROUPS:,} layers, or one of them at too great length"
+            )
         read = {name: LayerMask(layer["kept"], layer["mask"]) for name, layer in layers.items()}
         return cls(layers=read, **texts)
 
@@ -123,7 +132,7 @@ class MaskPlan:
 def is_mask_plan(text: str) -> bool:
     """Whether a text is the JSON of a mask plan rather than of a plan that removes units."""
     try:
-        return "granularity" in _document(text)
+        return "granularity" in json_object(text, "the plan", PlanError)
     except PlanError:
         return False
 
@@ -134,20 +143,10 @@ def mask_hash(mask: Tensor) -> str:
     return hashlib.sha256(f"{list(mask.shape)}\n".encode() + bits.tobytes()).hexdigest()
 
 
-def _document(text: str) -> dict[str, Any]:
-    try:
-        document: Any = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise PlanError(f"the plan is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise PlanError("the plan is no JSON object")
-    return document
-
-
-def _is_layer(value: Any) -> bool:
+def _is_layer(value: object) -> bool:
     return (
         isinstance(value, dict)
         and set(value) == {"kept", "mask"}
-        and type(value["kept"]) is int
-        and isinstance(value["mask"], str)
+        and is_whole(value["kept"])
+        and is_text(value["mask"])
     )

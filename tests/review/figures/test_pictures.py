@@ -8,7 +8,7 @@ from handmade_study import create, fill, tell
 
 from autoprune.errors import StudyError
 from autoprune.review.figures import front_picture, pictures, with_title
-from autoprune.review.figures.importances import group_importances
+from autoprune.review.importances import importances
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +91,13 @@ def test_the_group_that_decides_is_the_most_important(url: str) -> None:
     for number in range(16):
         widths = {"idle": 1 + 5 * number % 16, "decides": 1 + number % 8}
         tell(study, 0.5, 0.5 + number % 8 / 20, more={"widths": widths})
-    shares = group_importances(study)
-    assert next(iter(shares)) == "decides"
-    assert shares["decides"] > 0.8
+    found = importances(study)
+    assert found is not None
+    assert next(iter(found.shares)) == "decides"
+    assert found.shares["decides"] > 0.8
+    assert (found.trials, found.sampled) == (16, 1.0)
+    assert found.predicted > 0.5
+    assert "read them as a hint" in found.caveat
 
 
 def test_predictions_stages_and_importances_are_drawn_where_they_are_known(url: str) -> None:

@@ -47,7 +47,7 @@ def test_the_hash_is_that_of_the_masks() -> None:
         ({"schema": 9}, '"schema": 1'),
         ({"layers": {"0": {"kept": "2", "mask": ""}}}, '"kept" and "mask"'),
         ({"layers": []}, '"layers" must map'),
-        ({"extra": 1}, "unknown keys: extra"),
+        ({"extra": 1}, "unknown keys: 'extra'"),
         ({"criterion": 3}, "must be texts"),
     ],
 )

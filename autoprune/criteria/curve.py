@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
+
+PRIOR = 0.01
+"""Strength of the convex curve that is added, as a share of the median group's largest increase."""
+HOPELESS = 10.0
+"""Times the largest finite increase that a cut counts for whose output is not finite."""
+
+Points = Mapping[str, Mapping[int, float | None]]
+"""Group -> width -> measured increase of the loss; None for one that is not finite."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,12 @@ class Curve:
     def times(self, factor: float) -> Curve:
         """The curve with all losses multiplied."""
         return Curve(self.widths, tuple(factor * loss for loss in self.losses))
+
+    def plus(self, most: float) -> Curve:
+        """The curve with a straight line added: `most` at width 0, nothing at the widest."""
+        widest = self.widths[-1]
+        added = (most * (1 - width / widest) if widest else 0.0 for width in self.widths)
+        return Curve(self.widths, tuple(loss + more for loss, more in zip(self.losses, added, strict=True)))
 
     @property
     def drops(self) -> NDArray[np.float64]:
@@ -84,3 +99,41 @@ def monotone_curve(
     density = at / full
     losses = losses + prior * (1 - density) / (density + 0.1)
     return Curve(tuple(widths), tuple(np.minimum.accumulate(losses).tolist()))
+
+
+def curves_through(
+    points: Points, full: Mapping[str, int], offered: Mapping[str, Sequence[int]]
+) -> dict[str, Curve]:
+    """Group -> curve through its measured points.
+
+    Args:
+        points: of every group.
+        full: widths of the uncut model.
+        offered: the widths of each group that the curve gives a loss for, ascending.
+    """
+    finite = [value for row in points.values() for value in row.values() if value is not None]
+    worst = HOPELESS * max(finite, default=1.0)
+    known = {
+        name: {width: worst if value is None else value for width, value in row.items()}
+        for name, row in points.items()
+    }
+    largest = [max([0.0, *row.values()]) for row in known.values()]
+    prior = PRIOR * max(median(largest), float(np.finfo(np.float32).tiny))
+    return {name: monotone_curve(known[name], width, offered[name], prior) for name, width in full.items()}
+
+
+def weighted(
+    curves: Mapping[str, Curve], scales: Mapping[str, float], shifts: Mapping[str, float]
+) -> dict[str, Curve]:
+    """The curves times their scales, plus straight lines.
+
+    The affine coefficients of Chin et al., "Towards Efficient Model Compression via Learned Global Ranking"
+    (2020), on the sum of what the removed units are worth: a scale multiplies the curve, and a shift for
+    each unit is a straight line. It is relative to the median group's largest loss, so that it also
+    protects a group whose measured curve is flat, which no scale can.
+    """
+    unit = median([curve.losses[0] for curve in curves.values()]) if curves else 0.0
+    return {
+        name: curve.times(scales.get(name, 1.0)).plus(unit * shifts.get(name, 0.0))
+        for name, curve in curves.items()
+    }

@@ -1,0 +1,158 @@
+"""A study file to begin with: the user's model inspected, and settings that suit it, with comments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.config import Config
+from autoprune.inspection import Inspection, inspect
+from autoprune.review import Listener
+from autoprune.tasks import Data, load_data
+from autoprune.units import human_bytes, human_count
+
+GROUPS_SHOWN = 12
+"""Groups that the file lists, those with the most FLOPs."""
+_FEW, _MANY = 1_000, 50_000
+"""Training samples below which recovery needs few steps, and above which it may take more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """What a study file is written from.
+
+    Attributes:
+        inspection: the model.
+        config: the settings that the user gave.
+        data: the data, None where none were given.
+    """
+
+    inspection: Inspection
+    config: Config
+    data: Data | None
+
+    def text(self) -> str:
+        """The file, in TOML."""
+        return "\n".join(line.rstrip() for line in _lines(self)) + "\n"
+
+
+def begin(config: Config, inputs: Sequence[str], listener: Listener) -> Beginning:
+    """Inspect the configured model, and load the data where some are configured.
+
+    Raises:
+        UserError: when the model cannot be built, traced or called, or the data cannot be loaded.
+    """
+    found = inspect(config.model_copy(update={"latency": False}), inputs, listener)
+    given = "data" in config.model_fields_set or config.model is None
+    listener.phase("data", config.data if given else "none given")
+    return Beginning(found, config, load_data(config.data) if given else None)
+
+
+def _lines(made: Beginning) -> Iterator[str]:
+    found, config = made.inspection.as_dict(), made.config
+    yield f"# A study of {_plain(found['model'])}. Run it, and go on with it after a stop, by"
+    yield "#   autoprune search THIS-FILE"
+    yield "# Flags of the command override what stands here; autoprune search --help-all explains all."
+    yield "# For completion in an editor: autoprune schema -o study.schema.json, and as the first line here"
+    yield "# #:schema study.schema.json"
+    yield ""
+    costs = f"{human_count(found['flops'])} FLOPs a sample, {human_count(found['parameters'])} parameters"
+    yield f"# The uncut model: {costs}, {human_bytes(found['size'])}."
+    yield f"model = {_quoted(found['model'])}"
+    yield from _weights(config)
+    yield ""
+    yield from _data(made)
+    yield ""
+    yield from _budget(found)
+    yield ""
+    yield from _cut(found)
+    yield ""
+    yield from _recovery(made.data)
+    yield ""
+    yield from _latency()
+
+
+def _weights(config: Config) -> Iterator[str]:
+    if config.weights is not None:
+        yield f"weights = {_quoted(config.weights)}"
+        return
+    yield "# The trained weights, a .safetensors or .pt state dict; or train-epochs = 12 to train it here."
+    yield '# weights = "weights.safetensors"'
+
+
+def _data(made: Beginning) -> Iterator[str]:
+    data = made.data
+    if data is None:
+        yield "# imagefolder:ROOT, digits, fashion-mnist... or path/file.py:factory, which returns a mapping"
+        yield "# with train, validation and test: DataLoaders, datasets, or pairs of tensors."
+        yield '# data = "imagefolder:photos"'
+        return
+    sizes = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "validation", "test"))
+    yield f"# {sizes} samples of shape {_shape(data)}; judged by {_plain(data.task.metric)}."
+    yield f"data = {_quoted(made.config.data)}"
+
+
+def _budget(found: Mapping[str, Any]) -> Iterator[str]:
+    half = human_count(found["flops"] / 2)
+    yield f"# What the pruned model may cost, and the search. flops=50% would be {half} here. Others:"
+    yield f'# "params=50%" ({human_count(found["parameters"] / 2)}), "size=50%" '
+    yield f'# ({human_bytes(found["size"] / 2)}), "latency=60%", "latency=2ms", "time=2h", "trials=200".'
+    yield 'budget = ["flops=50%", "time=30m"]'
+
+
+def _cut(found: Mapping[str, Any]) -> Iterator[str]:
+    groups = sorted(found["groups"], key=lambda group: -float(group["flops_share"]))
+    yield f"# What can be cut: {len(groups)} groups. Those with the most FLOPs:"
+    longest = max((len(_plain(group["name"])) for group in groups[:GROUPS_SHOWN]), default=0)
+    for group in groups[:GROUPS_SHOWN]:
+        yield (
+            f"#   {_plain(group['name']):<{longest}}  {group['width']:>5} {group['kind']}, "
+            f"{group['flops_share']:.1%} of the FLOPs, {group['parameters_share']:.1%} of the parameters"
+        )
+    if len(groups) > GROUPS_SHOWN:
+        yield f"#   and {len(groups) - GROUPS_SHOWN} more: autoprune inspect lists them"
+    for layer, reason in list(found["frozen"].items())[:GROUPS_SHOWN]:
+        yield f"# frozen: {_plain(layer)}: {_plain(reason)}"
+    kinds = {group["kind"] for group in groups}
+    yield "# To leave layers whole, or to bound groups:"
+    yield f"# skip = [{_quoted(groups[0]['layers'][0] if groups else 'head')}]"
+    yield f"# bounds = [{_quoted((groups[0]['name'] if groups else 'head') + '=25%..100%')}]"
+    if "heads" in kinds:
+        yield '# attention = "width"  # a part of the width of all heads, instead of whole heads'
+    yield "# depth = true  # residual blocks may go whole"
+
+
+def _recovery(data: Data | None) -> Iterator[str]:
+    yield "# How each candidate is mended after its cut. More steps: better candidates, but fewer of them."
+    if data is None:
+        yield "# finetune-steps = 150"
+    elif len(data.train) < _FEW:
+        yield "# finetune-steps = 50  # the default for so little data is what five epochs take"
+    else:
+        yield f"finetune-steps = {400 if len(data.train) > _MANY else 150}"
+    yield "# lr = 0.02"
+    yield '# optimizer = "adamw"  # with lr = 0.0005, for transformers'
+
+
+def _latency() -> Iterator[str]:
+    yield "# What will run the model, for its latency: eager, compile, onnxruntime, openvino, cuda, or"
+    yield "# 'command:PROGRAM {file}' for a program of yours."
+    yield '# runtime = "onnxruntime"'
+    yield "# latency-batch = 1"
+    yield "# threads = 4"
+
+
+def _shape(data: Data) -> str:
+    return "x".join(map(str, data.example(1).shape[1:])) or "one number"
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; JSON's is one."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _plain(text: str) -> str:
+    """In one line, for a comment."""
+    return " ".join(text.split())

@@ -1,0 +1,123 @@
+"""The command search: progress for people or for programs, then the front."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoprune.cli.frame import DEFAULT_STORAGE, Debug, app, errors, print_front, use_threads
+from autoprune.cli.help import HelpAll, showing
+from autoprune.config import Config, load_config
+from autoprune.options import examples, with_settings
+from autoprune.passwords import without_passwords
+from autoprune.stopping import exit_code
+
+if TYPE_CHECKING:
+    import optuna
+
+    from autoprune.review import JsonLines, Listener
+
+STOPPED = "stopped; nothing finished is lost: the same command goes on from here"
+
+
+@app.command(
+    cls=showing("model", "weights", "data", "budget", "storage", "study", "criterion", "runtime"),
+    epilog=examples(
+        "search --budget flops=50%",
+        "search --model net.py:net --weights w.pt --data net.py:data",
+        "search study.toml --budget latency=2ms --budget time=30m",
+    ),
+)
+@with_settings()
+def search(
+    file: Annotated[Path | None, typer.Argument(help="Study file (TOML); flags override it.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="A line for every trial, with its times.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+    debug: Debug = False,
+    help_all: HelpAll = False,
+    **settings: Any,
+) -> None:
+    """Search the best trade-offs; the same command goes on after a stop."""
+    from autoprune.errors import UserError
+
+    events = _events() if json else None
+    with errors(debug, None if events is None else events.error):
+        if quiet + verbose + json > 1:
+            raise UserError("give one of --quiet, --verbose and --json")
+        config = load_config(file, settings)
+        use_threads(config)
+        if events is not None:
+            _for_programs(config, events)
+        else:
+            _for_people(config, quiet=quiet, verbose=verbose)
+
+
+def _events() -> JsonLines:
+    from autoprune.review import JsonLines
+
+    return JsonLines(sys.stdout)
+
+
+def _for_programs(config: Config, events: JsonLines) -> None:
+    study = _run(config, events, lambda code: events.error(STOPPED, code))
+    _require_result(study)
+    events.finished(study, config.storage)
+
+
+def _for_people(config: Config, *, quiet: bool, verbose: bool) -> None:
+    from rich.console import Console
+
+    from autoprune.review import Listener, LiveView, stages_table
+
+    study = _run(config, Listener() if quiet else LiveView(verbose=verbose), lambda code: None)
+    _require_result(study)
+    print_front(study)
+    Console().print(stages_table(study))
+    _print_next(study, config.storage)
+
+
+def _run(config: Config, view: Listener, stopped: Callable[[int], None]) -> optuna.Study:
+    """Search while the view is shown; after Ctrl-C, `stopped` gets the exit code and the command ends."""
+    from autoprune.api import run_search
+
+    try:
+        with view:
+            return run_search(config, view).optuna
+    except KeyboardInterrupt as stop:
+        stopped(exit_code(stop))
+        typer.echo(f"\n{STOPPED}", err=True)
+        raise typer.Exit(exit_code(stop)) from None
+
+
+def _require_result(study: optuna.Study) -> None:
+    """Raise TrialError, with the reason of the last failure, when no trial was within the budget."""
+    from autoprune.errors import TrialError
+    from autoprune.review import summary
+
+    if summary(study).best is None:
+        reasons = [
+            t.user_attrs["reason"] for t in study.get_trials(deepcopy=False) if "reason" in t.user_attrs
+        ]
+        raise TrialError(
+            f"no trial gave a model within the budget; the last one: {(reasons or ['none ran'])[-1]}"
+        )
+
+
+def _print_next(study: optuna.Study, storage: str) -> None:
+    from autoprune.review import study_record
+    from autoprune.trust import code_flags
+
+    where = "" if storage == DEFAULT_STORAGE else f" --storage {without_passwords(storage)}"
+    name, code = f" --study {quote(study.study_name)}", code_flags(study_record(study)["config"])
+    typer.echo(
+        f"Next:\n  autoprune dashboard{where}\n  autoprune report{where}{name} -o report.html\n"
+        f"  autoprune export --best{where}{name}{code} -o out/"
+    )

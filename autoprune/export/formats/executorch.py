@@ -1,0 +1,83 @@
+"""``model.pte``: an ExecuTorch program for phones and boards, lowered to XNNPACK."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from autoprune.cost.runtimes import Call
+from autoprune.cost.runtimes.quiet import quiet
+from autoprune.errors import ExportError
+from autoprune.export.formats.base import CHECKS, FileFormat, named, zeros_code
+from autoprune.export.parity import largest_difference, run_fresh
+from autoprune.export.records import Candidate
+from autoprune.export.subject import Subject, first_line, run
+
+TOLERANCE = 1e-4
+
+
+class ExecuTorchFormat(FileFormat):
+    """A program with the memory of every tensor planned beforehand, which fixes its batch."""
+
+    name = "executorch"
+    file = "model.pte"
+    packages = ("executorch",)
+    extra = "executorch"
+    usual = False
+    engine = "executorch"
+
+    def engine_version(self) -> str:
+        """That of ExecuTorch."""
+        return version("executorch")
+
+    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+        """Trace the smallest batch, lower it, and save. Raises ExportError with what cannot be lowered."""
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        inputs = torch.zeros_like(subject.smallest)
+        try:
+            with quiet():
+                program = torch.export.export(subject.model, (inputs,), strict=False)
+                lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+                content = lowered.to_executorch().buffer
+        except Exception as error:  # its errors share no type
+            raise ExportError(
+                f"ExecuTorch cannot lower the model: {first_line(error)}: leave out the executorch format"
+            ) from error
+        (folder / self.file).write_bytes(content)
+
+    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+        """Run in a fresh process that cannot import this package."""
+        path, batches = folder / self.file, (subject.smallest,)
+        found = run_fresh(
+            path.name,
+            lambda inputs, outputs: ["-P", CHECKS / "run_executorch.py", path, inputs, outputs],
+            named(batches),
+        )
+        difference = largest_difference(path.name, run(subject.model, batches), found, TOLERANCE)
+        return difference, f"batch size fixed at {len(subject.smallest)}, as its memory is planned beforehand"
+
+    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+        """Through ExecuTorch's runtime for Python; phones have theirs."""
+        code = f"""import torch
+from executorch.runtime import Runtime
+
+method = Runtime.get().load_program("{self.file}").load_method("forward")
+outputs = method.execute([{zeros_code(sample)}])"""
+        return "executorch", code
+
+    def call(self, file: Path, inputs: tuple[Tensor, ...]) -> Call:
+        """A method's call."""
+        from executorch.runtime import Runtime
+
+        method = Runtime.get().load_program(file).load_method("forward")
+        arguments = list(inputs)
+
+        def call() -> None:
+            method.execute(arguments)
+
+        return call

@@ -1,0 +1,176 @@
+"""What a study learned about the groups of its model, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+
+from autoprune.criteria.curve import Curve, curves_through
+from autoprune.errors import StudyError
+from autoprune.review.front import best
+from autoprune.review.importances import Importances, importances
+from autoprune.review.record import study_record
+from autoprune.review.stages import SENSITIVITY
+
+EVEN = ("exact by sensitivity", "greedy by sensitivity")
+"""Origins of plans by the sensitivity curves as they are: all coefficients are 1."""
+SHIFT = "shift of"
+"""Begins the names of parameters that are shifts."""
+MIXTURE = "mixture"
+"""Trial attribute: group -> criterion -> weight."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is known of one group.
+
+    Attributes:
+        group: its name.
+        width: units of the uncut model.
+        kept: units that stay in the trial.
+        losses: width -> measured increase of the loss when the group alone is cut to it; empty where
+            that was not measured.
+        at_half: the increase at half of its units, read off the curve; None where that was not measured.
+        scale: what the trial multiplies the curve by; None where it has no coefficients.
+        shift: what it adds to that.
+        criteria: criterion -> its share in the order of the units.
+        importance: share of the variance of quality over all trials; None for too few trials.
+    """
+
+    group: str
+    width: int
+    kept: int
+    losses: Mapping[int, float | None]
+    at_half: float | None
+    scale: float | None
+    shift: float | None
+    criteria: Mapping[str, float]
+    importance: float | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a trial of a study says of each group.
+
+    Attributes:
+        study: its name.
+        trial: number of the trial.
+        origin: what suggested it.
+        metric: name of the quality.
+        groups: in the order of the forward pass.
+        importances: how the importances were found, and how far they can be relied on; None without any.
+    """
+
+    study: str
+    trial: int
+    origin: str
+    metric: str
+    groups: tuple[Learned, ...]
+    importances: Importances | None
+
+    @property
+    def by_sensitivity(self) -> tuple[Learned, ...]:
+        """The groups whose cut costs most first; those that were not measured keep their order behind."""
+        return tuple(sorted(self.groups, key=lambda item: 1.0 if item.at_half is None else -item.at_half))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers and texts, for JSON."""
+        document = asdict(self)
+        for item in document["groups"]:
+            item["losses"] = {str(width): loss for width, loss in item["losses"].items()}
+        return document
+
+
+def explain(study: optuna.Study, number: int | None = None) -> Explanation:
+    """Explain a trial, by default the best one.
+
+    Raises:
+        StudyError: the study was not made by autoprune, or the trial was not evaluated.
+    """
+    record = study_record(study)
+    trial = _trial(study, number)
+    full: Mapping[str, int] = record["groups"]
+    curves, points = measured_curves(study), _points(study)
+    scales, shifts = coefficients(record, trial)
+    mixture = shares_of_criteria(record, trial)
+    found = importances(study)
+    widths = trial.user_attrs["widths"]
+    groups = tuple(
+        Learned(
+            group=name,
+            width=width,
+            kept=widths.get(name, width),
+            losses=points.get(name, {}),
+            at_half=_at_half(curves[name], width) if name in curves else None,
+            scale=scales.get(name),
+            shift=shifts.get(name),
+            criteria=mixture.get(name, {}),
+            importance=None if found is None else found.shares.get(name),
+        )
+        for name, width in full.items()
+    )
+    origin = str(trial.user_attrs.get("origin", "sampler"))
+    return Explanation(study.study_name, trial.number, origin, str(record["metric"]), groups, found)
+
+
+def measured_curves(study: optuna.Study) -> dict[str, Curve]:
+    """Group -> its sensitivity curve over whole units, from the narrowest measured width to the full one."""
+    full: Mapping[str, int] = study_record(study)["groups"]
+    points = {name: row for name, row in _points(study).items() if row and name in full}
+    known = {name: full[name] for name in points}
+    if not known:
+        return {}
+    offered = {name: list(range(min(points[name]), width + 1)) for name, width in known.items()}
+    return curves_through(points, known, offered)
+
+
+def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[str, float], dict[str, float]]:
+    """Scale and shift of each group in a trial; empty where its plan does not come from coefficients."""
+    names: Sequence[str] = list(record["groups"])
+    if trial.user_attrs.get("origin") in EVEN:
+        return dict.fromkeys(names, 1.0), {}
+    ties: Mapping[str, Sequence[str]] = record.get("ties", {})
+    if not ties or trial.user_attrs.get("origin") != "sampler" or not set(ties) <= set(trial.params):
+        return {}, {}
+    scales = {group: float(trial.params[name]) for name, groups in ties.items() for group in groups}
+    shifts = {
+        group: float(trial.params[f"{SHIFT} {name}"])
+        for name, groups in ties.items()
+        for group in groups
+        if f"{SHIFT} {name}" in trial.params
+    }
+    return scales, shifts
+
+
+def shares_of_criteria(record: Mapping[str, Any], trial: FrozenTrial) -> dict[str, dict[str, float]]:
+    """Group -> criterion -> its share in the order of the units; else the configured criterion alone."""
+    configured = {str(record.get("config", {}).get("criterion", "l2")): 1.0}
+    weights = trial.user_attrs.get(MIXTURE) or dict.fromkeys(record["groups"], configured)
+    return {
+        name: {criterion: weight / sum(row.values()) for criterion, weight in row.items() if weight > 0}
+        for name, row in weights.items()
+    }
+
+
+def _trial(study: optuna.Study, number: int | None) -> FrozenTrial:
+    if number is None:
+        return best(study)
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials) or "plan" not in trials[number].user_attrs:
+        raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
+    return trials[number]
+
+
+def _points(study: optuna.Study) -> dict[str, dict[int, float | None]]:
+    recorded: Mapping[str, Mapping[str, float | None]]
+    recorded = study.user_attrs.get(SENSITIVITY, {}).get("points", {})
+    return {name: {int(width): loss for width, loss in row.items()} for name, row in recorded.items()}
+
+
+def _at_half(curve: Curve, width: int) -> float:
+    return float(np.interp(width / 2, curve.widths, curve.losses))

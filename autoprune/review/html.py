@@ -1,0 +1,45 @@
+"""A study as HTML for notebooks: what it is, and its front as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import optuna
+
+from autoprune.review.front import front, summary
+from autoprune.review.table import Line, counts_text, front_lines
+from autoprune.review.text import limits_text
+
+_LEFT = ("", "origin")
+
+
+def study_html(study: optuna.Study) -> str:
+    """Name, model, budget, trials, and the front below the uncut model.
+
+    Raises:
+        StudyError: the study was not made by autoprune.
+    """
+    found = summary(study)
+    columns, lines = front_lines(front(study), found)
+    limits = limits_text(found.limits) or "no limit"
+    return (
+        f"<p><strong>{escape(found.name)}</strong>: {escape(found.model)}, {escape(limits)}<br>"
+        f"{escape(counts_text(found))}</p>\n{_table(columns, lines)}"
+    )
+
+
+def _table(columns: Sequence[str], lines: Sequence[Line]) -> str:
+    heads = "".join(f'<th style="{_side(name)}">{escape(name)}</th>' for name in columns)
+    rows = "\n".join(_row(columns, line) for line in lines)
+    return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _row(columns: Sequence[str], line: Line) -> str:
+    weight = ' style="font-weight: bold"' if "best" in line.cells[""] else ""
+    cells = "".join(f'<td style="{_side(name)}">{escape(line.cells[name])}</td>' for name in columns)
+    return f"<tr{weight}>{cells}</tr>"
+
+
+def _side(name: str) -> str:
+    return f"text-align: {'left' if name in _LEFT else 'right'}"

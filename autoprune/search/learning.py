@@ -1,0 +1,181 @@
+"""What a study learned, as a criterion of its own: from a trial to the file, and from the file to widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+
+from autoprune.config import Config
+from autoprune.criteria.cost_aware import split_price
+from autoprune.criteria.curve import Curve
+from autoprune.criteria.learned import (
+    SCHEMA,
+    SUFFIX,
+    Allowed,
+    LearnedCriterion,
+    LearnedGroup,
+    Provenance,
+    read_criterion,
+)
+from autoprune.errors import BudgetError, StudyError
+from autoprune.review.explanation import MIXTURE
+from autoprune.review.front import estimate_of, summary
+from autoprune.review.stages import SENSITIVITY
+from autoprune.search.allocator import Greedy, Task
+from autoprune.search.grid import AnyGrid, widths_of
+from autoprune.search.mixing import ranked
+from autoprune.search.problem import Problem
+from autoprune.search.pruning import SPARSIFIED, Prunable, Pruning, Widths
+from autoprune.search.sensitivity import curves_of
+from autoprune.search.spaces import CriterionSpace, make_space
+from autoprune.search.spending import closed_form
+from autoprune.search.study import SAMPLER
+from autoprune.search.warmstart import EXACT, GREEDY
+from autoprune.structure import Structure
+
+PACKAGES = ("autoprune", "torch", "optuna")
+ALLOWED = tuple(Allowed.__dataclass_fields__)
+"""Settings that a learned criterion keeps."""
+
+
+def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedCriterion:
+    """The criterion that gives the trial's plan at what that costs, and plans like it at other costs.
+
+    A trial that the sampler suggested with coefficients has them as they are. The allocator's own plans have
+    none but 1; to any other plan belong those at which it is where the allocator would stop.
+
+    Raises:
+        StudyError: for a trial without widths, of masks, or of a study that has no sensitivity curves.
+    """
+    number = trial.number
+    if not isinstance(problem.structure, Structure):
+        raise StudyError(f"study {study.study_name!r} masks weights: a criterion is learned where units go")
+    points = study.user_attrs.get(SENSITIVITY, {}).get("points", {})
+    if not set(problem.structure.widths) <= set(points):
+        raise StudyError(f"study {study.study_name!r} has no sensitivity curves yet: search first")
+    if "widths" not in trial.user_attrs or not trial.values:
+        raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
+    scales, shifts = _coefficients(problem, curves_of(problem, points), trial)
+    weights = _weights(problem, trial)
+    groups = {
+        name: LearnedGroup(
+            width=full,
+            weights=weights.get(name, {}),
+            losses={int(width): loss for width, loss in points[name].items()} or {full: 0.0},
+            scale=scales[name],
+            shift=shifts[name],
+        )
+        for name, full in problem.structure.widths.items()
+    }
+    allowed = Allowed(**{name: getattr(problem.config, name) for name in ALLOWED})
+    return LearnedCriterion(SCHEMA, groups, _provenance(problem, study, trial), allowed)
+
+
+def _weights(problem: Problem, trial: FrozenTrial) -> dict[str, dict[str, float]]:
+    """Group -> criterion -> weight, by names that mean something without this search."""
+    sparse = problem.pruning.origin.sparse
+    found = trial.user_attrs.get(MIXTURE)
+    if found is None and problem.pruning.origin.sparse_ranks:
+        found = {name: {SPARSIFIED: 1.0} for name in ranked(problem.structure)}
+    if found is None:
+        return configured_weights(problem.config, problem.structure)
+    if sparse is None:
+        return dict(found)
+    return {
+        group: {sparse.criterion if name == SPARSIFIED else name: weight for name, weight in row.items()}
+        for group, row in found.items()
+    }
+
+
+def configured_weights(config: Config, structure: Prunable) -> dict[str, dict[str, float]]:
+    """Group -> criterion -> weight where trials choose nothing; a learned criterion is taken apart."""
+    spec = split_price(config.criterion)[0]
+    names = ranked(structure)
+    if not spec.endswith(SUFFIX):
+        return {name: {config.criterion: 1.0} for name in names}
+    before = read_criterion(Path(spec))
+    return {name: dict(before.groups[name].weights) for name in names}
+
+
+def allocated(
+    learned: LearnedCriterion,
+    pruning: Pruning,
+    limits: Mapping[str, float],
+    grids: Mapping[str, AnyGrid],
+    curves: Mapping[str, Curve] | None = None,
+) -> Widths:
+    """The widths within these limits that lose least by the learned criterion.
+
+    Args:
+        learned: what a search found out about these groups.
+        pruning: the model to cut.
+        limits: budget name -> FLOPs, parameters or bytes.
+        grids: group -> the widths that may be chosen.
+        curves: measured anew; None for those that the criterion brings.
+
+    Raises:
+        BudgetError: when no plan is within the limits.
+    """
+    full = pruning.structure.widths
+    if curves is None:
+        offered = {
+            name: [width for width in widths_of(grids[name]) if width >= learned.narrowest(name)]
+            or [full[name]]
+            for name in full
+        }
+        curves = learned.curves(offered)
+    curves = learned.weighted({name: curves[name] for name in full})
+    found = Greedy(Task(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
+    if found.spent > 1:
+        raise BudgetError(
+            f"no plan of this criterion is within the budget: the narrowest one needs {found.spent:.0%} of "
+            "it; raise the budget, or lower --min-density"
+        )
+    return found.widths
+
+
+def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
+    """The learned criterion that the settings name, checked against the model; None for another kind."""
+    spec = split_price(config.criterion)[0]
+    if not spec.endswith(SUFFIX):
+        return None
+    learned = read_criterion(Path(spec))
+    learned.check(pruning.structure.widths, spec)
+    return learned
+
+
+def _coefficients(
+    problem: Problem, curves: Mapping[str, Curve], trial: FrozenTrial
+) -> tuple[dict[str, float], dict[str, float]]:
+    full, origin = problem.structure.widths, trial.user_attrs.get("origin")
+    if origin in (EXACT, GREEDY):
+        return dict.fromkeys(full, 1.0), dict.fromkeys(full, 0.0)
+    space = make_space(problem, curves)
+    if isinstance(space, CriterionSpace) and origin == SAMPLER:
+        return space.coefficients(trial.params)
+    space = CriterionSpace(problem, curves)
+    return space.coefficients(space.parameters(trial.user_attrs["widths"]))
+
+
+def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Provenance:
+    found = summary(study)
+    return Provenance(
+        model=problem.name,
+        weights=problem.weights,
+        data=problem.data.name,
+        budget=tuple(str(limit) for limit in problem.budget.limits),
+        study=study.study_name,
+        trial=trial.number,
+        origin=str(trial.user_attrs.get("origin", SAMPLER)),
+        metric=found.metric,
+        quality=float(np.round(estimate_of(study, trial).quality, 6)),
+        uncut_quality=float(np.round(found.baseline.quality, 6)),
+        flops_ratio=trial.user_attrs["flops_ratio"],
+        seed=problem.config.seed,
+        versions={package: version(package) for package in PACKAGES},
+    )

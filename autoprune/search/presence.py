@@ -1,0 +1,175 @@
+"""Which process runs a trial, and whether that process still lives."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
+
+PROCESS, BEAT = "process", "beat"
+"""Trial attributes: who runs it, and a number that grows while it does."""
+BEAT_SECONDS = 15.0
+"""Between two signs of life of a trial."""
+MISSED = 8
+"""Signs of life that have to be missing until a process on another machine counts as dead."""
+PARENT_VARIABLE, PARENT_SECONDS = "AUTOPRUNE_PARENT", 1.0
+"""Environment: the process that a worker does not outlive, and how often it looks."""
+UNSIGNED = 3
+"""The same for a trial that nobody has put a name to: its process died between two calls."""
+
+Process = Mapping[str, Any]
+
+
+@cache
+def _host() -> dict[str, str]:
+    """This machine, and the numbering of processes: containers may share a name and count for themselves."""
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return {"host": platform.node(), "space": space}
+
+
+def this_process() -> dict[str, Any]:
+    """Which process runs a trial, so that its death can be noticed."""
+    return {**_host(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def is_mine(process: Process | None) -> bool:
+    """Whether that is the process at hand."""
+    if process is None or not _is_here(process):
+        return False
+    return bool(process["pid"] == os.getpid()) and not _reborn(process)
+
+
+def is_gone(process: Process | None) -> bool:
+    """Whether that process of this machine has ended; false where this machine cannot tell."""
+    if process is None or not _is_here(process):
+        return False
+    try:
+        os.kill(process["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _reborn(process)
+
+
+def _is_here(process: Process) -> bool:
+    here = _host()
+    return process.get("host") == here["host"] and process.get("space", here["space"]) == here["space"]
+
+
+def _reborn(process: Process) -> bool:
+    """Whether its number belongs to another process by now."""
+    known = process.get("born")
+    return known is not None and known != _born(process["pid"])
+
+
+def _born(pid: int) -> int | None:
+    """When a process began, in ticks since the system did; None where that is not known, and for the dead."""
+    with suppress(OSError, ValueError, IndexError):
+        # The name of the program, in parentheses, may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # What has ended keeps its number until its parent asks how.
+        return None if fields[0] in "ZX" else int(fields[19])
+    return None
+
+
+def end_with_parent() -> None:
+    """Stop in good order when the process that started this one, if it left its number, is gone.
+
+    Killed itself, it cannot stop its workers any more; they would go on beside those of the next search.
+    """
+    parent = os.environ.get(PARENT_VARIABLE, "")
+    if parent.isdecimal():
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Heartbeat:
+    """Signs of life of the trial at hand, from a thread of its own: training may take hours."""
+
+    def __init__(self, study: optuna.Study, seconds: float = BEAT_SECONDS) -> None:
+        self._study, self._seconds = study, seconds
+
+    @contextmanager
+    def of(self, trial: optuna.Trial) -> Iterator[None]:
+        """Beat for this trial meanwhile."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(trial._trial_id, over), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _beat(self, trial_id: int, over: threading.Event) -> None:
+        count = 0
+        while not over.wait(self._seconds):
+            count += 1
+            try:
+                self._study._storage.set_trial_user_attr(trial_id, BEAT, count)
+            except UpdateFinishedTrialError:
+                return
+            except Exception:  # the trial's own calls meet the same trouble, and report it
+                continue
+
+
+@dataclass
+class _Seen:
+    """A sign of life, and for how long there was no other."""
+
+    beat: object
+    at: float
+    silent: float = 0.0
+
+
+@dataclass
+class Watch:
+    """Finds the running trials whose processes are dead.
+
+    On this machine a process that has ended is found at once. Elsewhere, silence tells. It is counted by
+    this process's own clock, whatever the others' clocks say, and only while this process looks: when the
+    storage was away, nobody could give a sign.
+    """
+
+    seconds: float = BEAT_SECONDS
+    _seen: dict[int, _Seen] = field(default_factory=dict)
+
+    def lost(self, trials: list[FrozenTrial], mine: int | None = None) -> list[FrozenTrial]:
+        """Those of the running `trials` that nobody runs any more; `mine` is what this process runs."""
+        now = time.monotonic()
+        self._seen = {trial.number: self._look(trial, now) for trial in trials}
+        return [trial for trial in trials if trial.number != mine and self._is_lost(trial)]
+
+    def _look(self, trial: FrozenTrial, now: float) -> _Seen:
+        beat = trial.user_attrs.get(BEAT), trial.user_attrs.get(PROCESS)
+        known = self._seen.get(trial.number)
+        if known is None or known.beat != beat:
+            return _Seen(beat, now)
+        # A long time between two looks says that this process was away, not the other.
+        return _Seen(beat, now, known.silent + min(now - known.at, 2 * self.seconds))
+
+    def _is_lost(self, trial: FrozenTrial) -> bool:
+        process = trial.user_attrs.get(PROCESS)
+        if is_gone(process) or is_mine(process):
+            return True
+        missed = UNSIGNED if process is None else MISSED
+        return self._seen[trial.number].silent > missed * self.seconds

@@ -1,0 +1,72 @@
+"""Trials that did not finish: they are queued again, so that nothing of a dead worker is lost."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.search.presence import Watch
+
+INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it began"
+TOO_LARGE = "out of memory, to be run again in smaller pieces"
+UNFINISHED = (INTERRUPTED, DIED, NO_ROOM, TOO_LARGE)
+"""Reasons of failed trials that were queued again and do not count."""
+
+
+def revive(
+    study: optuna.Study, watch: Watch | None = None, *, mine: int | None = None, reason: str = DIED
+) -> int:
+    """Queue again what was running when its process died; returns how many there were.
+
+    Of a running trial that nobody has put a name to yet, and of processes on other machines, only a `watch`
+    that has been kept for a while can tell. A trial that was queued again before, and died again, is given
+    up: it may be what kills the process. `mine` is the trial that this process runs now.
+    """
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    lost = [trial for trial in (watch or Watch()).lost(running, mine) if fail(study, trial, reason)]
+    again = [trial for trial in lost if reason != DIED or not _died_before(study, trial)]
+    for trial in again:
+        requeue(study, trial)
+    return len(again)
+
+
+def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """End a running trial as failed; false when another process was faster."""
+    try:
+        study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (UpdateFinishedTrialError, ValueError):
+        return False
+    return True
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Put the parameters of a trial that did not finish back into the queue."""
+    parameters = trial.params or trial.system_attrs.get("fixed_params")
+    if parameters:
+        again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("origin", "widths")}
+        study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
+
+
+def retried(study: optuna.Study) -> optuna.Trial | None:
+    """A trial that was queued again, to be run before all others; None where there is none.
+
+    It was chosen before they were, and a budget that ends soon must not lose it.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        if "retry_of" not in trial.user_attrs:
+            continue
+        with suppress(UpdateFinishedTrialError):
+            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
+                return optuna.Trial(study, trial._trial_id)
+    return None
+
+
+def _died_before(study: optuna.Study, trial: FrozenTrial) -> bool:
+    first = trial.user_attrs.get("retry_of")
+    trials = study.get_trials(deepcopy=False)
+    return first is not None and trials[first].user_attrs.get("reason") == DIED

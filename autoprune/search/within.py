@@ -1,0 +1,102 @@
+"""Cutting once to what a budget allows, without a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autoprune.budget import Budget
+from autoprune.config import Config
+from autoprune.cost import Costs
+from autoprune.criteria import Ranking
+from autoprune.criteria.curve import Curve
+from autoprune.criteria.selection import Scope, ranked_widths
+from autoprune.errors import BudgetError, ConfigError
+from autoprune.search.feasible import largest
+from autoprune.search.grid import AnyGrid, grids_of
+from autoprune.search.learning import allocated, configured
+from autoprune.search.problem import CLOSED_FORM
+from autoprune.search.pruning import Pruning, Widths
+
+COUNTED = ("flops", "params", "size", "nonzero")
+"""The limits that a cut can meet without running the model."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """As much of a model as a budget allows.
+
+    Attributes:
+        budget: limits on FLOPs, parameters, size or non-zeros.
+        scope: whether every group keeps the same share of its units (``local``), or the units of the whole
+            model compete (``global``). A learned criterion says itself what each group keeps.
+
+    Raises:
+        ConfigError: for a budget that says nothing of the model, or more than can be counted.
+    """
+
+    budget: Budget
+    scope: Scope = "local"
+
+    def __post_init__(self) -> None:
+        if not self.budget.limits or self.budget.seconds is not None or self.budget.trials is not None:
+            raise ConfigError("a cut without a search takes a budget for the model alone: flops=35%")
+        other = next((limit.what for limit in self.budget.limits if limit.what not in COUNTED), None)
+        if other is not None:
+            raise ConfigError(f"a cut without a search meets flops, params and size: for {other} use search")
+
+    def limits(self, uncut: Costs) -> dict[str, float]:
+        """Budget name -> the most that the model may cost."""
+        costs = {what: float(getattr(uncut, field, 0.0)) for what, field in CLOSED_FORM.items()}
+        return {limit.what: limit.absolute(costs[limit.what]) for limit in self.budget.limits}
+
+
+def widths_within(
+    within: Within,
+    config: Config,
+    pruning: Pruning,
+    uncut: Costs,
+    grids: Mapping[str, AnyGrid],
+    curves: Mapping[str, Curve] | None = None,
+) -> Widths:
+    """The widths within a budget by the configured criterion.
+
+    Args:
+        within: the budget.
+        config: the settings, which name the criterion.
+        pruning: the model.
+        uncut: its costs.
+        grids: group -> the widths that may be chosen without a learned criterion.
+        curves: sensitivity curves measured now; None where a learned criterion brings its own.
+
+    Raises:
+        BudgetError: when no plan is within the budget.
+        CriterionError: for a learned criterion of another model.
+    """
+    limits = within.limits(uncut)
+    learned = configured(config, pruning)
+    if learned is not None:
+        return allocated(learned, pruning, limits, grids_of(pruning.structure, config), curves)
+    ranking = pruning.rankings[config.criterion]
+
+    def affordable(widths: Widths) -> bool:
+        costs = pruning.costs.costs(widths)
+        return all(getattr(costs, CLOSED_FORM[what]) <= limit for what, limit in limits.items())
+
+    found = largest(lambda share: _kept(ranking, within.scope, share, pruning, grids), affordable)
+    if not affordable(found):
+        raise BudgetError("no plan is within the budget: raise it, or lower the bounds")
+    return found
+
+
+def _kept(
+    ranking: Ranking, scope: Scope, share: float, pruning: Pruning, grids: Mapping[str, AnyGrid]
+) -> Widths:
+    """About that share of all units, of each group or of the whole model; blocks stay."""
+    full = pruning.structure.widths
+    counts = (
+        ranked_widths(ranking)(share)
+        if scope == "global"
+        else {name: round(share * full[name]) for name in ranking.scores}
+    )
+    return full | {name: grids[name].nearest(count) for name, count in counts.items()}

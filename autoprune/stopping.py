@@ -1,0 +1,89 @@
+"""Stopping in good order: SIGTERM counts as Ctrl-C does, and neither breaks off what has to be finished."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+PATIENCE = 3.0
+"""Seconds that a block which has to be finished may still take once it is asked to stop."""
+_ASKED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the machine, or whoever runs it, wants the process to end."""
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """What a shell expects of a process that ended so: 128 and the number of the signal."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def take_sigterm() -> None:
+    """Have SIGTERM raise :class:`Terminated` in the main thread, unless it is ignored."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def check() -> None:
+    """Raise :class:`Terminated` again where it was raised before and got lost.
+
+    Python drops what a signal raises in the middle of a finalizer.
+    """
+    if _terminated.is_set():
+        raise Terminated
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the block is done, for :data:`PATIENCE` seconds at most.
+
+    Asked a second time, the process stops at once. In other threads than the main one, to which signals do
+    not go, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    # A handler that is None was not set by Python, and one that ignores goes on ignoring.
+    handlers = {number: signal.getsignal(number) for number in _ASKED}
+    held = {number: old for number, old in handlers.items() if callable(old)}
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            release(number)
+        asked.append(number)
+        timer.start()
+
+    def release(number: int) -> None:
+        timer.cancel()
+        for kept, old in held.items():
+            signal.signal(kept, old)
+        signal.raise_signal(number)
+
+    # The signal again, which is not held back a second time.
+    timer = threading.Timer(
+        PATIENCE, lambda: signal.pthread_kill(threading.main_thread().ident or 0, asked[0])
+    )
+    timer.daemon = True
+    for number in held:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for number, old in held.items():
+            signal.signal(number, old)
+        if asked:
+            signal.raise_signal(asked[0])
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    _terminated.set()
+    raise Terminated
+
+
+_terminated = threading.Event()

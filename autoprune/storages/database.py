@@ -1,0 +1,141 @@
+"""Databases: an SQLite file, or a server such as PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.trial import TrialState
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from autoprune.documents import short
+from autoprune.errors import StudyError
+from autoprune.storages.address import Address
+
+# A writer holds the file for milliseconds, a reader of a long study for seconds.
+_SQLITE_WAIT_SECONDS = 60
+_SQLITE_HEADER = b"SQLite format 3\x00"
+_CONNECT_SECONDS = 10
+_ATTEMPTS, _PAUSE_SECONDS = 10, 0.3
+_CLAIM = text(
+    "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
+)
+
+
+class ClaimingStorage(RDBStorage):
+    """Optuna's storage in a database, in which one process alone takes a queued trial.
+
+    Optuna reads the trial's state and then writes it, which two processes on SQLite can do at once; here it
+    is one statement, which the database runs for one of them.
+    """
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Set the state; false when a trial is to run that another process runs already."""
+        if state is not TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        with self.engine.begin() as connection:
+            claimed = connection.execute(_CLAIM, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
+        if not claimed and self.get_trial(trial_id).state.is_finished():
+            raise UpdateFinishedTrialError(f"trial {trial_id} is over already")
+        return claimed
+
+
+def open_database(address: Address, *, must_exist: bool) -> BaseStorage:
+    """The storage in a database. Raises StudyError for an SQLite file that cannot be one."""
+    assert address.url is not None
+    if address.kind == "sqlite":
+        _check_file(address, must_exist)
+        engine: dict[str, Any] = {
+            "connect_args": {"timeout": _SQLITE_WAIT_SECONDS},
+            "pool_events": [(_look_at_journal if must_exist else _write_ahead, "connect")],
+        }
+    else:
+        engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_SECONDS}}
+    # Optuna takes the URL for a format string, in which braces must be doubled.
+    literal = address.url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    for _ in range(_ATTEMPTS):
+        try:
+            return get_storage(ClaimingStorage(literal, engine_kwargs=engine, skip_table_creation=must_exist))
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if not _was_made_meanwhile(error):
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    return get_storage(ClaimingStorage(literal, engine_kwargs=engine, skip_table_creation=must_exist))
+
+
+def _was_made_meanwhile(error: Exception) -> bool:
+    """Whether another process made the tables, or wrote Optuna's version into them, in the same moment."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return re.search(r"already exists|UNIQUE constraint|[Dd]uplicate", str(cause)) is not None
+
+
+def _write_ahead(connection: sqlite3.Connection, _record: object) -> None:
+    """Let readers and one writer work at once, and writers wait for the disk only now and then.
+
+    What is committed survives a process that is killed. A power cut may take the last commits, and never
+    harms the file. A file that may not be changed keeps its mode.
+    """
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode = WAL")
+    _look_at_journal(connection, _record)
+
+
+def _look_at_journal(connection: sqlite3.Connection, _record: object) -> None:
+    """Write with fewer waits where the file is in write-ahead mode; its mode stays."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode == "wal":
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _check_file(address: Address, must_exist: bool) -> None:
+    """Raise StudyError unless the SQLite file is there, or may be created."""
+    url, path = address.url, address.file
+    assert url is not None
+    if url.host:
+        raise StudyError(f"the storage {url.host} has too few slashes: write sqlite:///{url.host}")
+    if path is None:
+        if must_exist:
+            raise StudyError("a storage in memory holds no study: name a file, as in sqlite:///autoprune.db")
+        return
+    if str(url.database).startswith("file:"):
+        raise StudyError(f"the storage {path} cannot be used: write the path alone, sqlite:///FILE")
+    check_place(path, must_exist)
+    if path.exists():
+        _check_header(path)
+
+
+def check_place(path: Path, must_exist: bool) -> None:
+    """Raise StudyError where a storage's file is not, or cannot be made."""
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:  # a name that no file system takes
+        raise StudyError(f"the storage {short(str(path))} cannot be used: {error.strerror}") from None
+    if is_folder:
+        raise StudyError(f"the storage {path} is a folder: name a file in it")
+    if exists:
+        return
+    if must_exist:
+        raise StudyError(f"there is no storage {path}: run autoprune search first, or name another storage")
+    if not path.parent.is_dir():
+        raise StudyError(f"the storage {path} cannot be created: make the folder {path.parent} first")
+
+
+def _check_header(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_SQLITE_HEADER))
+    except OSError as error:
+        raise StudyError(f"the storage {path} cannot be read: {error.strerror}") from None
+    if header and header != _SQLITE_HEADER:
+        raise StudyError(f"{path} is no SQLite database: name another file as the storage")

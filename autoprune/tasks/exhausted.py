@@ -1,0 +1,25 @@
+"""Telling that memory ran out from everything else that can go wrong."""
+
+from __future__ import annotations
+
+import torch
+
+_SAYS = (
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What plain RuntimeErrors of PyTorch say: of its allocator on the CPU, and of CUDA's libraries."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that a tensor found no room on the CPU or a GPU."""
+    while error is not None:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _SAYS):
+            return True
+        error = error.__cause__
+    return False

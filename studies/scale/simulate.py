@@ -1,0 +1,253 @@
+"""How far one storage carries: workers whose evaluations are a sleep, on PostgreSQL behind gRPC.
+
+Everything but the evaluation is the real search: sampling, claims, records, the front. The workers are
+forked from one process that has the problem ready, for 128 processes with PyTorch of their own do not fit
+into a small machine. They share its cores, which in truth each would have for itself: look at the seconds
+of CPU a trial beside the rate.
+
+    python studies/scale/simulate.py --workers 2 8 32 128 --known 1000 10000
+    python studies/scale/simulate.py --workers 2 4 --known 50 --seconds 1 --rounds 2     # a minute
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import TrialState, create_trial
+from server import postgresql, served
+
+from autoprune.config import load_config
+from autoprune.review import Listener
+from autoprune.search import Problem, create_study, loop, prepare
+from autoprune.search.evaluate import Candidate, Stopwatch
+from autoprune.search.join import derived_seed
+from autoprune.search.keep import WeightStore
+from autoprune.search.samplers import make_sampler
+from autoprune.storages import open_storage
+from autoprune.storages.patience import PatientStorage
+from autoprune.tasks import Score
+
+HERE = Path(__file__).parent
+WEIGHTS = Path(tempfile.mkdtemp(prefix="autoprune-scale-"))
+COLUMNS = (
+    *("workers", "known", "seconds", "sampler", "trials", "wall", "trials_a_second", "efficiency"),
+    *("ask_wall", "storage_wall", "storage_calls", "cpu", "cores"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one worker did: trials, and seconds of its own."""
+
+    trials: int
+    ask: float
+    storage: float
+    calls: int
+    cpu: float
+
+
+class TimedStorage(PatientStorage):
+    """Counts the calls of one worker and the seconds that it waits for them."""
+
+    seconds, calls = 0.0, 0
+
+    def _patiently(self, call: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return super()._patiently(call)
+        finally:
+            self.seconds += time.perf_counter() - began
+            self.calls += 1
+
+
+def quality(widths: Mapping[str, int], full: Mapping[str, int]) -> float:
+    """A smooth made-up quality: groups matter differently, and less the more units they have left."""
+    lost = 0.0
+    for name, width in widths.items():
+        weight = int(hashlib.sha256(name.encode()).hexdigest()[:4], 16) / 0xFFFF
+        lost += weight * (1 - width / full[name]) ** 2
+    return max(0.0, 0.95 - 0.5 * lost / len(widths))
+
+
+def simulated(seconds: float, count: list[int]) -> Any:
+    """What takes the place of an evaluation."""
+
+    def evaluate(problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any) -> Candidate:
+        plan = problem.plan(widths)
+        with watch.stage("evaluate"):
+            time.sleep(seconds * random.uniform(0.8, 1.2))
+        count[0] += 1
+        full = problem.structure.widths
+        score = Score(quality(widths, full), 0.5, len(problem.parts.guiding))
+        costs = problem.costs.costs(widths)
+        return Candidate(widths, plan, problem.model, score, costs, None, {}, watch.seconds)
+
+    return evaluate
+
+
+def problem_of(sampler: str, storage: str, total: int) -> Problem:
+    """The chain of 60 groups."""
+    settings = {
+        "model": f"{HERE / 'chain.py'}:chain",
+        "train_epochs": 1,
+        "budget": ("flops=70%", f"trials={total}"),
+        "finetune_steps": 0,
+        "latency": False,
+        "calibration_batches": 2,
+        "ranking_share": 0.0,
+        "sampler": sampler,
+        "space": "sparsity",
+        "storage": storage,
+        "study": "scale",
+    }
+    return prepare(load_config(None, settings), Listener())
+
+
+def fill(problem: Problem, study: optuna.Study, trials: int) -> None:
+    """Finished trials as a search would have left them."""
+    space = loop.make_space(problem, loop.known_curves(problem, study))
+    draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), directions=study.directions)
+    full = problem.structure.widths
+    for number in range(trials):
+        trial = draw.ask()
+        widths = space.suggest(trial)
+        costs = problem.costs.costs(widths)
+        value = quality(widths, full)
+        known = {
+            "origin": "sampler",
+            "widths": widths,
+            "plan": f"filled {number}",
+            "quality": value,
+            "flops": costs.flops,
+            "seconds": {"evaluate": 1.0},
+            **{f"quality_{name}": value for name in ("error", "low", "high")},
+        }
+        frozen = draw.get_trials(deepcopy=False)[-1]
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                params=frozen.params,
+                distributions=frozen.distributions,
+                values=[value, float(costs.flops)],
+                user_attrs=known,
+            )
+        )
+        draw.tell(trial, state=TrialState.FAIL)
+
+
+def work(problem: Problem, place: str, name: str, seconds: float, results: SimpleQueue[Any]) -> None:
+    """One worker, in a process of its own."""
+    try:
+        torch.set_num_threads(1)
+        count = [0]
+        loop.evaluate_candidate = simulated(seconds, count)
+        proxy = open_storage(place, must_exist=True)
+        assert isinstance(proxy, PatientStorage)
+        storage = TimedStorage(proxy._storage, proxy._shown, print)
+        study = optuna.load_study(study_name="scale", storage=storage)
+        seed = derived_seed(0, name, len(study.get_trials(deepcopy=False)))
+        random.seed(seed)
+        study.sampler = make_sampler(problem.config.sampler, groups=60, seed=seed)
+        storage.seconds, storage.calls, began = 0.0, 0, time.process_time()
+        loop.work(problem, study, WeightStore(WEIGHTS), Listener(), seed=seed, worker=name)
+        own = [t for t in study.trials if t.user_attrs.get("process", {}).get("pid") == os.getpid()]
+        asked = sum(trial.user_attrs.get("seconds", {}).get("sampler", 0.0) for trial in own)
+        cpu = time.process_time() - began
+        results.put(Measured(count[0], asked, storage.seconds, storage.calls, cpu))
+    except BaseException:
+        traceback.print_exc()
+        results.put(None)
+        sys.stdout.flush()
+
+
+def measure(workers: int, known: int, seconds: float, rounds: int, sampler: str) -> dict[str, float | str]:
+    """Let so many workers do `rounds` trials each on a study of `known` trials."""
+    with postgresql() as url, served(url) as place:
+        total = known + workers * rounds
+        problem = problem_of(sampler, url, total)
+        study = create_study(problem)
+        loop.begin(problem, study, WeightStore(WEIGHTS), Listener())
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        skipped = len(study.trials)
+        problem = problem_of(sampler, url, total + skipped)
+        fill(problem, study, known)
+        context = get_context("fork")
+        results: SimpleQueue[Any] = context.SimpleQueue()
+        began = time.monotonic()
+        crew = [
+            context.Process(target=work, args=(problem, place, str(number), seconds, results))
+            for number in range(workers)
+        ]
+        for process in crew:
+            process.start()
+        measured = [results.get() for _ in crew]
+        wall = time.monotonic() - began
+        for process in crew:
+            process.join()
+    done = [item for item in measured if item is not None]
+    trials = sum(item.trials for item in done)
+    mean = {
+        key: sum(asdict(item)[key] for item in done) / trials for key in ("ask", "storage", "calls", "cpu")
+    }
+    return {
+        "workers": workers,
+        "known": known,
+        "seconds": seconds,
+        "sampler": sampler,
+        "trials": trials,
+        "wall": round(wall, 1),
+        "trials_a_second": round(trials / wall, 3),
+        "efficiency": round(trials * seconds / (workers * wall), 3),
+        "ask_wall": round(mean["ask"], 3),
+        "storage_wall": round(mean["storage"], 3),
+        "storage_calls": round(mean["calls"], 1),
+        "cpu": round(mean["cpu"], 3),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def main() -> None:
+    """Measure every combination, and write a line of each as soon as it is known."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 8, 32, 128])
+    parser.add_argument("--known", type=int, nargs="+", default=[1000, 10000], help="trials there already")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of one evaluation")
+    parser.add_argument("--rounds", type=int, default=4, help="trials of each worker")
+    parser.add_argument("--sampler", default="tpe")
+    parser.add_argument("--output", type=Path, default=HERE / "results.csv")
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    new = not args.output.exists()
+    with args.output.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        for known in args.known:
+            for workers in args.workers:
+                row = measure(workers, known, args.seconds, args.rounds, args.sampler)
+                writer.writerow(row)
+                file.flush()
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""SIGTERM and Ctrl-C: what must be finished is finished, and the command says how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from faulty import environment, search_command, study_in
+from optuna.exceptions import StorageInternalError
+
+from autoprune import stopping
+from autoprune.stopping import Terminated, exit_code, finishing, take_sigterm
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    stopping._terminated.clear()
+
+
+def ask(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_must_be_finished_is_finished_first(number: int, code: int) -> None:
+    take_sigterm()
+    done = []
+    with pytest.raises(KeyboardInterrupt) as stop, finishing():
+        ask(number)
+        time.sleep(0.01)
+        done.append(True)
+    assert done
+    assert exit_code(stop.value) == code
+    assert isinstance(stop.value, Terminated) is (number == signal.SIGTERM)
+    # The handlers are back: the next signal comes at once.
+    with pytest.raises(KeyboardInterrupt):
+        ask(number)
+        time.sleep(1)
+
+
+def test_asked_twice_it_stops_at_once() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), finishing():
+        ask(signal.SIGINT)
+        time.sleep(0.01)
+        ask(signal.SIGINT)
+        time.sleep(0.01)
+        done.append(True)
+    assert not done
+
+
+def test_what_takes_too_long_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), finishing():
+        ask(signal.SIGINT)
+        while time.monotonic() - begun < 5:
+            time.sleep(0.01)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_stop_that_got_lost_is_not_forgotten() -> None:
+    take_sigterm()
+    stopping.check()
+    with contextlib.suppress(Terminated):
+        ask(signal.SIGTERM)
+        time.sleep(1)
+    with pytest.raises(Terminated):
+        stopping.check()
+
+
+def test_without_a_signal_nothing_happens() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with finishing(), finishing():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_search_ends_within_five_seconds_and_says_how_to_go_on(project: Path) -> None:
+    process = subprocess.Popen(
+        search_command(trials=200), cwd=project, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _wait_for_trials(project, 2, process)
+        spent, own = _processor_seconds(process.pid), resource.getrusage(resource.RUSAGE_CHILDREN)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    # By the processor's time: on a busy machine the clock says nothing.
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - own.ru_utime - own.ru_stime - spent < 5
+    assert process.returncode == 143
+    assert "stopped; nothing finished is lost: the same command goes on from here" in errors
+    assert "Traceback" not in errors
+    trials = study_in(project).trials
+    assert "RUNNING" not in [trial.state.name for trial in trials]
+    for trial in trials:
+        if trial.user_attrs.get("reason") == "interrupted":
+            assert [other for other in trials if other.user_attrs.get("retry_of") == trial.number]
+
+
+def _processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _wait_for_trials(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if sum(trial.state.is_finished() for trial in study_in(folder).trials) >= count:
+                return
+        except (KeyError, StorageInternalError):
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"the search ended or hung: {process.poll()}")

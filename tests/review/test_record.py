@@ -1,0 +1,72 @@
+import optuna
+import pytest
+from handmade_study import BASELINE, create, tell
+from optuna.storages import InMemoryStorage
+
+from autoprune.errors import StudyError
+from autoprune.review import front, study_record, summary
+
+
+def test_what_autoprune_writes_is_read() -> None:
+    study = create(optuna.storages.InMemoryStorage())
+    assert study_record(study) == study.user_attrs["autoprune"]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"model": 3}, "model"),
+        ({"metric": None}, "metric"),
+        ({"metric": "x" * 5000}, "metric"),
+        ({"samples": -1}, "samples"),
+        ({"samples": 1e9}, "samples"),
+        ({"higher_is_better": "yes"}, "higher_is_better"),
+        ({"baseline": {**BASELINE, "flops": "many"}}, "baseline.flops"),
+        ({"baseline": {**BASELINE, "quality": float("nan")}}, "baseline.quality"),
+        ({"limits": [1]}, "limits"),
+        ({"limits": {"flops": float("inf")}}, "limits.flops"),
+        ({"groups": {"a": -1}}, "groups.a"),
+        ({"groups": {"a": 2**40}}, "groups.a"),
+        ({"config": "none"}, "config"),
+    ],
+    ids=str,
+)
+def test_anything_else_is_one_line(change: dict[str, object], place: str) -> None:
+    study = create(optuna.storages.InMemoryStorage())
+    study.set_user_attr("autoprune", {**study.user_attrs["autoprune"], **change})
+    with pytest.raises(StudyError, match=f"its record of {place} is wrong") as caught:
+        front(study)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("record", [None, [], "text"])
+def test_no_record_at_all(record: object) -> None:
+    study = create(optuna.storages.InMemoryStorage(), ours=False)
+    study.set_user_attr("autoprune", record)
+    with pytest.raises(StudyError, match="was not made by autoprune"):
+        study_record(study)
+
+
+@pytest.mark.parametrize("name", ["flops", "flops_ratio", "parameters", "size", "widths"])
+def test_a_trial_of_an_earlier_version_is_told_in_one_line(name: str) -> None:
+    study = create(InMemoryStorage())
+    number = tell(study, 0.5, 0.94)
+    known = study.trials[number].user_attrs
+    study = create(InMemoryStorage())
+    trial = optuna.trial.create_trial(
+        values=[0.94, 1e6],
+        user_attrs={key: value for key, value in known.items() if key != name},
+    )
+    study.add_trial(trial)
+    for use in (front, summary):
+        with pytest.raises(StudyError, match=f"records no {name} of trial 0: .* search again") as caught:
+            use(study)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_uncut_model_of_an_earlier_version_is_told_in_one_line() -> None:
+    study = create(InMemoryStorage())
+    record = study.user_attrs["autoprune"]
+    study.set_user_attr("autoprune", record | {"baseline": {"quality": 0.9}})
+    with pytest.raises(StudyError, match="records no flops of the uncut model"):
+        front(study)

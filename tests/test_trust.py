@@ -1,0 +1,160 @@
+"""User code runs when the user names it, and not because a study or a plan does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import safetensors.torch
+import torch
+from typer.testing import CliRunner, Result
+
+from autoprune.cli import app
+from autoprune.errors import TrustError
+from autoprune.structure.masks import LayerMask, MaskPlan
+from autoprune.tasks import digits_resnet
+from autoprune.trust import code_flags, require_trust, user_code
+
+PROJECT = """
+from pathlib import Path
+from autoprune.tasks import digits_resnet, load_data
+
+
+def model():
+    Path("ran").touch()
+    return digits_resnet()
+
+
+def data():
+    Path("ran").touch()
+    return load_data("digits")
+
+
+def score(context):
+    Path("ran").touch()
+    return {}
+"""
+QUICK = ("--finetune-steps", "2", "--no-latency", "--calibration-batches", "1", "--quiet")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "net.py").write_text(PROJECT)
+    torch.manual_seed(0)
+    safetensors.torch.save_file(digits_resnet().state_dict(), tmp_path / "w.safetensors")
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    yield tmp_path
+    sys.path[:] = path
+
+
+@pytest.fixture
+def searched(folder: Path) -> Path:
+    """A folder with a study that names user code, which has not run since."""
+    given = ("--model", "net.py:model", "--data", "net.py:data", "--weights", "w.safetensors")
+    done = call("search", *given, *QUICK, "--budget", "flops=50%,trials=2", "--study", "own")
+    assert done.exit_code == 0, done.output
+    assert "export --best --study own --model net.py:model --data net.py:data -o out/" in done.stdout
+    (folder / "ran").unlink()
+    return folder
+
+
+def test_what_counts_as_user_code() -> None:
+    settings = {
+        "model": "package.module:net",
+        "data": "path/file.py:data",
+        "metric": "path/file.py:Metric@gaussian:0.1",
+        "objective": ["f1@salt-and-pepper:0.05", "package.module:Metric", "accuracy"],
+        "criterion": "path/file.py:score/flops^0.5/latency",
+        "mix": ["l2", "other.py:score", "taylor/params"],
+        "runtime": "command:python time.py {file}",
+        "weights": "w.safetensors",
+    }
+    assert user_code(settings) == {
+        "model": ["package.module:net"],
+        "data": ["path/file.py:data"],
+        "metric": ["path/file.py:Metric@gaussian:0.1"],
+        "objective": ["package.module:Metric"],
+        "criterion": ["path/file.py:score/flops^0.5/latency"],
+        "mix": ["other.py:score"],
+        "runtime": ["command:python time.py {file}"],
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"model": "torchvision:resnet18", "data": "imagefolder:photos", "criterion": "group-norm:p=1"},
+        {"model": "autoprune.tasks.zoo:resnet20", "data": "fashion-mnist:folder", "runtime": "onnxruntime"},
+        {"model": None, "data": 3, "mix": [1], "criterion": "l2/flops^x"},
+    ],
+    ids=str,
+)
+def test_what_does_not(settings: dict[str, object]) -> None:
+    assert user_code(settings) == {}
+    require_trust(settings, {}, trust=False, source="the study")
+
+
+def test_all_of_it_has_to_be_named_or_trusted() -> None:
+    settings = {"model": "a b.py:net", "mix": ["one.py:score", "two.py:score"]}
+    flags = " --model 'a b.py:net' --mix one.py:score --mix two.py:score"
+    assert code_flags(settings) == flags
+    for given in ({}, {"model": "a b.py:net"}, {"mix": ["one.py:score"], "model": None}):
+        with pytest.raises(TrustError, match=r"names user code .* or --trust"):
+            require_trust(settings, given, trust=False, source="the study")
+    require_trust(settings, {"model": "b.py:net", "mix": ["one.py:score"]}, trust=False, source="the study")
+    require_trust(settings, {}, trust=True, source="the study")
+
+
+def test_reviewing_a_study_runs_nothing_that_it_names(searched: Path) -> None:
+    for command in (("front",), ("front", "--json"), ("report",), ("pick", "0"), ("pick",)):
+        shown = call(*command)
+        assert shown.exit_code == 0, shown.output
+    assert not (searched / "ran").exists()
+    report = (searched / "report.html").read_text()
+    assert "autoprune export --best --study own --model net.py:model --data net.py:data -o best/" in report
+
+
+def test_export_runs_what_the_user_names(searched: Path) -> None:
+    refused = call("export", "--format", "state")
+    assert refused.exit_code == 2
+    assert "study 'own' names user code (model 'net.py:model', data 'net.py:data')" in refused.stderr
+    assert "add --model net.py:model --data net.py:data, or --trust" in refused.stderr
+    assert not (searched / "ran").exists()
+    assert not (searched / "out").exists()
+    named = call("export", "--format", "state", "--model", "net.py:model", "--data", "net.py:data")
+    assert named.exit_code == 0, named.output
+    assert (searched / "ran").exists()
+    trusted = call("export", "--format", "state", "--trust", "-o", "again")
+    assert trusted.exit_code == 0, trusted.output
+    weights = [(searched / to / "model.safetensors").read_bytes() for to in ("out", "again")]
+    assert weights[0] == weights[1]
+
+
+def test_a_program_that_a_study_names_is_not_started(searched: Path) -> None:
+    study = optuna.load_study(study_name="own", storage="sqlite:///autoprune.db")
+    record = study.user_attrs["autoprune"]
+    record["config"] |= {"model": None, "data": "digits", "runtime": "command:touch ran", "latency": True}
+    study.set_user_attr("autoprune", record)
+    refused = call("export")
+    assert refused.exit_code == 2
+    assert "names user code (runtime 'command:touch ran')" in refused.stderr
+    assert not (searched / "ran").exists()
+
+
+def test_a_plan_does_not_choose_the_code_that_ranks(folder: Path) -> None:
+    plan = MaskPlan("2:4", {"fc": LayerMask(2, "0" * 64)}, "net.py:score")
+    (folder / "plan.json").write_text(plan.to_json())
+    apply = ("apply", "--data", "digits", "--weights", "w.safetensors", "--plan", "plan.json")
+    refused = call(*apply)
+    assert refused.exit_code == 2
+    assert "net.py:score" in refused.stderr.splitlines()[-1]
+    assert not (folder / "ran").exists()
