@@ -65,7 +65,8 @@ def test_search_front_and_export(folder: Path, weights: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     written = {file.name for file in (folder / "exported").iterdir()}
-    assert written == {"plan.json", "model.safetensors", "model.pt2", "config.toml", "README.md"}
+    cut = {"plan.json", "criterion.json", "model.safetensors", "model.pt2"}
+    assert written == cut | {"config.toml", "README.md"}
     assert "largest difference" in result.stdout
 
     assert call("report").stdout == "wrote report.html\n"

@@ -21,6 +21,9 @@ from autoprune.stopping import Terminated, exit_code, finishing, take_sigterm
 @pytest.fixture(autouse=True)
 def handlers():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A process of tests that was started by another one may ignore Ctrl-C, or die of it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

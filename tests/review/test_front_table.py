@@ -68,7 +68,8 @@ def test_without_trials_only_the_uncut_model_is_shown() -> None:
 def test_the_uncut_model_on_the_front_has_one_row() -> None:
     study = create(InMemoryStorage())
     trial = study.ask()
-    for key, value in {"origin": "uncut", "flops": 31_000_000, "flops_ratio": 1.0}.items():
+    costs = {"flops": 31_000_000, "flops_ratio": 1.0, "parameters": 10, "size": 40}
+    for key, value in {"origin": "uncut", "widths": {"stem": 16}, **costs}.items():
         trial.set_user_attr(key, value)
     study.tell(trial, [0.97, 31e6])
     tell(study, 0.5, 0.9)
