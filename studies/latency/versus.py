@@ -3,11 +3,11 @@
     python studies/latency/versus.py --batches 1 64 --trials 12
 
 One search is told `flops=50%` and knows nothing of the device. For each batch size another one with the same
-trials, recovery and seed is told `latency=50%` in ONNX Runtime on one thread, and has a profile of the device
-(`autoprune measure`). The plans of both are timed alike. For every accuracy on the front of the first, the
-fastest model of the second that is at most 0.2 points below it is looked up. Every plan is written to
-``versus_plans.csv`` beside this file, the comparison to ``versus.csv``. With ``--scratch FOLDER`` a run that
-was stopped goes on.
+trials, recovery and seed is told the latency of the slowest plan on the first one's front as its budget, in
+ONNX Runtime on one thread, and has a profile of the device (`autoprune measure`). The plans of both are timed
+alike. For every accuracy on the front of the first, the fastest model of the second that is at most 0.2
+points below it is looked up. Every plan is written to ``versus_plans.csv`` beside this file, the comparison
+to ``versus.csv``. With ``--scratch FOLDER`` a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ def run_flops(trials: int, storage: str, cache: Path) -> pd.DataFrame:
     return evaluated(storage, "flops")
 
 
-def run_latency(batch: int, trials: int, storage: str, cache: Path) -> pd.DataFrame:
-    """Plans of the search that is told of latency."""
+def run_latency(batch: int, trials: int, limit: float, storage: str, cache: Path) -> pd.DataFrame:
+    """Plans of the search that is told of latency: a share of the uncut model's."""
     common = ["--runtime", "onnxruntime", "--threads", "1", "--latency-batch", str(batch)]
     autoprune("measure", *MODEL, *common, cache=cache)
-    name = f"latency-{batch}"
-    budget = ["--budget", "latency=50%", "--budget", f"trials={trials}"]
+    name = f"latency-{batch}-{limit:.2f}"
+    budget = ["--budget", f"latency={limit:.0%}", "--budget", f"trials={trials}"]
     autoprune("search", str(STUDY), *common, *budget, "--study", name, "--storage", storage, cache=cache)
     return evaluated(storage, name)
 
@@ -121,8 +121,9 @@ def run(given: argparse.Namespace, scratch: Path) -> None:
     by_flops = run_flops(given.trials, storage, caches[0])
     every, rows = [], []
     for batch in given.batches:
-        by_latency = run_latency(batch, given.trials, storage, caches[1])
-        flops, latency = timed(by_flops, batch), timed(by_latency, batch)
+        flops = timed(by_flops, batch)
+        limit = front(flops)["latency_ratio"].max()
+        latency = timed(run_latency(batch, given.trials, limit, storage, caches[1]), batch)
         every += [flops.assign(batch=batch, budget="flops"), latency.assign(batch=batch, budget="latency")]
         rows.append(compared(flops, latency).assign(batch=batch))
         print(rows[-1].to_string(index=False, float_format="%.4f"), flush=True)
