@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from postgresql_server import Server, binaries
+from postgresql_server import Server, running_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -20,15 +20,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """A running PostgreSQL server."""
-    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
-    found = binaries()
-    if found is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    server = Server.create(found)
-    server.start()
-    yield server
-    server.stop("immediate")
-    server.remove()
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,8 +7,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 _USER = "postgres"
 # Without fsync a commit outlives the server's crash all the same, only not the machine's.
@@ -75,3 +79,18 @@ class Server:
             command = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups", *command]
         done = subprocess.run(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """A new server, which is gone afterwards. Skips the test where PostgreSQL or its driver is missing."""
+    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    found = binaries()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    server = Server.create(found)
+    server.start()
+    yield server
+    if server.is_running:
+        server.stop("immediate")
+    server.remove()

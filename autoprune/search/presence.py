@@ -24,10 +24,10 @@ BEAT_SECONDS = 15.0
 """Between two signs of life of a trial."""
 MISSED = 8
 """Signs of life that have to be missing until a process on another machine counts as dead."""
-PARENT_VARIABLE, PARENT_SECONDS = "AUTOPRUNE_PARENT", 1.0
-"""Environment: the process that a worker does not outlive, and how often it looks."""
 UNSIGNED = 3
 """The same for a trial that nobody has put a name to: its process died between two calls."""
+PARENT_VARIABLE, PARENT_SECONDS = "AUTOPRUNE_PARENT", 1.0
+"""Environment: the process that a worker does not outlive, and how often it looks, in seconds."""
 
 Process = Mapping[str, Any]
 

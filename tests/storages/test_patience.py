@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
-from postgresql_server import Server, binaries
+from postgresql_server import Server, running_server
 
 from autoprune.errors import MissingExtraError, StudyError
 from autoprune.storages import open_storage
@@ -22,16 +22,8 @@ from autoprune.storages.patience import PatientStorage
 @pytest.fixture
 def own_server() -> Iterator[Server]:
     """A running server that no other test needs."""
-    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
-    found = binaries()
-    if found is None:
-        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    server = Server.create(found)
-    server.start()
-    yield server
-    if server.is_running:
-        server.stop("immediate")
-    server.remove()
+    with running_server() as server:
+        yield server
 
 
 def test_a_call_waits_until_the_database_is_back(own_server: Server) -> None:
