@@ -103,17 +103,25 @@ class FileFormat(Format):
         return FileRuntime(self, subject, candidate, folder)
 
 
-def run_file(subject: Subject, path: Path, script: str, tolerance: float) -> tuple[float, str]:
-    """Run a traced model's file by a script of ``checks`` in a fresh process, and compare."""
-    traced = subject.traced
-    expected = run(subject.model, traced.batches)
+def run_file(subject: Subject, path: Path, script: str, batches: Sequence[Tensor], tolerance: float) -> float:
+    """Run a model's file on batches by a script of ``checks`` in a fresh process; the largest difference.
+
+    Raises ExportError when it does not run, or differs from the pruned model by more than the tolerance.
+    """
+    expected = run(subject.model, batches)
     # -P keeps the script's own folder off the import path.
     found = run_fresh(
         path.name,
         lambda inputs, outputs: ["-P", CHECKS / script, path, inputs, outputs],
-        named(traced.batches),
+        named(batches),
     )
-    return largest_difference(path.name, expected, found, tolerance), traced.note
+    return largest_difference(path.name, expected, found, tolerance)
+
+
+def run_traced(subject: Subject, path: Path, script: str, tolerance: float) -> tuple[float, str]:
+    """The same for a file that holds the traced program, on its batches, with what is to be said of them."""
+    traced = subject.traced
+    return run_file(subject, path, script, traced.batches, tolerance), traced.note
 
 
 def named(batches: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -11,10 +11,9 @@ from torch import Tensor
 from autoprune.cost.runtimes import Call
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError
-from autoprune.export.formats.base import CHECKS, FileFormat, named, zeros_code
-from autoprune.export.parity import largest_difference, run_fresh
+from autoprune.export.formats.base import FileFormat, run_file, zeros_code
 from autoprune.export.records import Candidate
-from autoprune.export.subject import Subject, first_line, run
+from autoprune.export.subject import Subject, first_line
 
 TOLERANCE = 1e-4
 
@@ -53,12 +52,7 @@ class ExecuTorchFormat(FileFormat):
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that cannot import this package."""
         path, batches = folder / self.file, (subject.smallest,)
-        found = run_fresh(
-            path.name,
-            lambda inputs, outputs: ["-P", CHECKS / "run_executorch.py", path, inputs, outputs],
-            named(batches),
-        )
-        difference = largest_difference(path.name, run(subject.model, batches), found, TOLERANCE)
+        difference = run_file(subject, path, "run_executorch.py", batches, TOLERANCE)
         return difference, f"batch size fixed at {len(subject.smallest)}, as its memory is planned beforehand"
 
     def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:

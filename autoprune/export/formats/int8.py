@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError, UserError
-from autoprune.export.formats.base import CHECKS, INPUT, named
+from autoprune.export.formats.base import INPUT, run_file
 from autoprune.export.formats.onnx import OnnxFormat, session_code, write_onnx
-from autoprune.export.parity import largest_difference, run_fresh
 from autoprune.export.records import Candidate
-from autoprune.export.subject import Subject, first_line, run
+from autoprune.export.subject import Subject, first_line
 
 NO_TOLERANCE = float("inf")
 """Eight bits are not the same numbers: how much they cost is told by the quality."""
@@ -51,13 +50,8 @@ class Int8Format(OnnxFormat):
 
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process, and measure what the quality has become."""
-        path, batches = folder / self.file, subject.traced.batches
-        found = run_fresh(
-            path.name,
-            lambda inputs, outputs: ["-P", CHECKS / "run_onnx.py", path, inputs, outputs],
-            named(batches),
-        )
-        difference = largest_difference(path.name, run(subject.model, batches), found, NO_TOLERANCE)
+        path = folder / self.file
+        difference = run_file(subject, path, "run_onnx.py", subject.traced.batches, NO_TOLERANCE)
         note = f"calibrated on {sum(map(len, candidate.calibration))} samples"
         if candidate.quality is not None:
             float32, int8 = candidate.quality(subject.model), candidate.quality(_Session(path))

@@ -12,7 +12,7 @@ from autoprune.cost.runtimes.onnx_program import PACKAGES, onnx_program, require
 from autoprune.cost.runtimes.onnx_runtime import session_call
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError
-from autoprune.export.formats.base import INPUT, OUTPUT, FileFormat, dtype_name, run_file
+from autoprune.export.formats.base import INPUT, OUTPUT, FileFormat, dtype_name, run_traced
 from autoprune.export.records import Candidate
 from autoprune.export.subject import Subject, first_line, run
 
@@ -38,7 +38,7 @@ class OnnxFormat(FileFormat):
 
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that can import neither this package nor torch."""
-        return run_file(subject, folder / self.file, "run_onnx.py", TOLERANCE)
+        return run_traced(subject, folder / self.file, "run_onnx.py", TOLERANCE)
 
     def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
         """Through ONNX Runtime."""

@@ -11,7 +11,7 @@ from autoprune.cost.runtimes import Call
 from autoprune.cost.runtimes.open_vino import reason, request_call
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError
-from autoprune.export.formats.base import FileFormat, dtype_name, run_file
+from autoprune.export.formats.base import FileFormat, dtype_name, run_traced
 from autoprune.export.records import Candidate
 from autoprune.export.subject import Subject
 
@@ -50,7 +50,7 @@ class OpenVinoFormat(FileFormat):
 
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that can import neither this package nor torch."""
-        return run_file(subject, folder / self.file, "run_openvino.py", TOLERANCE)
+        return run_traced(subject, folder / self.file, "run_openvino.py", TOLERANCE)
 
     def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
         """Through OpenVINO's core."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoprune.cost.runtimes import Call, EagerRuntime
 from autoprune.cost.runtimes.quiet import quiet
-from autoprune.export.formats.base import FileFormat, run_file, zeros_code
+from autoprune.export.formats.base import FileFormat, run_traced, zeros_code
 from autoprune.export.records import Candidate
 from autoprune.export.subject import Subject
 
@@ -34,7 +34,7 @@ class Pt2Format(FileFormat):
 
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that cannot import this package."""
-        return run_file(subject, folder / self.file, "run_pt2.py", TOLERANCE)
+        return run_traced(subject, folder / self.file, "run_pt2.py", TOLERANCE)
 
     def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
         """Through ``torch.export.load``."""

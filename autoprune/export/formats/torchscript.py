@@ -15,10 +15,9 @@ from torch import Tensor
 from autoprune.cost.runtimes import Call, EagerRuntime
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError
-from autoprune.export.formats.base import CHECKS, FileFormat, named, zeros_code
-from autoprune.export.parity import largest_difference, run_fresh
+from autoprune.export.formats.base import FileFormat, run_file, zeros_code
 from autoprune.export.records import Candidate
-from autoprune.export.subject import TRACED_BATCH, Subject, batch_of, first_line, run
+from autoprune.export.subject import TRACED_BATCH, Subject, batch_of, first_line
 
 TOLERANCE = 1e-5
 
@@ -45,16 +44,12 @@ class TorchScriptFormat(FileFormat):
 
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that cannot import this package, on batches of other sizes too."""
-        path, expected = folder / self.file, run(subject.model, subject.batches)
-        found = run_fresh(
-            path.name,
-            lambda inputs, outputs: ["-P", CHECKS / "run_torchscript.py", path, inputs, outputs],
-            named(subject.batches),
-        )
+        path = folder / self.file
+        difference = run_file(subject, path, "run_torchscript.py", subject.batches, TOLERANCE)
         note = "any batch size"
         if subject.fixed:
             note = f"batch size fixed at {len(subject.example)}: {subject.fixed}"
-        return largest_difference(path.name, expected, found, TOLERANCE), note
+        return difference, note
 
     def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
         """Through ``torch.jit.load``."""
