@@ -37,6 +37,7 @@ from autoprune.search.gradual import recover_gradually
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import learn
 from autoprune.search.longer import recover_longer
+from autoprune.search.profiling import with_profile
 from autoprune.search.workers import check_sharable, run_workers
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
@@ -296,7 +297,7 @@ def run_search(
 
 
 def _searched(problem: Problem, listener: review.Listener) -> Study:
-    config = problem.config
+    config, problem = problem.config, with_profile(problem, listener)
     study = create_study(problem, open_storage(config.storage, must_exist=False, note=listener.note))
     problem = settled_problem(problem, study, listener)
     ended = len(study.get_trials(deepcopy=False))

@@ -204,6 +204,9 @@ class Config(BaseModel):
 
     calibration_batches: Positive = _setting(8, "Batches for criteria and BatchNorm statistics.", MEASURE)
     latency: bool = _setting(True, "Measure latency.", MEASURE)
+    profile: bool = _setting(
+        True, "With a budget of latency, measure what each group costs on this device first.", MEASURE
+    )
     latency_batch: Positive = _setting(1, "Samples in the timed batch.", MEASURE)
     latency_seconds: Rate = _setting(0.5, "Most seconds that a timing takes.", MEASURE)
     runtime: Text = _setting(

@@ -10,21 +10,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoprune.config import Config
-from autoprune.cost import Meter, Profile
-from autoprune.cost.prediction import Accuracy, cross_validated
-from autoprune.cost.profile import SAMPLES, Sample, load_profile, profiled, sampled, save_profile
+from autoprune.cost import Profile
+from autoprune.cost.prediction import Accuracy, cross_validated, worth_offering
+from autoprune.cost.profile import load_profile
 from autoprune.errors import ModelError
 from autoprune.inspection import model_and_inputs
 from autoprune.review import Listener
 from autoprune.search.prepare import build_model, model_spec
+from autoprune.search.profiling import measured_anew, profiling_meter
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import profile_path, setting_of, timed_batch
-from autoprune.structure import Structure
 from autoprune.structure.trace import shell
 from autoprune.tasks import load_data
-
-TOLERANCE = 0.005
-"""Relative half-width of an interval at which a timing ends: many groups are a few percent of a model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +31,7 @@ class Measurement:
     Attributes:
         name: the model.
         profile: its groups' curves, and random plans.
+        offered: group -> the widths that a search on this device tries; blocks are not among them.
         accuracy: how well the profile predicts plans, by cross-validation; None where too few were timed.
         file: in the user's cache folder.
         known: whether it was there already.
@@ -41,6 +39,7 @@ class Measurement:
 
     name: str
     profile: Profile
+    offered: dict[str, tuple[int, ...]]
     accuracy: Accuracy | None
     file: Path
     known: bool
@@ -54,7 +53,7 @@ class Measurement:
             "file": str(self.file),
             "prediction": None if self.accuracy is None else asdict(self.accuracy),
             "groups": [
-                {"name": name, **asdict(stair), "edges": stair.edges}
+                {"name": name, **asdict(stair), "edges": self.offered.get(name, ())}
                 for name, stair in self.profile.stairs.items()
             ],
         }
@@ -82,38 +81,18 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
     structure = discover_for(config, model, example)
     if not structure.groups:
         raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
-    seconds = config.latency_seconds
-    meter = Meter(
-        model,
-        batch,
-        setting,
-        tolerance=TOLERANCE,
-        max_seconds=seconds,
-        warmup=min(0.1, seconds / 5),
-        cuts=True,
-    )
+    meter = profiling_meter(model, batch, setting, config.latency_seconds)
     file = profile_path(model, structure, meter.fingerprint)
     known = None if again else load_profile(file)
-    if known is not None:
-        return Measurement(name, known, cross_validated(structure, known), file, known=True)
-    profile = profiled_whole(model, structure, meter, listener)
-    save_profile(profile, file)
-    return Measurement(name, profile, cross_validated(structure, profile), file, known=False)
-
-
-def profiled_whole(model: nn.Module, structure: Structure, meter: Meter, listener: Listener) -> Profile:
-    """Time everything that a profile holds. Raises TrialError if a model does not run."""
-    listener.phase("latency", f"of each group, {meter.setting.runtime.name}")
-    uncut, stairs = meter.measure(model).reference_seconds, {}
-    for group, stair in profiled(model, structure, meter):
-        stairs[group] = stair
-        listener.progress(len(stairs) / len(structure.groups), group)
-    listener.phase("latency", f"of {SAMPLES} random plans")
-    samples: list[Sample] = []
-    for sample in sampled(model, structure, meter):
-        samples.append(sample)
-        listener.progress(len(samples) / SAMPLES)
-    return Profile(meter.fingerprint, uncut, stairs, tuple(samples))
+    profile = known or measured_anew(model, structure, meter, file, listener)
+    return Measurement(
+        name=name,
+        profile=profile,
+        offered=worth_offering(structure, profile),
+        accuracy=cross_validated(structure, profile),
+        file=file,
+        known=known is not None,
+    )
 
 
 def _subject(

@@ -105,11 +105,11 @@ def measure(
         with review.LiveView() as view:
             found = measure(config, inputs or (), view, again=again)
         if picture is not None:
-            review.draw_stairs(found.name, found.profile, picture)
+            review.draw_stairs(found.name, found.profile, found.offered, picture)
         if json:
             typer.echo(dumps(found.as_dict(), indent=2))
             return
-        Console().print(review.profile_table(found.name, found.profile, found.accuracy))
+        Console().print(review.profile_table(found.name, found.profile, found.offered, found.accuracy))
         typer.echo(f"{'known from' if found.known else 'kept in'} {found.file}")
 
 

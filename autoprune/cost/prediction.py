@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,15 @@ from scipy.optimize import nnls
 from scipy.stats import kendalltau
 
 from autoprune.cost.profile import Profile
+from autoprune.cost.stairs import top_edges
 from autoprune.cost.workload import Workload
 from autoprune.structure import Structure
 
 FOLDS = 5
 RIDGE = 1e-3
 """Weight that keeps coefficients of features that say the same from running away."""
+FINEST = 128
+"""Most widths of a group that are looked at."""
 _CERTAIN = 10.0
 """Weight of the uncut model, whose ratio is 1 by definition."""
 
@@ -71,6 +75,27 @@ class Predictor:
         """The same for many plans, widths ``[n, groups]``, in the order of ``workload.groups``."""
         predicted: NDArray[np.float64] = self.workload.features(widths) @ self.weights
         return predicted
+
+
+def worth_offering(structure: Structure, profile: Profile) -> dict[str, tuple[int, ...]]:
+    """Group -> the widths worth having on the profile's device, ascending, the full one last.
+
+    No wider one is predicted to be as fast while all other groups are half as wide. What a group's own curve
+    says of blocks is little: a kernel is fast where both of its axes are multiples, and with all else whole
+    the steps drown in noise. The fit over all plans tells them apart. Blocks are left out: they stay or go.
+    """
+    predictor, full = Predictor.of(structure, profile), structure.widths
+    half = structure.settled({name: max(1, width // 2) for name, width in full.items()})
+    least = {group.name: group.least for group in structure.groups}
+    offered = {}
+    for place, name in enumerate(predictor.workload.groups):
+        if not least[name]:
+            continue
+        widths = np.arange(full[name], 0, -math.ceil(full[name] / FINEST))[::-1]
+        rows = np.repeat(predictor.workload.vector(half), len(widths), axis=0)
+        rows[:, place] = widths
+        offered[name] = top_edges(widths.tolist(), predictor.ratios(rows).tolist())
+    return offered
 
 
 def cross_validated(structure: Structure, profile: Profile) -> Accuracy | None:

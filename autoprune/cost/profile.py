@@ -55,23 +55,22 @@ class Profile:
     stairs: Mapping[str, Stair]
     samples: Sequence[Sample] = ()
 
-    @property
-    def edges(self) -> dict[str, tuple[int, ...]]:
-        """Group -> the widths worth having on this device, for groups about which the profile says some."""
-        return {name: stair.edges for name, stair in self.stairs.items() if len(stair.edges) > 1}
 
-
-def profiled(model: nn.Module, structure: Structure, meter: Meter) -> Iterator[tuple[str, Stair]]:
-    """Group by group, its curve; groups that do the same work are measured once.
+def profiled(
+    model: nn.Module, structure: Structure, meter: Meter, known: Mapping[str, Stair] | None = None
+) -> Iterator[tuple[str, Stair]]:
+    """Group by group, its curve where that is not known yet; groups that do the same work are measured once.
 
     Raises TrialError if a model does not run.
     """
-    known: dict[object, Stair] = {}
+    known = known or {}
+    works = {group.name: work_of(structure, group) for group in structure.groups}
+    done = {works[name]: stair for name, stair in known.items()}
     for group in structure.groups:
-        work = work_of(structure, group)
-        if work not in known:
-            known[work] = _climb_group(model, structure, group, meter)
-        yield group.name, known[work]
+        if group.name not in known:
+            if works[group.name] not in done:
+                done[works[group.name]] = _climb_group(model, structure, group, meter)
+            yield group.name, done[works[group.name]]
 
 
 def sampled(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -15,10 +14,10 @@ STEEP = 1.2
 """Times the mean slope above which two neighbours have a cliff between them."""
 OFF = 0.2
 """Part of a curve's rise by which a point may be off the line between its neighbours before it is doubted."""
-LEAST = 1 / 32
+WORTH = 1 / 32
 """Part of a curve's rise that a narrower width has to save to be worth having."""
 TELLING = 4.0
-"""A curve that rises by less than so many errors of one point says nothing."""
+"""A point off a line by less than so many errors is not doubted."""
 
 Points = dict[int, tuple[float, float]]
 """Width -> ratio, and the half-width of its interval."""
@@ -38,35 +37,20 @@ class Stair:
     ratios: tuple[float, ...]
     error: float
 
-    @property
-    def rise(self) -> float:
-        """From the least latency to the greatest."""
-        return max(self.ratios) - min(self.ratios)
-
-    @property
-    def tells(self) -> bool:
-        """Whether the differences stand out from the errors."""
-        return self.rise >= TELLING * self.error
-
-    @cached_property
-    def edges(self) -> tuple[int, ...]:
-        """The widths worth having: no wider one is as fast. They are the top edges of the steps.
-
-        Empty for a curve that tells nothing.
-        """
-        if not self.tells:
-            return ()
-        worth = max(self.error, LEAST * self.rise)
-        kept, fastest = [self.widths[-1]], self.ratios[-1]
-        for width, ratio in zip(self.widths[-2::-1], self.ratios[-2::-1], strict=True):
-            if ratio < fastest - worth:
-                kept.append(width)
-                fastest = ratio
-        return tuple(reversed(kept))
-
     def at(self, width: int) -> float:
         """Latency at any width, relative to the uncut model's, on straight lines between the points."""
         return float(np.interp(width, self.widths, self.ratios))
+
+
+def top_edges(widths: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]:
+    """Of ascending widths, those that are worth having: no wider one is as fast. The last one always is."""
+    worth = WORTH * (max(ratios) - min(ratios))
+    kept, fastest = [widths[-1]], ratios[-1]
+    for width, ratio in zip(widths[-2::-1], ratios[-2::-1], strict=True):
+        if ratio < fastest - worth:
+            kept.append(width)
+            fastest = ratio
+    return tuple(reversed(kept))
 
 
 def climb(time: Callable[[int], tuple[float, float]], full: int, least: int = 1) -> Stair:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ from autoprune.units import human_seconds
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Widths = Mapping[str, Sequence[int]]
+"""Group -> the widths that are worth having on a device."""
 MOST_WIDTHS = 8
 """Widths named in a cell; the others are counted."""
 _COLUMNS, _WIDTH, _HEIGHT = 4, 3.0, 2.2
@@ -30,7 +32,9 @@ _COLUMNS, _WIDTH, _HEIGHT = 4, 3.0, 2.2
 _LINE, _EDGE = "#0072b2", "#d55e00"
 
 
-def profile_table(name: str, profile: Profile, accuracy: Accuracy | None = None) -> RenderableType:
+def profile_table(
+    name: str, profile: Profile, offered: Widths, accuracy: Accuracy | None = None
+) -> RenderableType:
     """The widths worth having in each group, what latency is left at the narrowest one, and how well whole
     plans are predicted."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -45,7 +49,7 @@ def profile_table(name: str, profile: Profile, accuracy: Accuracy | None = None)
             str(len(stair.widths)),
             share_text(stair.ratios[0]),
             f"±{share_text(stair.error)}",
-            Text(_edges_text(stair)),
+            Text(_widths_text(offered.get(group, ()))),
         )
     headline = f"{name}: {human_seconds(profile.seconds)} uncut, on {profile.fingerprint}"
     return Group(Text(headline, style="bold"), table, Text(_accuracy_text(accuracy)))
@@ -60,8 +64,8 @@ def _accuracy_text(accuracy: Accuracy | None) -> str:
     )
 
 
-def draw_stairs(name: str, profile: Profile, file: Path) -> None:
-    """Write a picture, one panel a curve, in the format that the file's name says.
+def draw_stairs(name: str, profile: Profile, offered: Widths, file: Path) -> None:
+    """Write a picture, one panel a curve, in the format that the file's name says; dots are worth having.
 
     Raises MissingExtraError without matplotlib, ConfigError for a file that cannot be written.
     """
@@ -74,8 +78,9 @@ def draw_stairs(name: str, profile: Profile, file: Path) -> None:
     rows = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (title, stair) in zip(panels, curves.items(), strict=False):
-        _draw(axes, title, stair)
+    for axes, (names, stair) in zip(panels, curves.items(), strict=False):
+        title = names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
+        _draw(axes, title, stair, offered.get(names[0], ()))
     for axes in list(panels)[len(curves) :]:
         axes.set_axis_off()
     figure.suptitle(f"{name}, {profile.fingerprint}", fontsize=9)
@@ -89,27 +94,26 @@ def draw_stairs(name: str, profile: Profile, file: Path) -> None:
         raise ConfigError(f"cannot write the picture {file}: {error}") from error
 
 
-def _draw(axes: Axes, title: str, stair: Stair) -> None:
+def _draw(axes: Axes, title: str, stair: Stair, widths: Sequence[int]) -> None:
     percent = [100 * ratio for ratio in stair.ratios]
     axes.plot(stair.widths, percent, marker=".", color=_LINE, lw=1)
-    worth = [(w, y) for w, y in zip(stair.widths, percent, strict=True) if w in stair.edges]
-    axes.plot([w for w, _ in worth], [y for _, y in worth], "o", color=_EDGE, ms=4)
+    axes.plot(widths, [100 * stair.at(width) for width in widths], "o", color=_EDGE, ms=4)
     axes.set_title(title, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _distinct(stairs: Mapping[str, Stair]) -> dict[str, Stair]:
-    """Each curve once, under the name of its first group and the number of the others."""
+def _distinct(stairs: Mapping[str, Stair]) -> dict[tuple[str, ...], Stair]:
+    """Each curve once, under the names of its groups."""
     groups: dict[Stair, list[str]] = {}
     for name, stair in stairs.items():
         groups.setdefault(stair, []).append(name)
-    return {n[0] if len(n) == 1 else f"{n[0]} +{len(n) - 1}": stair for stair, n in groups.items()}
+    return {tuple(names): stair for stair, names in groups.items()}
 
 
-def _edges_text(stair: Stair) -> str:
-    if not stair.edges:
-        return "differences do not stand out"
-    shown = [str(width) for width in stair.edges[-MOST_WIDTHS:]]
-    more = len(stair.edges) - len(shown)
+def _widths_text(widths: Sequence[int]) -> str:
+    if not widths:
+        return "stays or goes"
+    shown = [str(width) for width in widths[-MOST_WIDTHS:]]
+    more = len(widths) - len(shown)
     return (f"{more} more, " if more else "") + ", ".join(shown)

@@ -25,7 +25,7 @@ from autoprune.search.problem import Baseline, Judge, Problem
 from autoprune.search.pruning import Origin, Pruning
 from autoprune.search.recipe import recipe_of
 from autoprune.search.removal import discover_for, removal
-from autoprune.search.timing import known_profile, setting_of, timed_batch
+from autoprune.search.timing import known_profile, offered_widths, setting_of, timed_batch
 from autoprune.search.validation import Parts, divide
 from autoprune.structure.trace import shell
 from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
@@ -121,7 +121,7 @@ def prepare(
         config=config,
         meter=meter,
         profile=profile,
-        stairs={} if profile is None else profile.edges,
+        stairs=offered_widths(pruning, profile),
         others=others,
     )
     check_reachable(problem)

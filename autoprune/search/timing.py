@@ -20,6 +20,7 @@ from autoprune.cost import (
     shape_signature,
 )
 from autoprune.cost.fingerprint import fingerprint_of
+from autoprune.cost.prediction import worth_offering
 from autoprune.cost.profile import load_profile, profile_file, profile_key
 from autoprune.search.pruning import Origin, Pruning
 from autoprune.structure import Structure
@@ -59,6 +60,14 @@ def known_profile(meter: Meter, pruning: Pruning) -> Profile | None:
     if not isinstance(pruning.structure, Structure):
         return None
     return load_profile(profile_path(meter.reference, pruning.structure, meter.fingerprint))
+
+
+def offered_widths(pruning: Pruning, profile: Profile | None) -> dict[str, tuple[int, ...]]:
+    """Group -> the widths worth having on the device of a profile; nothing without one."""
+    structure = pruning.structure
+    if profile is None or not isinstance(structure, Structure):
+        return {}
+    return worth_offering(structure, profile)
 
 
 def measured_profile(origin: Origin, structure: Structure) -> Profile | None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.cost import CostModel, DeviceFingerprint, Predictor, Profile, accuracy
 from autoprune.cost.fingerprint import fingerprint_of
-from autoprune.cost.prediction import FOLDS, cross_validated
+from autoprune.cost.prediction import FOLDS, cross_validated, worth_offering
 from autoprune.cost.profile import Sample, random_widths
 from autoprune.cost.setting import Setting
-from autoprune.cost.stairs import Stair
+from autoprune.cost.stairs import Stair, top_edges
 from autoprune.cost.workload import Workload
 from autoprune.structure import Structure
 
@@ -117,3 +117,14 @@ def test_features_count_the_work_of_every_product_relative_to_the_uncut_model() 
     (odd,) = workload.features(workload.vector({"stem": 31, "wide": 48}))
     assert (odd > whole).sum() > 4
     assert CostModel.of(structure, model).groups == workload.groups
+
+
+def test_widths_worth_having_are_the_top_edges_of_what_plans_take() -> None:
+    _, structure = subject()
+    offered = worth_offering(structure, on_paper(30))
+    half = {name: width // 2 for name, width in structure.widths.items()}
+    for name, full in structure.widths.items():
+        widths = range(1, full + 1)
+        assert offered[name] == top_edges(widths, [seconds({**half, name: width}) for width in widths])
+    # Between multiples of eight this layer takes longer than at the next one.
+    assert offered["wide"][-5:] == (16, 24, 32, 40, 48)

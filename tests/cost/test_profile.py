@@ -10,7 +10,6 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.cost import Call, CostModel, Meter, Profile, Runtime, Setting
 from autoprune.cost.profile import load_profile, profile_key, profiled, random_widths, sampled, save_profile
-from autoprune.cost.stairs import Stair
 from autoprune.errors import ConfigError
 from autoprune.structure import Structure
 
@@ -103,10 +102,13 @@ def test_the_key_stands_for_model_groups_and_device() -> None:
     assert profile_key(model, fewer, meter.fingerprint) != key
 
 
-def test_a_profile_offers_widths_only_where_there_is_a_choice(profile: Profile) -> None:
-    assert set(profile.edges) == set(profile.stairs)
-    flat = {n: Stair(s.widths, (1.0,) * len(s.widths), 0.01) for n, s in profile.stairs.items()}
-    assert Profile(profile.fingerprint, 1.0, flat).edges == {}
+def test_what_is_known_is_not_timed_again(profile: Profile) -> None:
+    model, structure, meter = subject()
+    first, *others = profile.stairs
+    found = dict(profiled(model, structure, meter, {first: profile.stairs[first]}))
+    assert first not in found
+    assert set(found) == set(others)
+    assert list(profiled(model, structure, meter, profile.stairs)) == []
 
 
 def test_random_plans_are_timed_whole_and_repeat_by_seed(profile: Profile) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from autoprune import review
 from autoprune.cost import Call, Meter, Profile, Runtime, Setting
-from autoprune.cost.profile import profiled
+from autoprune.cost.profile import load_profile, profiled
 from autoprune.errors import ConfigError, TrialError
 from autoprune.review import Listener
 from autoprune.review.front import measured_on
@@ -20,9 +20,10 @@ from autoprune.search import Problem, create_study, run, settled_problem
 from autoprune.search.devices import TIMED_AGAIN
 from autoprune.search.grid import StairGrid
 from autoprune.search.keep import WeightStore
+from autoprune.search.profiling import with_profile
 from autoprune.search.sensitivity import sensitivity
 from autoprune.search.spaces import make_space
-from autoprune.search.timing import StudyTimer
+from autoprune.search.timing import StudyTimer, offered_widths, profile_path
 from autoprune.search.warmstart import warm_starts
 
 Make = Callable[..., Problem]
@@ -61,6 +62,12 @@ def on_paper(problem: Problem, runtime: Paper) -> Problem:
     return dataclasses.replace(
         problem, meter=meter, baseline=dataclasses.replace(problem.baseline, latency=latency)
     )
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profiles of devices on paper are no one else's."""
+    monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -238,7 +245,7 @@ def profiled_on_paper(problem: Problem) -> Problem:
     """The problem with a profile of its device and the stairs that it gives."""
     stairs = dict(profiled(problem.model, problem.structure, problem.meter))
     profile = Profile(problem.meter.fingerprint, problem.baseline.latency, stairs)
-    return dataclasses.replace(problem, profile=profile, stairs=profile.edges)
+    return dataclasses.replace(problem, profile=profile, stairs=offered_widths(problem.pruning, profile))
 
 
 def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make, tmp_path: Path) -> None:
@@ -250,6 +257,35 @@ def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make,
     # Without it, the uncut model and most of the first warm starts are over.
     assert len(within) >= 0.75 * len(ended)
     assert max(t.user_attrs["latency_ratio"] for t in within) > 0.4
+
+
+def test_a_limit_on_latency_has_the_device_profiled_first(make_paper: Make) -> None:
+    watcher = Watcher()
+    problem = with_profile(make_paper(Paper(), budget=("latency=60%", "trials=2")), watcher)
+    assert any("measured first" in note for note in watcher.notes)
+    assert problem.predictor is not None
+    assert problem.stairs
+    assert with_profile(problem, Watcher()) is problem
+    for settings in ({"budget": ("flops=60%", "trials=2")}, {"profile": False}):
+        without = make_paper(Paper(), **settings)
+        assert with_profile(without, Watcher()) is without
+
+
+def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
+    class Stopped(Listener):
+        def progress(self, share: float, text: str = "") -> None:
+            raise KeyboardInterrupt
+
+    problem = make_paper(Paper("four"), budget=("latency=60%", "trials=2"))
+    with pytest.raises(KeyboardInterrupt):
+        with_profile(problem, Stopped())
+    file = profile_path(problem.model, problem.structure, problem.meter.fingerprint)
+    (first,) = load_profile(file.with_suffix(".part")).stairs.items()
+    profile = with_profile(problem, Watcher()).profile
+    assert (next(iter(profile.stairs.items()))) == first
+    assert set(profile.stairs) == {group.name for group in problem.structure.groups}
+    assert file.exists()
+    assert not file.with_suffix(".part").exists()
 
 
 def test_predictions_that_leave_no_plan_are_not_used(make_paper: Make) -> None:
