@@ -14,10 +14,11 @@ from autoprune.cost.prices import unit_prices
 from autoprune.criteria import Context, Ranking, rankings
 from autoprune.criteria import criterion as criterion_named
 from autoprune.criteria.base import Batches, Loss
-from autoprune.criteria.selection import Scope, Widths, widths_above, widths_at_sparsity
+from autoprune.criteria.selection import Scope, widths_above, widths_at_sparsity
 from autoprune.errors import PlanError
 from autoprune.recovery import Compensator, collect_moments, recalibrate
 from autoprune.structure import Plan, Structure, apply, discover
+from autoprune.structure.plans import Widths
 from autoprune.structure.values import ExampleInputs
 from autoprune.tasks import Data, weights_hash
 

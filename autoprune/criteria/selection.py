@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoprune.criteria.ranking import Ranking
+from autoprune.structure.plans import Widths
 
 Scope = Literal["local", "global"]
 """Whether units compete within their group only, or across the whole model."""
-
-Widths = dict[str, int]
 
 
 def relative_scores(ranking: Ranking) -> dict[str, NDArray[np.float64]]:

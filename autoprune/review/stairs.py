@@ -23,7 +23,7 @@ from autoprune.units import human_seconds
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Widths = Mapping[str, Sequence[int]]
+Offered = Mapping[str, Sequence[int]]
 """Group -> the widths that are worth having on a device."""
 MOST_WIDTHS = 8
 """Widths named in a cell; the others are counted."""
@@ -33,7 +33,7 @@ _LINE, _EDGE = "#0072b2", "#d55e00"
 
 
 def profile_table(
-    name: str, profile: Profile, offered: Widths, accuracy: Accuracy | None = None
+    name: str, profile: Profile, offered: Offered, accuracy: Accuracy | None = None
 ) -> RenderableType:
     """The widths worth having in each group, what latency is left at the narrowest one, and how well whole
     plans are predicted."""
@@ -64,7 +64,7 @@ def _accuracy_text(accuracy: Accuracy | None) -> str:
     )
 
 
-def draw_stairs(name: str, profile: Profile, offered: Widths, file: Path) -> None:
+def draw_stairs(name: str, profile: Profile, offered: Offered, file: Path) -> None:
     """Write a picture, one panel a curve, in the format that the file's name says; dots are worth having.
 
     Raises MissingExtraError without matplotlib, ConfigError for a file that cannot be written.

@@ -15,12 +15,12 @@ from torch import nn
 from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.recovery import finetune, rebuild, recalibrate
-from autoprune.search.feasible import Widths, excess
+from autoprune.search.feasible import excess
 from autoprune.search.ladder import Climb, Ladder, Stop, Stopped, cost_values
 from autoprune.search.problem import EVALUATED, Problem
 from autoprune.search.timing import Timer
 from autoprune.structure import Plan
-from autoprune.structure.plans import AnyPlan
+from autoprune.structure.plans import AnyPlan, Widths
 from autoprune.tasks import Score, evaluate
 
 

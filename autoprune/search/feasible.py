@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 
 from autoprune.errors import BudgetError
 from autoprune.search.problem import CLOSED_FORM, Problem
+from autoprune.structure.plans import Widths
 from autoprune.units import human_bytes, human_count
-
-Widths = dict[str, int]
 
 FLOOR = 0.3
 """Share of the budget below which plans are not looked for: they are too poor to be of use."""

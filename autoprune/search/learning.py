@@ -30,13 +30,14 @@ from autoprune.search.allocator import Greedy, Task
 from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.mixing import ranked
 from autoprune.search.problem import Problem
-from autoprune.search.pruning import SPARSIFIED, Prunable, Pruning, Widths
+from autoprune.search.pruning import SPARSIFIED, Prunable, Pruning
 from autoprune.search.sensitivity import curves_of
 from autoprune.search.spaces import CriterionSpace, make_space
 from autoprune.search.spending import closed_form
 from autoprune.search.study import SAMPLER
 from autoprune.search.warmstart import EXACT, GREEDY
 from autoprune.structure import Structure
+from autoprune.structure.plans import Widths
 
 PACKAGES = ("autoprune", "torch", "optuna")
 ALLOWED = tuple(Allowed.__dataclass_fields__)

@@ -14,7 +14,7 @@ from autoprune.cost import MaskCostModel
 from autoprune.criteria import MaskScores, Ranking, score_masks
 from autoprune.criteria.mixture import Mixture
 from autoprune.errors import PlanError
-from autoprune.search.pruning import Origin, Widths
+from autoprune.search.pruning import Origin
 from autoprune.structure.masks import (
     MaskPlan,
     MaskStructure,
@@ -23,7 +23,7 @@ from autoprune.structure.masks import (
     restrict_masks,
     zeroed,
 )
-from autoprune.structure.plans import AnyPlan
+from autoprune.structure.plans import AnyPlan, Widths
 
 
 @dataclass(frozen=True, eq=False)

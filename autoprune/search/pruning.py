@@ -15,9 +15,7 @@ from autoprune.criteria import Ranking
 from autoprune.criteria.base import Batches, Loss
 from autoprune.criteria.mixture import Mixture
 from autoprune.recovery.sparsity import Sparsified
-from autoprune.structure.plans import AnyPlan
-
-Widths = dict[str, int]
+from autoprune.structure.plans import AnyPlan, Widths
 
 SPARSIFIED = "sparsified"
 """Name of the ranking that sparse training gives."""

@@ -16,10 +16,10 @@ from autoprune.cost.prices import Prices, unit_prices
 from autoprune.criteria import Context, Ranking, block_importance, criterion, rankings
 from autoprune.criteria.mixture import Mixture
 from autoprune.errors import ModelError, PlanError
-from autoprune.search.pruning import SPARSIFIED, Origin, Widths
+from autoprune.search.pruning import SPARSIFIED, Origin
 from autoprune.search.timing import measured_profile
 from autoprune.structure import Plan, Structure, apply, discover, restrict
-from autoprune.structure.plans import AnyPlan
+from autoprune.structure.plans import AnyPlan, Widths
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,10 @@ from autoprune.errors import TrialError
 from autoprune.review import Listener
 from autoprune.review.stages import SENSITIVITY
 from autoprune.search.evaluate import Stopwatch, cut_model, mend
-from autoprune.search.feasible import Widths, proportioned
+from autoprune.search.feasible import proportioned
 from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.problem import Problem
+from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
 
 POINTS = 4

@@ -12,9 +12,10 @@ from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
 from autoprune.review.explanation import EVEN
 from autoprune.search.allocator import Curve, Greedy, exact_plans
-from autoprune.search.feasible import Widths, filled, fit, largest, meets, scaled
+from autoprune.search.feasible import filled, fit, largest, meets, scaled
 from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
+from autoprune.structure.plans import Widths
 
 LEVELS = tuple(2 ** (-step / 2) for step in range(4))
 """Shares of the budget at which the allocator is tried: 100, 71, 50 and 35 %."""

@@ -16,7 +16,8 @@ from autoprune.search.feasible import largest
 from autoprune.search.grid import AnyGrid, grids_of
 from autoprune.search.learning import allocated, configured
 from autoprune.search.problem import CLOSED_FORM
-from autoprune.search.pruning import Pruning, Widths
+from autoprune.search.pruning import Pruning
+from autoprune.structure.plans import Widths
 
 COUNTED = ("flops", "params", "size", "nonzero")
 """The limits that a cut can meet without running the model."""

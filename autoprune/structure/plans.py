@@ -6,6 +6,8 @@ from autoprune.structure.masks import MaskPlan, is_mask_plan
 from autoprune.structure.plan import Plan
 
 AnyPlan = Plan | MaskPlan
+Widths = dict[str, int]
+"""Group -> how many of its units stay."""
 
 
 def read_plan(text: str) -> AnyPlan:

@@ -28,9 +28,9 @@ from autoprune.review import Listener
 from autoprune.search import Problem, prepare
 from autoprune.search.evaluate import Stopwatch, cut_model, mend, recover
 from autoprune.search.learning import allocated
-from autoprune.search.pruning import Widths
 from autoprune.search.sensitivity import measured_curves
 from autoprune.search.within import Within, widths_within
+from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
 
 HERE = Path(__file__).parent

@@ -7,8 +7,9 @@ from typing import Protocol
 
 import optuna
 
-from autoprune.search.feasible import FLOOR, Widths, used
+from autoprune.search.feasible import FLOOR, used
 from autoprune.search.problem import Problem
+from autoprune.structure.plans import Widths
 
 LEVEL = "level %"
 """Parameter that says which share of the budget a plan takes, in the spaces that have one."""

@@ -11,11 +11,11 @@ import optuna
 
 from autoprune.review.explanation import SHIFT
 from autoprune.search.allocator import Curve, Greedy
-from autoprune.search.feasible import Widths
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
 from autoprune.search.spaces.ties import ties
 from autoprune.search.spending import task_of
+from autoprune.structure.plans import Widths
 
 TINY = 1e-12
 """Least cost and loss of a step, so that both have a logarithm."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import optuna
 
-from autoprune.search.feasible import Widths, proportioned
+from autoprune.search.feasible import proportioned
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
+from autoprune.structure.plans import Widths
 
 
 class OffsetSpace:

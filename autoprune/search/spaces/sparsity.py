@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import optuna
 
-from autoprune.search.feasible import Widths, fit
+from autoprune.search.feasible import fit
 from autoprune.search.problem import Problem
+from autoprune.structure.plans import Widths
 
 
 class SparsitySpace:
