@@ -33,11 +33,13 @@ class Accuracy:
 
     Attributes:
         error: median of the relative errors.
+        excess: nine of ten plans take at most this much longer than predicted, relative to the prediction.
         tau: Kendall's rank correlation of predicted and measured latencies.
         plans: how many plans this is known from.
     """
 
     error: float
+    excess: float
     tau: float
     plans: int
 
@@ -114,9 +116,10 @@ def cross_validated(structure: Structure, profile: Profile) -> Accuracy | None:
 
 def accuracy(predicted: Sequence[float], measured: Sequence[float]) -> Accuracy:
     """Compare predicted and measured latencies of the same plans."""
-    errors = np.abs(np.array(predicted) / np.array(measured) - 1)
+    ratios = np.array(measured) / np.array(predicted)
+    excess = max(0.0, float(np.quantile(ratios, 0.9)) - 1)
     tau = float(kendalltau(predicted, measured).statistic)
-    return Accuracy(float(np.median(errors)), tau, len(measured))
+    return Accuracy(float(np.median(np.abs(1 / ratios - 1))), excess, tau, len(measured))
 
 
 def _measured(

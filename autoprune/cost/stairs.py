@@ -16,6 +16,8 @@ OFF = 0.2
 """Part of a curve's rise by which a point may be off the line between its neighbours before it is doubted."""
 WORTH = 1 / 32
 """Part of a curve's rise that a narrower width has to save to be worth having."""
+DEAR = 1 / 12
+"""Part of a curve's rise by which a width may be slower than those around it are for their widths."""
 TELLING = 4.0
 """A point off a line by less than so many errors is not doubted."""
 
@@ -43,14 +45,37 @@ class Stair:
 
 
 def top_edges(widths: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]:
-    """Of ascending widths, those that are worth having: no wider one is as fast. The last one always is."""
-    worth = WORTH * (max(ratios) - min(ratios))
-    kept, fastest = [widths[-1]], ratios[-1]
+    """Of ascending widths, those that are worth having, the last one always.
+
+    No wider one is as fast: they are the top edges of the steps. And none is far above the straight line
+    between a narrower and a wider one that are fast for their widths, as the first widths past a step are;
+    below a tenth of the full width, where hardly a plan goes, no line is drawn.
+    """
+    rise = max(ratios) - min(ratios)
+    edges, fastest = [(widths[-1], ratios[-1])], ratios[-1]
     for width, ratio in zip(widths[-2::-1], ratios[-2::-1], strict=True):
-        if ratio < fastest - worth:
-            kept.append(width)
+        if ratio < fastest - WORTH * rise:
+            edges.append((width, ratio))
             fastest = ratio
-    return tuple(reversed(kept))
+    edges.reverse()
+    narrow = [width for width, _ in edges if 10 * width < widths[-1]]
+    usual = edges[len(narrow) :]
+    xs, ys = zip(*_lower_hull(usual), strict=True)
+    return (*narrow, *(w for w, ratio in usual if ratio <= float(np.interp(w, xs, ys)) + DEAR * rise))
+
+
+def _lower_hull(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The corners of the largest convex curve below points that are sorted by their first coordinate."""
+    hull: list[tuple[int, float]] = []
+    for x, y in points:
+        while len(hull) > 1 and _turns_down(hull[-2], hull[-1], (x, y)):
+            hull.pop()
+        hull.append((x, y))
+    return hull
+
+
+def _turns_down(a: tuple[int, float], b: tuple[int, float], c: tuple[int, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - b[0]) >= (c[1] - b[1]) * (b[0] - a[0])
 
 
 def climb(time: Callable[[int], tuple[float, float]], full: int, least: int = 1) -> Stair:

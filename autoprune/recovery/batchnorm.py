@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -39,3 +40,21 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
             for module, momentum in zip(modules, momenta, strict=True):
                 module.momentum = momentum
     return len(modules)
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Meanwhile every BatchNorm of ``model`` normalises each batch by that batch's own statistics.
+
+    One pass over some hundred samples then says about what recalibration and another pass would. The running
+    statistics are not touched.
+    """
+    modules = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    running = [(module.running_mean, module.running_var) for module in modules]
+    try:
+        for module in modules:
+            module.running_mean = module.running_var = None
+        yield
+    finally:
+        for module, (mean, variance) in zip(modules, running, strict=True):
+            module.running_mean, module.running_var = mean, variance

@@ -169,12 +169,17 @@ def recover(problem: Problem, plan: AnyPlan, pieces: int = 1) -> nn.Module:
 
 def mend(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
     """What is done for a cut model without training it, in place: compensation and BatchNorm statistics."""
+    compensate(problem, model, plan, watch)
+    with watch.stage("recalibrate"):
+        recalibrate(model, (inputs for inputs, _ in problem.calibration))
+
+
+def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
+    """Fit what reads the removed units to those that stay, in place, where the settings want that."""
     if isinstance(plan, Plan) and problem.config.compensate:
         with watch.stage("compensate"):
             if problem.compensator is not None:
                 problem.compensator(model, plan)
-    with watch.stage("recalibrate"):
-        recalibrate(model, (inputs for inputs, _ in problem.calibration))
 
 
 def _rebuild(problem: Problem, model: nn.Module, plan: Plan) -> None:

@@ -179,12 +179,16 @@ class Problem:
 
     @cached_property
     def doubt(self) -> float:
-        """By how much, relative to it, a predicted latency may well be too low."""
+        """By how much, relative to it, a predicted latency may well be too low.
+
+        An allocator looks for plans that are predicted to be fast, and finds those that are predicted
+        wrongly, so that the median error of random plans would be too little.
+        """
         structure = self.pruning.structure
         if self.profile is None or not isinstance(structure, Structure):
             return 0.0
         known = cross_validated(structure, self.profile)
-        return 0.0 if known is None else known.error
+        return 0.0 if known is None else known.excess
 
     @cached_property
     def latency_scale(self) -> float:

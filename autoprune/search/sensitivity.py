@@ -12,9 +12,10 @@ from torch import nn
 
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
+from autoprune.recovery.batchnorm import batch_statistics
 from autoprune.review import Listener
 from autoprune.review.stages import SENSITIVITY
-from autoprune.search.evaluate import Stopwatch, cut_model, mend
+from autoprune.search.evaluate import Stopwatch, compensate, cut_model
 from autoprune.search.feasible import proportioned
 from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.problem import Problem
@@ -23,8 +24,10 @@ from autoprune.tasks import evaluate
 
 POINTS = 4
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
-SAMPLES = 512
-"""Guiding samples on which the losses are taken: differences on the same samples need few."""
+SAMPLES = 1024
+"""Guiding samples on which the losses are taken."""
+BATCH = 256
+"""Most of them in a batch, whose own statistics stand for BatchNorm's recalibrated ones."""
 
 Points = dict[str, dict[str, float | None]]
 """Group -> width, as a text, -> increase of the loss; None for one that is not finite."""
@@ -35,8 +38,9 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
 
     The context is a uniform cut to the budget, for there the plans will be: what a group loses while all
     others are whole says little about what it loses when nothing makes up for it any more. From its
-    full width the group alone is cut to a few others, and mended as every candidate is; the increases of
-    the task's mean loss are all on the same first guiding samples. Other processes and later runs of the
+    full width the group alone is cut to a few others and compensated as every candidate is; BatchNorm takes
+    the statistics of the batch at hand. The increases of the task's mean loss are all on the same first
+    guiding samples. Other processes and later runs of the
     study read what is stored.
     """
     record: dict[str, Any] = dict(study.user_attrs.get(SENSITIVITY, {}))
@@ -88,14 +92,18 @@ def measured_widths(grid: AnyGrid, full: int) -> list[int]:
 
 def loss(problem: Problem, model: nn.Module) -> float:
     """Mean loss on the samples that curves are measured on; infinite where the output is not finite."""
+    samples = min(SAMPLES, len(problem.parts.guiding))
+    # Batches of one size: a last one of a few samples would have statistics of its own.
+    size = math.ceil(samples / math.ceil(samples / BATCH))
     try:
-        score = evaluate(
-            model,
-            problem.parts.guiding,
-            problem.data.task,
-            batch_size=SAMPLES // 2,
-            enough=lambda sofar: sofar.samples >= SAMPLES,
-        )
+        with batch_statistics(model):
+            score = evaluate(
+                model,
+                problem.parts.guiding,
+                problem.data.task,
+                batch_size=size,
+                enough=lambda sofar: sofar.samples >= samples,
+            )
     except TrialError:
         return math.inf
     return score.loss
@@ -103,19 +111,19 @@ def loss(problem: Problem, model: nn.Module) -> float:
 
 def _increases(problem: Problem, context: Widths, group: str) -> dict[str, float | None]:
     full = problem.structure.widths[group]
-    base = _mended_loss(problem, {**context, group: full})
+    base = _loss_of(problem, {**context, group: full})
     found: dict[str, float | None] = {}
     for width in measured_widths(problem.grids[group], full):
-        increase = _mended_loss(problem, {**context, group: width}) - base
+        increase = _loss_of(problem, {**context, group: width}) - base
         found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
     return found
 
 
-def _mended_loss(problem: Problem, widths: Widths) -> float:
-    """Loss of the model that is cut to these widths and mended; infinite where its output is not finite."""
+def _loss_of(problem: Problem, widths: Widths) -> float:
+    """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
     if problem.structure.settled(widths) == problem.structure.widths:
         return loss(problem, problem.base)
     plan = problem.plan(widths)
     model = cut_model(problem, plan)
-    mend(problem, model, plan, Stopwatch())
+    compensate(problem, model, plan, Stopwatch())
     return loss(problem, model)

@@ -1,4 +1,4 @@
-"""Small networks that train in seconds or minutes on a CPU: residual and plain ones, and an LSTM."""
+"""Small networks that train in seconds or minutes on a CPU: residual, plain and mobile ones, and an LSTM."""
 
 from __future__ import annotations
 
@@ -99,6 +99,64 @@ class PlainNet(nn.Module):
         return logits
 
 
+class InvertedResidual(nn.Module):
+    """A 1x1 expansion, a depthwise 3x3 convolution, a linear 1x1 projection; a shortcut where shapes agree.
+
+    Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.expand = _normalised(nn.Conv2d(inputs, inner, 1, bias=False), nn.ReLU6())
+        depthwise = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
+        self.depthwise = _normalised(depthwise, nn.ReLU6())
+        self.project = _normalised(nn.Conv2d(inner, outputs, 1, bias=False))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[N, inputs, H, W]`` to ``[N, outputs, H / stride, W / stride]``."""
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + out if self.residual else out
+
+
+class MobileNet(nn.Module):
+    """Inverted residuals for small images: stages that halve the resolution, a wide 1x1 layer, a linear head.
+
+    Args:
+        channels: channels of the input.
+        widths: channels of the stem and of every stage after it.
+        blocks: inverted residuals of every stage.
+        last: width of the last 1x1 convolution.
+        classes: number of logits.
+    """
+
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], blocks: tuple[int, ...], last: int, classes: int
+    ) -> None:
+        super().__init__()
+        inputs, *stages = widths
+        self.stem = _normalised(nn.Conv2d(channels, inputs, 3, padding=1, bias=False), nn.ReLU6())
+        layers: list[nn.Module] = []
+        for width, count in zip(stages, blocks, strict=True):
+            for block in range(count):
+                layers.append(InvertedResidual(inputs, width, 2 if block == 0 else 1, expansion=4))
+                inputs = width
+        self.blocks = nn.Sequential(*layers)
+        self.last = _normalised(nn.Conv2d(inputs, last, 1, bias=False), nn.ReLU6())
+        self.head = nn.Linear(last, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of images ``[N, channels, H, W]``."""
+        features = self.last(self.blocks(self.stem(x)))
+        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+
+def _normalised(convolution: nn.Conv2d, *activation: nn.Module) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), *activation)
+
+
 class LetterLSTM(nn.Module):
     """Classifier of short padded sequences: embedding, stacked LSTM, linear head on the last valid step.
 
@@ -140,6 +198,11 @@ def resnet20(classes: int = 10, channels: int = 1) -> ResNet:
 def plain8(classes: int = 10, channels: int = 1) -> PlainNet:
     """Six convolutions and two linear layers: 29 M MACs for ``[1, 28, 28]``."""
     return PlainNet(channels=channels, widths=(32, 64, 128), hidden=128, classes=classes)
+
+
+def mobile8(classes: int = 10, channels: int = 1) -> MobileNet:
+    """Eight inverted residuals: 13 M MACs for ``[1, 28, 28]``."""
+    return MobileNet(channels, widths=(16, 32, 64, 96), blocks=(2, 3, 3), last=256, classes=classes)
 
 
 def letter_lstm(classes: int = 5) -> LetterLSTM:

@@ -12,36 +12,50 @@ from subject import Point, Run
 from autoprune.api import Study, run_search
 from autoprune.review import Listener
 
+ABLATIONS: dict[str, dict[str, object]] = {
+    "no compensation": {"compensate": False},
+    "no distillation": {"distill": 0.0},
+    "no ladder": {"ladder": False},
+    "widths, not coefficients": {"space": "sparsity"},
+    "random sampler": {"sampler": "random"},
+}
+"""Mechanism that is missing -> settings without it."""
+
 
 def run(run: Run) -> None:
     """With the recovery that all methods have."""
-    _search(run, "autoprune", {})
+    _search(run, {})
 
 
 def untrained(run: Run) -> None:
     """Without any fine-tuning: layers are fitted to the cut network's own activations instead."""
-    _search(run, "autoprune, untrained", {"finetune_steps": 0, "rebuild": True})
+    _search(run, {"finetune_steps": 0, "rebuild": True})
 
 
-def _search(run: Run, name: str, settings: dict[str, object]) -> None:
+def ablated(run: Run) -> None:
+    """Without one of the mechanisms, which the method's name says."""
+    _search(run, ABLATIONS[run.method.partition(": ")[2]])
+
+
+def _search(run: Run, settings: dict[str, object]) -> None:
     with TemporaryDirectory() as folder:
         storage = f"sqlite:///{Path(folder)}/ours.db"
-        limits = {"budget": ["flops=70%", f"time={run.limit:.0f}s"], "storage": storage}
+        limits = {"budget": ("flops=70%", f"time={run.limit:.0f}s"), "storage": storage}
         config = run.config.model_copy(update=limits | settings)
         start = time.time()
         study = run_search(config, Listener())
         for trial in study.optuna.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
             if "quality" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
-                run.write(_point(run, study, trial, name, start))
+                run.write(_point(run, study, trial, start))
 
 
-def _point(run: Run, study: Study, trial: optuna.trial.FrozenTrial, name: str, start: float) -> Point:
+def _point(run: Run, study: Study, trial: optuna.trial.FrozenTrial, start: float) -> Point:
     """A trial, scored as the other methods are; that is not on the clock, as it has its own score already."""
     model = study.model(trial.number)
     ended = trial.datetime_complete
     assert ended is not None
     return Point(
-        method=name,
+        method=run.method,
         seed=run.seed,
         seconds=ended.timestamp() - start,
         flops=run.multiply_adds(model) / run.uncut,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from ours import ABLATIONS
 from subject import STUDIES, Run, save_checkpoint
 
 HERE = Path(__file__).parent
@@ -30,10 +32,19 @@ METHODS = {
     "afternoon": ("afternoon", "run"),
 }
 """Name -> module and function."""
+ABLATED = {f"ablation: {name}": ("ours", "ablated") for name in ABLATIONS}
+"""The same for ours with one mechanism less; run only where they are asked for."""
 UNTRAINED_SHARE = 1 / 3
 """Of the wall time is enough where nothing is trained."""
-CASES = {"resnet20": ("fashion_mnist_resnet20.toml", {})}
-"""Name -> study file and settings in the place of the file's."""
+CASES = {
+    "resnet20": "fashion_mnist_resnet20.toml",
+    "plain8": "criteria/fashion_mnist_plain8.toml",
+    "mobile8": "benchmarks/fashion_mnist_mobile8.toml",
+    "letter_lstm": "language_id_lstm.toml",
+}
+"""Name -> study file."""
+NOT_FOR = {"letter_lstm": ("Torch-Pruning", "ModelOpt FastNAS")}
+"""Case -> methods that cut nothing in it: they know no recurrent layers."""
 
 
 def work(
@@ -41,11 +52,10 @@ def work(
 ) -> None:
     """Run one method with one seed in this process."""
     torch.set_num_threads(threads)
-    module, function = METHODS[method]
-    study, overrides = CASES[case]
+    module, function = (METHODS | ABLATED)[method]
     share = UNTRAINED_SHARE if function == "untrained" else 1.0
     file, limit = file_of(folder, method, seed), 60 * minutes * share
-    run = Run(STUDIES / study, weights, overrides, method, seed, limit, file)
+    run = Run(STUDIES / CASES[case], weights, method, seed, limit, file)
     try:
         start = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
@@ -57,7 +67,7 @@ def work(
 
 def file_of(folder: Path, method: str, seed: int) -> Path:
     """Where the points of one run are."""
-    return folder / f"{method.lower().replace(',', '').replace(' ', '-')}-{seed}.csv"
+    return folder / f"{re.sub(r'[^a-z0-9]+', '-', method.lower())}-{seed}.csv"
 
 
 def main() -> None:
@@ -66,7 +76,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS | ABLATED))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--threads", type=int, default=1)
@@ -82,7 +92,7 @@ def main() -> None:
         missing = [
             (method, seed)
             for seed, method in product(given.seeds, given.methods)
-            if not file_of(given.folder / case, method, seed).exists()
+            if method not in NOT_FOR.get(case, ()) and not file_of(given.folder / case, method, seed).exists()
         ]
         if missing:
             start_all(case, missing, given)
@@ -90,10 +100,9 @@ def main() -> None:
 
 def start_all(case: str, missing: list[tuple[str, int]], given: argparse.Namespace) -> None:
     """Run what is missing of a case, a process each, on the same checkpoint."""
-    study, overrides = CASES[case]
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = Path(scratch) / "checkpoint.safetensors"
-        save_checkpoint(STUDIES / study, overrides, checkpoint)
+        save_checkpoint(STUDIES / CASES[case], checkpoint)
         for method, seed in missing:
             print(f"{case}, {method}, seed {seed}", flush=True)
             command = [sys.executable, __file__, "--cases", case, "--methods", method, "--seeds", str(seed)]

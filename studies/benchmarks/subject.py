@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from autoprune.config import Config, load_config
+from autoprune.cost import CostModel
 from autoprune.recovery import finetune, recalibrate
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
+from autoprune.structure import discover
 from autoprune.tasks import evaluate
 
 STUDIES = Path(__file__).parents[1]
@@ -68,9 +70,9 @@ class Clock:
             self.stopped += time.perf_counter() - start
 
 
-def save_checkpoint(study: Path, overrides: dict[str, object], file: Path) -> None:
+def save_checkpoint(study: Path, file: Path) -> None:
     """Write the weights of the study's own baseline, which is trained now if it never was."""
-    settings = {"storage": "sqlite:///:memory:", "latency": False, **overrides}
+    settings = {"storage": "sqlite:///:memory:", "latency": False}
     save_file(prepare(load_config(study, settings), Listener()).model.state_dict(), file)
 
 
@@ -81,7 +83,6 @@ class Run:
     Attributes:
         study: the study file with model, data and recovery.
         weights: of the trained model.
-        overrides: settings in the place of the file's.
         method: its name in the records.
         seed: of the calibration data, of the recovery, and of what the method itself draws.
         limit: seconds after which no new model is begun.
@@ -90,7 +91,6 @@ class Run:
 
     study: Path
     weights: Path
-    overrides: dict[str, object]
     method: str
     seed: int
     limit: float
@@ -111,7 +111,6 @@ class Run:
                 "budget": ["flops=70%"],
                 "latency": False,
                 "weights": str(self.weights),
-                **self.overrides,
                 "seed": self.seed,
             },
         )
@@ -136,7 +135,10 @@ class Run:
         self.clock = Clock()
 
     def multiply_adds(self, model: nn.Module) -> float:
-        """Of one sample."""
+        """Of one sample; as fvcore counts, which knows no recurrent layers."""
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            structure = discover(model, (self.problem.data.example(1),))
+            return CostModel.of(structure, model).flops(structure.widths)
         counted = FlopCountAnalysis(model, (self.problem.data.example(1),))
         counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         return float(counted.total())

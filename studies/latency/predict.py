@@ -20,10 +20,10 @@ import torch
 from subjects import MODELS, subject
 
 import autoprune
-from autoprune.cost import Meter, Predictor, Setting, accuracy, runtime_by_name
-from autoprune.cost.profile import load_profile, sampled, save_profile
-from autoprune.measurement import TOLERANCE, profiled_whole
+from autoprune.cost import Predictor, Setting, accuracy, runtime_by_name
+from autoprune.cost.profile import load_profile, sampled
 from autoprune.review import Listener
+from autoprune.search.profiling import measured_anew, profiling_meter
 from autoprune.search.timing import profile_path
 
 RUNTIMES = ("eager", "onnxruntime")
@@ -36,12 +36,9 @@ def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[f
     model, batch = subject(name)
     structure = autoprune.discover(model, batch)
     setting = Setting(runtime_by_name(runtime), threads=1)
-    meter = Meter(model, (batch,), setting, tolerance=TOLERANCE, max_seconds=seconds, cuts=True)
+    meter = profiling_meter(model, (batch,), setting, seconds)
     file = profile_path(model, structure, meter.fingerprint)
-    profile = load_profile(file)
-    if profile is None:
-        profile = profiled_whole(model, structure, meter, Listener())
-        save_profile(profile, file)
+    profile = load_profile(file) or measured_anew(model, structure, meter, file, Listener())
     predictor = Predictor.of(structure, profile)
     drawn = sampled(model, structure, meter, count=plans, seed=SEED)
     pairs = []

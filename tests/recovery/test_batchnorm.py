@@ -4,6 +4,7 @@ from torch import nn
 
 from autoprune.errors import DataError
 from autoprune.recovery import recalibrate
+from autoprune.recovery.batchnorm import batch_statistics
 
 
 def test_statistics_become_the_average_over_the_batches():
@@ -45,3 +46,18 @@ def test_models_without_statistics_read_no_batch():
 
     assert recalibrate(nn.Linear(3, 3), never()) == 0
     assert recalibrate(nn.BatchNorm1d(3, track_running_stats=False), never()) == 0
+
+
+def test_the_statistics_of_a_batch_take_the_place_of_the_running_ones():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    inputs = torch.randn(64, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    with pytest.raises(ZeroDivisionError), batch_statistics(model), torch.no_grad():
+        outputs = model(inputs)
+        raise ZeroDivisionError
+    torch.testing.assert_close(outputs.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(outputs.var(0, correction=0), torch.ones(3), atol=1e-3, rtol=0)
+    after = model.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    with torch.no_grad():
+        assert not torch.equal(model(inputs), outputs)
