@@ -72,7 +72,8 @@ def warm_starts(
         taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
         for level in LEVELS:
             allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
-    starts += [allocated[level][0] for level in LEVELS]
+    # The ends of the front first: what lies between adds less to it.
+    starts += [allocated[level][0] for level in (LEVELS[0], LEVELS[-1], *LEVELS[1:-1])]
     for level in LEVELS:
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)
