@@ -17,6 +17,7 @@ from torch import nn
 from autoprune import review
 from autoprune.config import Config, load_config
 from autoprune.criteria.learned import LearnedCriterion
+from autoprune.engines.choice import engine_ready
 from autoprune.errors import ConfigError, StudyError
 from autoprune.export import Candidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
@@ -286,14 +287,19 @@ def run_search(
         TrialError: when candidates fail one after another.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if config.workers > 1:
+    if _has_workers(config):
         check_sharable(config, is_object={"model": model is not None, "data": data is not None})
-    with full_disk_told():
+    with full_disk_told(), engine_ready(config):
         problem = prepare(config, listener, model=model, data=data)
         try:
             return _searched(problem, listener)
         except (StorageInternalError, SQLAlchemyError) as error:
             raise unusable(read_address(config.storage), error) from None
+
+
+def _has_workers(config: Config) -> bool:
+    """Whether others search in the place of this process."""
+    return config.workers > 1 or config.engine != "processes"
 
 
 def _searched(problem: Problem, listener: review.Listener) -> Study:
@@ -306,7 +312,7 @@ def _searched(problem: Problem, listener: review.Listener) -> Study:
     store = WeightStore.beside(config.storage, study.study_name)
     if problem.parts.note:
         listener.note(problem.parts.note)
-    if config.workers > 1:
+    if _has_workers(config):
         run_workers(problem, study, store, listener)
     else:
         run(problem, study, store, listener)

@@ -10,6 +10,7 @@ from typing import Any
 from autoprune.config import Config
 from autoprune.inspection import Inspection, inspect
 from autoprune.review import Listener
+from autoprune.search.prepare import EMBEDDED, model_spec
 from autoprune.tasks import Data, load_data
 from autoprune.units import human_bytes, human_count
 
@@ -32,6 +33,18 @@ class Beginning:
     inspection: Inspection
     config: Config
     data: Data | None
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether the file names no data yet."""
+        return self.data is None
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether the file names no weights, and the data bring no training of this model."""
+        embedded = EMBEDDED.get(self.config.data.partition(":")[0])
+        trains = embedded is not None and embedded.epochs > 0 and embedded.model == model_spec(self.config)
+        return self.config.weights is None and not trains
 
     def text(self) -> str:
         """The file, in TOML."""
@@ -95,10 +108,10 @@ def _data(made: Beginning) -> Iterator[str]:
 
 
 def _budget(found: Mapping[str, Any]) -> Iterator[str]:
-    half = human_count(found["flops"] / 2)
-    yield f"# What the pruned model may cost, and the search. flops=50% would be {half} here. Others:"
-    yield f'# "params=50%" ({human_count(found["parameters"] / 2)}), "size=50%" '
-    yield f'# ({human_bytes(found["size"] / 2)}), "latency=60%", "latency=2ms", "time=2h", "trials=200".'
+    flops, parameters = human_count(found["flops"] / 2), human_count(found["parameters"] / 2)
+    yield "# What the pruned model may cost, and the search; half of each in brackets:"
+    yield f"#   flops=50% ({flops}), params=50% ({parameters}), size=50% ({human_bytes(found['size'] / 2)}),"
+    yield "#   latency=60%, latency=2ms, time=2h, trials=200"
     yield 'budget = ["flops=50%", "time=30m"]'
 
 

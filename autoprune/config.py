@@ -127,6 +127,14 @@ class Config(BaseModel):
     storage: Text = _setting("sqlite:///autoprune.db", "Optuna storage URL.", SEARCH)
     study: Text | None = _setting(None, "Name of the study; one of that name is continued.", SEARCH)
     workers: Positive = _setting(1, "Processes that search at once and share the CPU's threads.", SEARCH)
+    engine: Literal["processes", "ray"] = _setting(
+        "processes", "processes, of this machine, or ray: actors on the nodes of a Ray cluster.", SEARCH
+    )
+    address: Text | None = _setting(
+        None,
+        "HOST:PORT of the Ray cluster; default: that of RAY_ADDRESS or of this machine, else a new one.",
+        SEARCH,
+    )
     space: Literal["auto", "criterion", "offset", "sparsity"] = _setting(
         "auto",
         "criterion: a share of the budget, and how much each group's sensitivity counts; offset: its "

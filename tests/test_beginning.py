@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def init(*arguments: str) -> str:
 
 
 def test_a_study_file_is_written_for_model_and_data(folder: Path) -> None:
-    assert init("--data", "net.py:data").startswith("wrote study.toml; next:\n  autoprune search study.toml")
+    written = init("--data", "net.py:data", "--weights", "w.pt")
+    assert written == "wrote study.toml; next:\n  autoprune search study.toml\n"
     text = (folder / "study.toml").read_text()
     config = load_config(folder / "study.toml", {})
     assert config.budget == ("flops=50%", "time=30m")
@@ -63,8 +65,23 @@ def test_what_the_comments_suggest_can_be_used(folder: Path) -> None:
     assert config.depth
 
 
+def test_who_has_no_weights_gets_a_command_that_trains_first(folder: Path) -> None:
+    written = init("--data", "net.py:data")
+    assert "it names no trained weights" in written
+    arguments = shlex.split(written.splitlines()[-1])[1:]
+    quick = ["--budget", "flops=80%,trials=1", "--finetune-steps", "1", "--no-latency"]
+    result = CliRunner().invoke(app, [*arguments, *quick])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_models_of_data_sets_train_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["init", "--data", "digits"])
+    assert result.stdout == "wrote study.toml; next:\n  autoprune search study.toml\n"
+
+
 def test_without_data_an_input_says_what_the_model_takes(folder: Path) -> None:
-    init("--input", "1x3x10x10", "--weights", "w.pt")
+    assert "; write your data into it, then:" in init("--input", "1x3x10x10", "--weights", "w.pt")
     text = (folder / "study.toml").read_text()
     assert 'weights = "w.pt"' in text
     assert '# data = "imagefolder:photos"' in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,12 @@ from autoprune.cli.frame import Debug, Inputs, app, errors, write_text
 from autoprune.cli.help import Command, showing
 from autoprune.config import load_config
 from autoprune.options import examples, with_settings
+
+if TYPE_CHECKING:
+    from autoprune.beginning import Beginning
+
+TRAIN_EPOCHS = 12
+"""Suggested to who has no weights."""
 
 
 @app.command(
@@ -38,9 +44,20 @@ def init(
             raise UserError(f"{to} is there already: give --force to replace it, or another file with -o")
         config = load_config(None, settings)
         with LiveView() as view:
-            text = begin(config, inputs or (), view).text()
-        write_text(to, text)
-        typer.echo(f"wrote {to}; next:\n  autoprune search {to}")
+            made = begin(config, inputs or (), view)
+        write_text(to, made.text())
+        typer.echo(_next_step(made, to))
+
+
+def _next_step(made: Beginning, file: Path) -> str:
+    """The command that goes on, which runs as it stands once the file names data."""
+    lead = "next:"
+    if made.lacks_data:
+        lead = f"write your data{' and weights' if made.lacks_weights else ''} into it, then:"
+    elif made.lacks_weights:
+        lead = "it names no trained weights: write them into it, or have the model trained first:"
+        return f"wrote {file}; {lead}\n  autoprune search {file} --train-epochs {TRAIN_EPOCHS}"
+    return f"wrote {file}; {lead}\n  autoprune search {file}"
 
 
 @app.command(cls=Command, epilog=examples("schema -o study.schema.json"))

@@ -48,8 +48,8 @@ def worker(
 ) -> None:
     """Work on a search that was begun elsewhere, beside any number of others, until its budget is spent."""
     with errors(debug):
+        from autoprune.engines.parent import end_with_parent
         from autoprune.search.join import Invitation, work_on
-        from autoprune.search.presence import end_with_parent
 
         end_with_parent()
         _use_threads(threads)

@@ -50,7 +50,8 @@ class DeviceFingerprint:
     channels_last: bool
 
     def __str__(self) -> str:
-        where = self.accelerator or f"{self.processor}, {self.logical_cores} cores"
+        cores = f"{self.logical_cores} core{'' if self.logical_cores == 1 else 's'}"
+        where = self.accelerator or f"{self.processor}, {cores}"
         threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         runtime = f"{self.runtime} {self.runtime_version}".strip()
         layout = ", channels last" if self.channels_last else ""

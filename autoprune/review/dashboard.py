@@ -13,7 +13,7 @@ from autoprune.errors import UserError
 from autoprune.review.publish import artifact_store, publish
 from autoprune.review.storage import studies_in
 from autoprune.storages import open_storage
-from autoprune.storages.serving import is_loopback
+from autoprune.storages.address import is_loopback
 
 
 class _Server(ThreadingMixIn, WSGIServer):

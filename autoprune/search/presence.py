@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,8 +25,6 @@ MISSED = 8
 """Signs of life that have to be missing until a process on another machine counts as dead."""
 UNSIGNED = 3
 """The same for a trial that nobody has put a name to: its process died between two calls."""
-PARENT_VARIABLE, PARENT_SECONDS = "AUTOPRUNE_PARENT", 1.0
-"""Environment: the process that a worker does not outlive, and how often it looks, in seconds."""
 
 Process = Mapping[str, Any]
 
@@ -85,22 +82,6 @@ def _born(pid: int) -> int | None:
         # What has ended keeps its number until its parent asks how.
         return None if fields[0] in "ZX" else int(fields[19])
     return None
-
-
-def end_with_parent() -> None:
-    """Stop in good order when the process that started this one, if it left its number, is gone.
-
-    Killed itself, it cannot stop its workers any more; they would go on beside those of the next search.
-    """
-    parent = os.environ.get(PARENT_VARIABLE, "")
-    if parent.isdecimal():
-        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Heartbeat:

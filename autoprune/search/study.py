@@ -36,6 +36,8 @@ MAY_CHANGE = {
     "device",
     "ladder",
     "workers",
+    "engine",
+    "address",
 }
 """Settings that a continued study may be given anew; the rest decide what its results mean."""
 

@@ -1,75 +1,37 @@
-"""Several processes on one machine that search together, and the one that looks after them.
+"""Several workers that search together, and the process that looks after them.
 
-Each of them is ``autoprune worker``, started anew rather than forked: a fork would copy PyTorch's threads in
-the middle of what they do. They talk to each other through the study alone.
+Each of them is ``autoprune worker``. They talk to each other through the study alone.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
-import torch
 from optuna.trial import TrialState
 
 from autoprune.config import Config
+from autoprune.engines.base import End, Engine
+from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
 from autoprune.review import Listener
 from autoprune.search.keep import WeightStore
 from autoprune.search.loop import begin, wait_for_others
-from autoprune.search.presence import PARENT_VARIABLE
 from autoprune.search.problem import Problem
 from autoprune.search.rescue import INTERRUPTED, revive
 from autoprune.search.spent import DEADLINE, Spent, spent
 from autoprune.search.study import SAMPLER
 from autoprune.storages import read_address
 
-STORAGE_VARIABLE = "AUTOPRUNE_STORAGE"
-"""Environment: the storage, whose password no list of processes then shows."""
 LOOK_SECONDS = 0.5
 """Between two looks at the workers and the study."""
-STOP_SECONDS = 3.5
-"""For a worker that is asked to stop, until it is killed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Worker:
-    """One process that was started.
-
-    Attributes:
-        name: its number, from 1.
-        process: the process.
-        log: what it wrote.
-    """
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def end(self) -> str:
-        """How it ended, in words."""
-        code = self.process.returncode
-        said = self._last_line()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"{how}{': ' if said else ''}{said}"
-
-    def _last_line(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("error: ") if lines else ""
 
 
 def run_workers(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
-    """Search with as many processes as the settings say, until the budget of all together is spent.
+    """Search with as many workers as the settings say, until the budget of all together is spent.
 
     A worker that dies is reported, its trial is run again, and the others go on. Ctrl-C stops all of them:
     their trials are queued again, and KeyboardInterrupt is raised again.
@@ -79,22 +41,22 @@ def run_workers(problem: Problem, study: optuna.Study, store: WeightStore, liste
     begin(problem, study, store, listener)
     listener.phase("search", str(problem.budget))
     view = _View(problem, study, listener)
+    engine = make_engine(problem.config, study.study_name, store.folder, listener.note)
+    ends: list[End] = []
     with ExitStack() as stack:
-        workers = _start(problem, study, store)
-        stack.callback(_stop, workers, study)
-        each = f"{threads_each(problem)} thread(s) each"
-        listener.note(f"{len(workers)} workers of {each}; their logs are in {store.folder}")
-        alive = list(workers)
-        while alive:
+        stack.callback(_stop, engine, study)
+        count = problem.config.workers
+        crew = f"{count} workers" if count > 1 else "one worker"
+        listener.note(f"{crew} of {engine.start()}; their logs are in {store.folder}")
+        while engine.left:
             time.sleep(LOOK_SECONDS)
-            for worker in [worker for worker in alive if worker.process.poll() is not None]:
-                alive.remove(worker)
-                _report(worker, study, listener, left=len(alive))
+            for end in engine.ended():
+                ends.append(end)
+                _report(end, study, listener, left=engine.left)
             # Showing a trial takes a while in a long study: the workers come first.
             view.update(LOOK_SECONDS)
-    failed = [worker for worker in workers if worker.process.returncode != 0]
-    if len(failed) == len(workers) and not view.spent().is_over:
-        raise TrialError(f"all {len(workers)} workers ended early, the last one by {failed[-1].end}")
+    if all(end.why for end in ends) and not view.spent().is_over:
+        raise TrialError(f"{'all ' * (count > 1)}{crew} ended early, the last one by {ends[-1].why}")
     wait_for_others(study, listener)
     view.update()
 
@@ -113,82 +75,20 @@ def check_sharable(config: Config, is_object: Mapping[str, bool]) -> None:
         )
 
 
-def threads_each(problem: Problem) -> int:
-    """CPU threads of each worker: those of the settings or of this process, in equal parts."""
-    return max(1, (problem.config.threads or torch.get_num_threads()) // problem.config.workers)
-
-
-def _start(problem: Problem, study: optuna.Study, store: WeightStore) -> list[Worker]:
-    store.folder.mkdir(parents=True, exist_ok=True)
-    threads = str(threads_each(problem))
-    environment = {
-        **os.environ,
-        STORAGE_VARIABLE: problem.config.storage,
-        PARENT_VARIABLE: str(os.getpid()),
-        "OMP_NUM_THREADS": threads,
-        # What this process can import, such as modules beside the user's script, the workers can.
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    command = [sys.executable, "-m", "autoprune", "worker", "--study", study.study_name]
-    # The user named all code of this study when this search was started.
-    command += ["--trust", "--quiet", "--threads", threads]
-    workers: list[Worker] = []
-    try:
-        for number in range(problem.config.workers):
-            own = [*command, "--name", str(number + 1), "--device", _device(problem, number)]
-            workers.append(_spawn(own, environment, str(number + 1), store.folder))
-    except BaseException:
-        _stop(workers, study)
-        raise
-    return workers
-
-
-def _spawn(command: Sequence[str], environment: Mapping[str, str], name: str, folder: Path) -> Worker:
-    log = folder / f"worker-{name}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C in the terminal is for the process that looks after them, which tells them.
-            start_new_session=True,
-        )
-    return Worker(name, process, log)
-
-
-def _device(problem: Problem, number: int) -> str:
-    """The device of one worker: of several GPUs, each takes its turn."""
-    wanted = problem.config.device
-    if wanted in ("auto", "cuda") and torch.cuda.device_count() > 1:
-        return f"cuda:{number % torch.cuda.device_count()}"
-    return wanted
-
-
-def _report(worker: Worker, study: optuna.Study, listener: Listener, *, left: int) -> None:
+def _report(end: End, study: optuna.Study, listener: Listener, *, left: int) -> None:
     """Say that a worker ended before its time, and have its trial run again."""
-    if worker.process.returncode == 0:
+    if not end.why:
         return
     revive(study)
-    listener.note(f"worker {worker.name} ended early ({worker.end}): {left} left")
+    then = "it is started again where there is room" if end.again else f"{left} left"
+    listener.note(f"worker {end.worker} ended early ({end.why}): {then}")
 
 
-def _stop(workers: Sequence[Worker], study: optuna.Study) -> None:
-    """End all workers within :data:`STOP_SECONDS`, and queue again what they did not finish."""
-    running = [worker for worker in workers if worker.process.poll() is None]
-    if not running:
-        return
-    for worker in running:
-        worker.process.terminate()
-    until = time.monotonic() + STOP_SECONDS
-    for worker in running:
-        try:
-            worker.process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
-    revive(study, reason=INTERRUPTED)
+def _stop(engine: Engine, study: optuna.Study) -> None:
+    """End all workers, and queue again what they did not finish."""
+    if engine.left:
+        engine.stop()
+        revive(study, reason=INTERRUPTED)
 
 
 class _View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,12 @@ class Address:
         """Whether it is reached over a connection, which can break and come back."""
         return self.kind in ("server", "grpc")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether no other machine can reach it. The folder of a journal may be shared."""
+        host = self.host if self.url is None else self.url.host or ""
+        return self.kind == "sqlite" or (self.is_remote and (not host or is_loopback(host)))
+
 
 def read_address(text: str) -> Address:
     """The storage that a text names: a path, a URL, ``journal:FILE`` or ``FILE.journal``.
@@ -71,6 +78,14 @@ def read_address(text: str) -> Address:
     name = str(url.database or "")
     file = Path(name) if name not in ("", ":memory:") else None
     return Address("sqlite", name or "sqlite://", url, file)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _journal(name: str) -> Address:

@@ -29,10 +29,14 @@ _ATTEMPTS, _PAUSE_SECONDS = 10, 0.3
 _CLAIM = text(
     "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
 )
+_FAIL = text(
+    "UPDATE trials SET state = 'FAIL', datetime_complete = :now "
+    "WHERE trial_id = :trial AND state IN ('RUNNING', 'WAITING')"
+)
 
 
 class ClaimingStorage(RDBStorage):
-    """Optuna's storage in a database, in which one process alone takes a queued trial.
+    """Optuna's storage in a database, in which one process alone takes a queued trial, or gives one up.
 
     Optuna reads the trial's state and then writes it, which two processes on SQLite can do at once; here it
     is one statement, which the database runs for one of them.
@@ -42,13 +46,14 @@ class ClaimingStorage(RDBStorage):
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """Set the state; false when a trial is to run that another process runs already."""
-        if state is not TrialState.RUNNING:
+        statement = {TrialState.RUNNING: _CLAIM, TrialState.FAIL: _FAIL}.get(state)
+        if statement is None or values is not None:
             return super().set_trial_state_values(trial_id, state, values)
         with self.engine.begin() as connection:
-            claimed = connection.execute(_CLAIM, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
-        if not claimed and self.get_trial(trial_id).state.is_finished():
+            done = connection.execute(statement, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
+        if not done and self.get_trial(trial_id).state.is_finished():
             raise UpdateFinishedTrialError(f"trial {trial_id} is over already")
-        return claimed
+        return done
 
 
 def open_database(address: Address, *, must_exist: bool) -> BaseStorage:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from autoprune.errors import StudyError
-from autoprune.storages.address import read_address
+from autoprune.storages.address import is_loopback, read_address
 from autoprune.storages.open import open_storage
 from autoprune.storages.proxy import start_server
 
@@ -50,11 +49,3 @@ def serve_storage(storage: str, host: str, port: int) -> Iterator[Served]:
         yield Served(f"grpc://{shown}:{port}", warnings, server.wait_for_termination)
     finally:
         server.stop(_STOP_SECONDS).wait()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

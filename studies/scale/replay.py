@@ -95,7 +95,8 @@ def main() -> None:
         wall = time.monotonic() - began
         states = Counter(trial.state for trial in study.trials)
         assert states[TrialState.RUNNING] == 0
-        assert sum(map(counts, study.trials)) == args.trials
+        counted = sum(map(counts, study.trials))
+        assert counted == args.trials, f"{counted} trials count, of {len(study.trials)}: {dict(states)}"
         assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
         again = replay(study, Path(name))
         first, second = evaluated(study), evaluated(again)

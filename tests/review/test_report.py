@@ -63,7 +63,7 @@ def test_the_table_has_the_front_with_a_command_for_each_row(report: Path, studi
     for number in (6, 1, 5, 8):
         flags = f"--storage {studied} --study digits -o trial-{number}/"
         assert f"autoprune export --trial {number} {flags}" in page
-    assert "accuracy 96.00% ±0.90" in page
+    assert "<dt>accuracy</dt><dd>96.00% <small>±0.90</small></dd>" in page
     assert "flops 18.6M, latency 1.50 ms" in page
 
 
@@ -94,26 +94,59 @@ def test_the_command_says_where_it_is(studied: str, tmp_path: Path) -> None:
     assert file.read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_draws_every_picture_without_a_network(report: Path, tmp_path: Path) -> None:
+def browsed(address: str, folder: Path, *flags: str) -> str:
+    """What a browser has made of a page, as HTML."""
     assert CHROMIUM is not None
-    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-dev-shm-usage"
-    page = subprocess.run(
+    usual = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-dev-shm-usage"
+    return subprocess.run(
         [
             CHROMIUM,
-            *flags.split(),
+            *usual.split(),
             "--host-resolver-rules=MAP * ~NOTFOUND",
-            f"--user-data-dir={tmp_path}",
+            f"--user-data-dir={folder / 'profile'}",
             "--virtual-time-budget=20000",
+            *flags,
             "--dump-dom",
-            report.as_uri(),
+            address,
         ],
         capture_output=True,
         text=True,
         timeout=180,
         check=True,
     ).stdout
+
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@needs_browser
+def test_a_browser_draws_every_picture_without_a_network(report: Path, tmp_path: Path) -> None:
+    page = browsed(report.as_uri(), tmp_path)
     assert 'data-drawn="5"' in page
     assert page.count('class="main-svg"') >= 5
     titles = re.findall(r'class="[xy]title"[^>]*>([^<]+)<', page)
     assert {"FLOPs of one sample", "accuracy (validation)", "latency in milliseconds"} <= set(titles)
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [320, 390, 820])
+def test_nothing_is_wider_than_the_window(report: Path, tmp_path: Path, width: int) -> None:
+    # A window of Chromium cannot be as narrow as a phone: a frame can.
+    page = tmp_path / "frame.html"
+    page.write_text(
+        f'<iframe src="{report.as_uri()}" width="{width}" height="800" frameborder="0"></iframe>\n'
+        """<script>
+        const timer = setInterval(() => {
+          const root = document.querySelector("iframe").contentDocument.documentElement;
+          if (root.dataset.drawn === undefined) return;
+          clearInterval(timer);
+          const texts = [...root.querySelectorAll(".plot text")].filter(text => text.textContent);
+          const ends = texts.map(text => text.getBoundingClientRect().right);
+          document.body.dataset.widths = [root.scrollWidth, Math.ceil(Math.max(...ends))];
+        }, 100);
+        </script>"""
+    )
+    shown = browsed(page.as_uri(), tmp_path, "--allow-file-access-from-files")
+    found = re.search(r'data-widths="(\d+),(\d+)"', shown)
+    assert found is not None
+    assert max(map(int, found.groups())) <= width

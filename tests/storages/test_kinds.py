@@ -6,11 +6,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
@@ -82,6 +84,26 @@ def test_one_worker_alone_gets_a_queued_trial(place: str, workers: int) -> None:
     with ThreadPoolExecutor(workers) as pool:
         taken = [number for numbers in pool.map(take, range(workers)) for number in numbers]
     assert sorted(taken) == list(range(12))
+
+
+def test_one_process_alone_gives_a_trial_up_on_sqlite(tmp_path: Path) -> None:
+    place = str(tmp_path / "studies.db")
+    study = study_in(open_storage(place, must_exist=False))
+    numbers = [study.ask().number for _ in range(8)]
+    together = threading.Barrier(4)
+
+    def give_up(_worker: int) -> list[int]:
+        own, given_up = study_in(open_storage(place, must_exist=True)), []
+        for number in numbers:
+            together.wait()
+            with suppress(UpdateFinishedTrialError, ValueError):
+                own.tell(number, state=TrialState.FAIL)
+                given_up.append(number)
+        return given_up
+
+    with ThreadPoolExecutor(4) as pool:
+        ended = [number for some in pool.map(give_up, range(4)) for number in some]
+    assert sorted(ended) == numbers
 
 
 def test_a_new_storage_may_be_opened_by_many_at_once(place: str) -> None:

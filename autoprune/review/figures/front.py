@@ -56,7 +56,7 @@ def front_picture(study: optuna.Study, name: str) -> Picture | None:
     on_front = _points(study, front_trials(study), cost)
     if not on_front:
         return None
-    chosen = {point.trial for point in on_front}
+    is_limited, chosen = cost.limit in found.limits, {point.trial for point in on_front}
     others = [point for point in _points(study, _evaluated(study), cost) if point.trial not in chosen]
     traces = [
         _scatter(others, "evaluated, not on the front", _OTHER),
@@ -68,7 +68,7 @@ def front_picture(study: optuna.Study, name: str) -> Picture | None:
         [trace for trace in traces if trace.x],
         axis(cost.label, rangemode="tozero", hoverformat=".4~s", exponentformat="SI"),
         quality_axis(found.metric),
-        shapes=[_limit_line(found.limits[cost.limit] * cost.scale)] if cost.limit in found.limits else [],
+        shapes=[_limit_line(found.limits[cost.limit] * cost.scale)] if is_limited else [],
         hovermode="closest",
     )
     return Picture(
@@ -76,7 +76,7 @@ def front_picture(study: optuna.Study, name: str) -> Picture | None:
         title=f"Front: {found.metric} against {_short(cost)}",
         alt=_alt(on_front, cost, found),
         caption="The trials within the budget that no other one beats in every objective. Bars are 95 % "
-        "intervals, where they are known; the dotted line is the budget.",
+        f"intervals, where they are known{'; the dotted line is the budget' if is_limited else ''}.",
         figure=drawn,
     )
 

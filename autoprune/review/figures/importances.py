@@ -31,7 +31,7 @@ def importances_picture(study: optuna.Study) -> Picture | None:
                 hovertemplate="%{y}: %{x}<extra></extra>",
             )
         ],
-        axis(f"share of the variance of {metric}", tickformat=".0%", hoverformat=".1%", rangemode="tozero"),
+        axis("share of the variance", tickformat=".0%", hoverformat=".1%", rangemode="tozero"),
         axis("group", type="category", ticks="", autorange="reversed", tickfont={"size": 11}),
         height=_FRAME + _ROW * max(4, len(shown)),
         showlegend=False,
@@ -40,7 +40,7 @@ def importances_picture(study: optuna.Study) -> Picture | None:
     more = f" The {len(shown)} largest of {len(shares)}." if len(shown) < len(shares) else ""
     return Picture(
         "importances",
-        "Importance of the groups",
+        f"Importance of the groups for {metric}",
         f"Bar chart. {first} explains most of the variance of {metric}, {share_text(shown[first])} of it.",
         found.caveat + more,
         drawn,

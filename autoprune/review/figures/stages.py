@@ -65,7 +65,7 @@ def stages_picture(study: optuna.Study) -> Picture | None:
     alt = f"Stacked bars of {len(timed)} trials."
     if total > 0:
         alt += f" {largest} took the most time, {share_text(sums[largest] / total)} of it."
-    return Picture("stages", "Time by stage", alt, "", drawn)
+    return Picture("stages", "Time by stage", alt, "What each trial spent its time on.", drawn)
 
 
 def _label(numbers: Sequence[int]) -> str:

@@ -14,11 +14,14 @@
     document.getElementById("no-pictures").hidden = false;
     return;
   }
+  // Pixels of a picture below which the numbers in the cells of a heat map run into each other.
+  const LEGIBLE = 420;
   const plots = [];
   for (const place of document.querySelectorAll(".plot")) {
     const figure = JSON.parse(document.getElementById(place.dataset.figure).textContent);
     // A page that is read on a phone scrolls under the finger: pictures are not dragged.
     figure.layout.dragmode = false;
+    if (place.clientWidth < LEGIBLE) figure.data.forEach(trace => { if (trace.type === "heatmap") trace.texttemplate = ""; });
     await Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
     await Plotly.relayout(place, colours());
     plots.push(place);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from autoprune.review.figures import Picture
 
 _LEFT = ("", "origin", *LEFT_ALIGNED)
+_REST = re.compile(r" (?=[±(])")
 
 
 def write_report(study: optuna.Study, storage: str, file: Path) -> None:
@@ -95,9 +97,18 @@ def _best(
     line = next((line for line in lines if line.cells["trial"] == str(found.best)), None)
     if line is None:
         return "<p>No trial is within the budget yet.</p>"
-    told = [f"{name} {line.cells[name]}" for name in columns if name not in _LEFT and line.cells[name]]
-    command = export_command(study, storage, "--best")
-    return f'<div class="best"><p>{escape(", ".join(told))}</p><p><code>{escape(command)}</code></p></div>'
+    told = [name for name in columns if name not in _LEFT and line.cells[name]]
+    numbers = "\n".join(
+        f"<div><dt>{escape(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in told
+    )
+    command = escape(export_command(study, storage, "--best"))
+    return f'<div class="best"><dl class="numbers">\n{numbers}\n</dl><p><code>{command}</code></p></div>'
+
+
+def _number(cell: str) -> str:
+    """The number of a cell, and smaller what follows it: its error or its ratio to the uncut model."""
+    number, rest = _REST.split(cell, maxsplit=1) if _REST.search(cell) else (cell, "")
+    return escape(number) + (f" <small>{escape(rest)}</small>" if rest else "")
 
 
 def _learned(study: optuna.Study, found: Summary) -> str:
@@ -108,19 +119,19 @@ def _learned(study: optuna.Study, found: Summary) -> str:
     columns, lines = explanation_lines(told)
     heads = "".join(f"<th{_side(name)}>{escape(name)}</th>" for name in columns)
     rows = "\n".join(
-        "<tr>"
+        "<tbody><tr>"
         + "".join(
             f'<td{_side(name)} data-label="{escape(name)}">{escape(cell)}</td>'
             for name, cell in zip(columns, line, strict=True)
         )
-        + "</tr>"
+        + "</tr></tbody>"
         for line in lines
     )
     remarks = "".join(f"<p>{escape(note)}</p>" for note in notes(told))
     return (
         '<section aria-labelledby="learned">\n<h2 id="learned">What was learned</h2>\n'
         f'<p>{escape(headline(told))}.</p>\n<div class="table"><table><thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>{rows}</tbody></table></div>\n{remarks}\n</section>"
+        f"{rows}</table></div>\n{remarks}\n</section>"
     )
 
 

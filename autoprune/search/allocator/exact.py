@@ -10,6 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from autoprune.search.allocator.greedy import Greedy
+from autoprune.search.allocator.silence import silent_output
 from autoprune.search.allocator.task import Allocation, Positions, Task
 
 REACHES = (1000, 4, 2, 1)
@@ -80,13 +81,14 @@ def _solve(task: Task, around: Positions, level: float, reach: int) -> Positions
         ]
     )
     one_each = csr_array((np.ones(len(group)), (group, np.arange(len(group)))))
-    solved = milp(
-        losses,
-        integrality=np.ones(len(group), dtype=np.int64),
-        bounds=Bounds(0, 1),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(changes.T, -np.inf, level - own)],
-        options={"mip_rel_gap": GAP, "time_limit": SECONDS},
-    )
+    with silent_output():
+        solved = milp(
+            losses,
+            integrality=np.ones(len(group), dtype=np.int64),
+            bounds=Bounds(0, 1),
+            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(changes.T, -np.inf, level - own)],
+            options={"mip_rel_gap": GAP, "time_limit": SECONDS},
+        )
     if solved.x is None:
         return None
     chosen: Positions = around.copy()

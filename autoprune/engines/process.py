@@ -1,0 +1,116 @@
+"""One worker process.
+
+It is started anew rather than forked: a fork would copy PyTorch's threads in the middle of what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoprune.engines.base import End
+from autoprune.engines.parent import PARENT_VARIABLE
+
+STORAGE_VARIABLE = "AUTOPRUNE_STORAGE"
+"""Environment: the storage, whose password no list of processes then shows."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker process is to do.
+
+    Attributes:
+        name: its name among the workers.
+        storage: an Optuna storage, with its password.
+        study: name of the study.
+        device: where it trains and scores.
+        threads: CPU threads.
+        folder: where it works, in which relative paths are found.
+        logs: folder of what it writes, from there.
+        paths: where it finds modules, such as those beside the user's script.
+    """
+
+    name: str
+    storage: str
+    study: str
+    device: str
+    threads: int
+    folder: Path
+    logs: Path
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class WorkerProcess:
+    """``autoprune worker``, started by this process, which it does not outlive.
+
+    Attributes:
+        name: its name among the workers.
+        process: the process.
+        log: what it wrote.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @classmethod
+    def start(cls, order: Order) -> WorkerProcess:
+        """Start it; all user code of the study may run, for the user named it when the search was started."""
+        log = order.folder / order.logs / f"worker-{order.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "autoprune", "worker", "--study", order.study, "--trust", "--quiet"]
+        command += ["--threads", str(order.threads), "--name", order.name, "--device", order.device]
+        environment = {
+            **os.environ,
+            STORAGE_VARIABLE: order.storage,
+            PARENT_VARIABLE: str(os.getpid()),
+            "OMP_NUM_THREADS": str(order.threads),
+            "PYTHONPATH": os.pathsep.join(path for path in order.paths if path),
+        }
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                command,
+                cwd=order.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal is for the process that looks after the workers, which tells them.
+                start_new_session=True,
+            )
+        return cls(order.name, process, log)
+
+    @property
+    def end(self) -> End | None:
+        """How it ended; None while it runs."""
+        code = self.process.poll()
+        if code is None or code == 0:
+            return None if code is None else End(self.name)
+        said = self._last_line()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return End(self.name, f"{how}{': ' if said else ''}{said}", lost=code < 0)
+
+    def _last_line(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("error: ") if lines else ""
+
+
+def stop_processes(workers: Sequence[WorkerProcess], seconds: float) -> None:
+    """Ask all of them to stop, and kill those that have not within so many seconds."""
+    running = [worker.process for worker in workers if worker.process.poll() is None]
+    for process in running:
+        process.terminate()
+    until = time.monotonic() + seconds
+    for process in running:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,39 @@
+"""Keeping what compiled code prints out of standard output, which a program may be reading."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def silent_output() -> Iterator[None]:
+    """Drop what the block writes to the process's standard output, by whatever library.
+
+    HiGHS has prints that no option turns off. A process without standard output is left as it is.
+    """
+    sys.stdout.flush()
+    _flush_compiled()
+    try:
+        kept = os.dup(1)
+    except OSError:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+        _flush_compiled()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _flush_compiled() -> None:
+    """Write out what C's own buffers hold: to a pipe or a file they do so long after the call."""
+    if os.name == "posix":
+        ctypes.CDLL(None).fflush(None)
