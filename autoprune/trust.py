@@ -75,9 +75,6 @@ def _leads_outside(setting: str, text: str) -> bool:
     if setting in ("metric", "objective"):
         # Noise on the inputs follows the metric.
         text = text.rpartition("@")[0] or text
-    if setting in ("metric", "objective"):
-        # What follows is the noise on the inputs.
-        text = text.rpartition("@")[0] or text
     if text.partition(":")[0] in _LIBRARIES.get(setting, ()):
         return False
     return is_reference(text) and not text.startswith(_OWN)
