@@ -30,7 +30,7 @@ class PatientStorage(BaseStorage):
     """A storage behind a connection; every call that finds the server away is made again until it is back.
 
     A call whose answer alone was lost is made twice. That can leave a trial that runs nowhere, which is
-    found as trials of dead workers are; a trial that was told twice with the same outcome counts as told.
+    found as trials of dead workers are; a trial that was told again with the same outcome counts as told.
     """
 
     def __init__(
@@ -122,14 +122,18 @@ class PatientStorage(BaseStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """The same; an outcome that the server has already, its answer having been lost, is no error."""
+        """The same; an outcome that the server has from this call, whose answer was lost, is no error."""
+        asked = 0
 
         def call() -> bool:
+            nonlocal asked
+            asked += 1
             try:
                 return self._storage.set_trial_state_values(trial_id, state, values)
             except UpdateFinishedTrialError:
-                known = self._storage.get_trial(trial_id)
-                if known.state is state and _equal(known.values, values):
+                # Of a first call, the same outcome is another process's: it has ended the trial.
+                known = self._storage.get_trial(trial_id) if asked > 1 else None
+                if known is not None and known.state is state and _equal(known.values, values):
                     return True
                 raise
 

@@ -72,10 +72,15 @@ def fill(folder: Path) -> None:
     safetensors.torch.save_file(digits_resnet().state_dict(), folder / "w.safetensors")
 
 
+def recorded(storage: str) -> list[FrozenTrial]:
+    """All trials of the study."""
+    return optuna.load_study(study_name=NAME, storage=open_storage(storage, must_exist=True)).trials
+
+
 def trials_of(storage: str) -> list[FrozenTrial]:
-    """All trials of the study; none before it is made."""
+    """The same; none before the study is made."""
     try:
-        return optuna.load_study(study_name=NAME, storage=open_storage(storage, must_exist=True)).trials
+        return recorded(storage)
     except Exception:  # the study, its file or its server is not there yet
         return []
 
@@ -118,7 +123,7 @@ def wait_for(storage: str, count: int, process: subprocess.Popen[str]) -> None:
 
 def compare(storage: str, before: list[FrozenTrial], since: datetime, note: str = "") -> Outcome:
     """What is missing now of what there was, and when the next trial began."""
-    after = {trial.number: trial for trial in trials_of(storage)}
+    after = {trial.number: trial for trial in recorded(storage)}
     lost = sum(
         (known.state, known.values, known.params) != (now.state, now.values, now.params)
         for known in before

@@ -86,8 +86,7 @@ def test_one_worker_alone_gets_a_queued_trial(place: str, workers: int) -> None:
     assert sorted(taken) == list(range(12))
 
 
-def test_one_process_alone_gives_a_trial_up_on_sqlite(tmp_path: Path) -> None:
-    place = str(tmp_path / "studies.db")
+def test_one_process_alone_gives_a_trial_up(place: str) -> None:
     study = study_in(open_storage(place, must_exist=False))
     numbers = [study.ask().number for _ in range(8)]
     together = threading.Barrier(4)

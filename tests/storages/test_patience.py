@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from postgresql_server import Server, running_server
+from sqlalchemy.exc import OperationalError
 
 from autoprune.errors import MissingExtraError, StudyError
 from autoprune.storages import open_storage
@@ -58,14 +60,29 @@ def test_patience_ends_with_what_to_do(own_server: Server) -> None:
     assert "Secret1" not in str(caught.value)
 
 
-def test_an_outcome_that_is_recorded_already_counts_as_told(tmp_path: Path) -> None:
-    storage = PatientStorage(open_storage(str(tmp_path / "a.db"), must_exist=False), "a.db", lambda _: None)
+def test_an_outcome_whose_answer_was_lost_counts_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = open_storage(str(tmp_path / "a.db"), must_exist=False)
+    storage = PatientStorage(inner, "a.db", lambda _: None)
     study = optuna.create_study(storage=storage)
     trial = study.ask()
+    told, record = [], inner.set_trial_state_values
+
+    def record_and_lose_the_answer(*outcome: Any) -> bool:
+        told.append(outcome)
+        recorded = record(*outcome)
+        if len(told) == 1:
+            raise OperationalError("UPDATE", {}, Exception("server closed the connection"))
+        return recorded
+
+    monkeypatch.setattr(inner, "set_trial_state_values", record_and_lose_the_answer)
     assert storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.5])
-    assert storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.5])
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    assert len(told) == 2
+    # The same from somebody else is not his own.
+    for outcome in ((TrialState.COMPLETE, [0.5]), (TrialState.FAIL, None)):
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            storage.set_trial_state_values(trial._trial_id, *outcome)
 
 
 @pytest.mark.parametrize(
