@@ -55,7 +55,7 @@ def test_a_study_is_there_after_the_server(serve: Serve, tmp_path: Path, stop: s
     process.send_signal(stop)
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 0, said
-    assert said.startswith("Ctrl-C stops the server.\n")
+    assert said.strip() == "Ctrl-C stops the server."
     kept = optuna.load_study(storage=f"sqlite:///{tmp_path}/studies.db", study_name="one")
     assert [trial.values for trial in kept.trials] == [[0.5]]
 

@@ -77,8 +77,11 @@ def serve(
 ) -> None:
     """Serve a storage to workers over gRPC: they need neither its password nor connections of their own."""
     with errors(debug):
+        import optuna
+
         from autoprune.storages.serving import serve_storage
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         with serve_storage(storage, host, port) as served:
             typer.echo(served.address)
             for line in (*served.warnings, "Ctrl-C stops the server."):
