@@ -23,7 +23,6 @@ from autoprune.storages.address import Address
 
 # A writer holds the file for milliseconds, a reader of a long study for seconds.
 _SQLITE_WAIT_SECONDS = 60
-_SQLITE_HEADER = b"SQLite format 3\x00"
 _CONNECT_SECONDS = 10
 _ATTEMPTS, _PAUSE_SECONDS = 10, 0.3
 _CLAIM = text(
@@ -137,10 +136,17 @@ def check_place(path: Path, must_exist: bool) -> None:
 
 
 def _check_header(path: Path) -> None:
+    """Raise StudyError unless SQLite can read the file.
+
+    SQLite has to look itself: whoever else opens and closes the file ends all locks that this process has on
+    it, and with them what keeps another process from taking its log away (POSIX, fcntl).
+    """
+    connection = sqlite3.connect(path, timeout=_SQLITE_WAIT_SECONDS)
     try:
-        with path.open("rb") as file:
-            header = file.read(len(_SQLITE_HEADER))
-    except OSError as error:
-        raise StudyError(f"the storage {path} cannot be read: {error.strerror}") from None
-    if header and header != _SQLITE_HEADER:
-        raise StudyError(f"{path} is no SQLite database: name another file as the storage")
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as error:
+        raise StudyError(f"the storage {path} cannot be read: {error}") from None
+    except sqlite3.DatabaseError:
+        raise StudyError(f"{path} is no SQLite database: name another file as the storage") from None
+    finally:
+        connection.close()

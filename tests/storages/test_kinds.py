@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +136,20 @@ def test_numbers_of_trials_do_not_repeat_with_four_workers(place: str) -> None:
     ended = study_in(open_storage(place, must_exist=True)).trials
     assert [trial.number for trial in ended] == list(range(20))
     assert all(trial.values == [trial.params["x"], 1.0] for trial in ended)
+
+
+def test_opening_a_file_twice_leaves_its_locks(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    first = study_in(open_storage(str(file), must_exist=False))
+    first.ask()
+    assert study_in(open_storage(str(file), must_exist=True)).study_name == "one"
+    # Another process may not take the log away while this one reads from it.
+    other = (
+        f"import sqlite3; sqlite3.connect({str(file)!r}, timeout=0).execute('PRAGMA journal_mode = DELETE')"
+    )
+    ended = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
+    assert "database is locked" in ended.stderr
+    assert len(first.trials) == 1
 
 
 def test_sqlite_writes_ahead_and_reading_alone_changes_no_mode(tmp_path: Path) -> None:
