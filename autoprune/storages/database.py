@@ -144,9 +144,9 @@ def _check_header(path: Path) -> None:
     connection = sqlite3.connect(path, timeout=_SQLITE_WAIT_SECONDS)
     try:
         connection.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError as error:
-        raise StudyError(f"the storage {path} cannot be read: {error}") from None
-    except sqlite3.DatabaseError:
-        raise StudyError(f"{path} is no SQLite database: name another file as the storage") from None
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise StudyError(f"{path} is no SQLite database: name another file as the storage") from None
+        raise StudyError(f"the storage {path} cannot be used: {error}") from None
     finally:
         connection.close()
