@@ -10,7 +10,7 @@ from typing import Any
 from autoprune.config import Config
 from autoprune.inspection import Inspection, inspect
 from autoprune.review import Listener
-from autoprune.search.prepare import EMBEDDED, model_spec
+from autoprune.search.prepare import embedded_of, model_spec
 from autoprune.tasks import Data, load_data
 from autoprune.units import human_bytes, human_count
 
@@ -42,7 +42,7 @@ class Beginning:
     @property
     def lacks_weights(self) -> bool:
         """Whether the file names no weights, and the data bring no training of this model."""
-        embedded = EMBEDDED.get(self.config.data.partition(":")[0])
+        embedded = embedded_of(self.config)
         trains = embedded is not None and embedded.epochs > 0 and embedded.model == model_spec(self.config)
         return self.config.weights is None and not trains
 

@@ -91,8 +91,10 @@ class WorkerProcess:
     def end(self) -> End | None:
         """How it ended; None while it runs."""
         code = self.process.poll()
-        if code is None or code == 0:
-            return None if code is None else End(self.name)
+        if code is None:
+            return None
+        if code == 0:
+            return End(self.name)
         said = self._last_line()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return End(self.name, f"{how}{': ' if said else ''}{said}", lost=code < 0)

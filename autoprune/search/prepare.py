@@ -213,9 +213,14 @@ def _check_limits(budget: Budget, config: Config) -> None:
         )
 
 
+def embedded_of(config: Config) -> Embedded | None:
+    """What goes with the configured data, where that is one by name."""
+    return EMBEDDED.get(config.data.partition(":")[0])
+
+
 def model_spec(config: Config) -> str:
     """The configured model, or the one that goes with the data."""
-    embedded = EMBEDDED.get(config.data.partition(":")[0])
+    embedded = embedded_of(config)
     if config.model is None and embedded is None:
         raise ConfigError(f"the data {config.data!r} has no model of its own: give --model")
     return config.model or embedded.model  # type: ignore[union-attr]
@@ -249,7 +254,7 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
 
 def _training(config: Config, data: Data, spec: str) -> Recipe:
     """How to train a model that comes without weights: as configured, or as embedded with the data."""
-    embedded = EMBEDDED.get(config.data.partition(":")[0])
+    embedded = embedded_of(config)
     epochs, lr, batch_size = config.train_epochs, config.train_lr, config.train_batch_size
     if not epochs and embedded is not None and spec == embedded.model:
         epochs, lr, batch_size = embedded.epochs, embedded.lr, embedded.batch_size

@@ -9,21 +9,10 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
 from autoprune.review.explanation import coefficients, measured_curves, shares_of_criteria
-from autoprune.review.figures.picture import (
-    BLUE,
-    GREEN,
-    GREY,
-    OCHRE,
-    PURPLE,
-    VERMILLION,
-    Picture,
-    axis,
-    figure,
-)
+from autoprune.review.figures.picture import BLUE, COLOURS, GREY, VERMILLION, Picture, axis, figure
 from autoprune.review.front import summary
 from autoprune.review.record import study_record
 
-_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, OCHRE)
 _MOST_POINTS = 17
 """Points that a curve is drawn through."""
 _ROW, _FRAME, _LEAST = 20, 110, 260
@@ -42,16 +31,16 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
         curve = curves[name]
         step = max(1, -(-len(curve.widths) // _MOST_POINTS))
         at = sorted({0, len(curve.widths) - 1, *range(0, len(curve.widths), step)})
-        coloured = place < len(_COLOURS)
+        coloured = place < len(COLOURS)
         traces.append(
             go.Scatter(
                 x=[round(curve.widths[point] / curve.widths[-1], 4) for point in at],
                 y=[round(curve.losses[point], 5) for point in at],
                 name=name if coloured else "others",
                 legendgroup=name if coloured else "others",
-                showlegend=place <= len(_COLOURS),
+                showlegend=place <= len(COLOURS),
                 mode="lines",
-                line={"color": _COLOURS[place] if coloured else GREY, "width": 2 if coloured else 1},
+                line={"color": COLOURS[place] if coloured else GREY, "width": 2 if coloured else 1},
                 hovertemplate=f"{name}<br>" + "%{x} of its units: %{y:.3f} more<extra></extra>",
             )
         )

@@ -19,6 +19,8 @@ BLUE, VERMILLION, GREEN, PURPLE, OCHRE, GREY = (
     "#7f7f7f",
 )
 """Okabe and Ito's colours (2008), which colour-blind people tell apart, on white and on black."""
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, OCHRE)
+"""Of things beside each other; grey is for all others."""
 GRID = "rgba(127,127,127,0.25)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 

@@ -8,20 +8,10 @@ from collections.abc import Sequence
 import optuna
 import plotly.graph_objects as go
 
-from autoprune.review.figures.picture import (
-    BLUE,
-    GREEN,
-    GREY,
-    OCHRE,
-    PURPLE,
-    VERMILLION,
-    Picture,
-    axis,
-    figure,
-)
+from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
 from autoprune.review.text import share_text
 
-_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, OCHRE, GREY)
+_COLOURS = (*COLOURS, GREY)
 _PATTERNS = ("", "/", ".")
 """After all colours were used once they come again with a pattern."""
 _MOST_BARS = 100
