@@ -16,8 +16,9 @@ import argparse
 import csv
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice, product
 from pathlib import Path
 
@@ -33,12 +34,20 @@ from autoprune.cost.prices import unit_prices
 from autoprune.criteria import Context, Ranking, criterion, names, rankings
 from autoprune.criteria.selection import ranked_widths
 from autoprune.errors import CriterionError
-from autoprune.recovery import Compensator, collect_moments, finetune, recalibrate
+from autoprune.recovery import (
+    Compensator,
+    Lesson,
+    Recipe,
+    collect_moments,
+    draw_lessons,
+    finetune,
+    recalibrate,
+)
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
 from autoprune.search.recipe import recipe_of
 from autoprune.structure import Plan, Structure, apply
-from autoprune.tasks import evaluate
+from autoprune.tasks import device_of, evaluate
 
 matplotlib.use("svg")
 HERE = Path(__file__).parent
@@ -183,11 +192,20 @@ def rows(
 
 def healed(bench: Bench, model: nn.Module, steps: int, seed: int) -> float | str:
     """Accuracy after so many steps of the study's recovery, in place; empty without any."""
-    recipe = recipe_of(bench.problem.config, bench.problem.data, steps)
+    problem = bench.problem
+    recipe = recipe_of(problem.config, problem.data, steps)
     if recipe is None:
         return ""
-    finetune(model, bench.problem.data, recipe, seed=seed, teacher=bench.problem.model)
-    return evaluate(model, bench.problem.data.validation, bench.problem.data.task).value
+    lessons = lessons_of(bench, recipe, seed)
+    finetune(model, problem.data, recipe, seed=seed, teacher=problem.model, lessons=lessons)
+    return evaluate(model, problem.data.validation, problem.data.task).value
+
+
+@cache
+def lessons_of(bench: Bench, recipe: Recipe, seed: int) -> Sequence[Lesson] | None:
+    """The batches of a seed with the uncut model's answers, the same for every cut."""
+    teacher = bench.problem.model if recipe.distill > 0 else None
+    return draw_lessons(bench.problem.data.train, recipe, seed, teacher, device_of(bench.problem.model))
 
 
 def table(found: pd.DataFrame) -> str:
