@@ -144,6 +144,9 @@ class Config(BaseModel):
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(
         "auto", "auto, gp, tpe, nsga2, nsga3 or random; auto chooses by the number of groups.", SEARCH
     )
+    gaps: bool = _setting(
+        True, "Let every second suggestion go between two neighbours where the front is coarsest.", SEARCH
+    )
     criterion: Text = _setting(
         "l2",
         "What ranks units: l2, taylor, fisher, hrank, taylor/flops, path/file.py:score, criterion.json...",

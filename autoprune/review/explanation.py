@@ -14,11 +14,10 @@ from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import StudyError
 from autoprune.review.front import best
 from autoprune.review.importances import Importances, importances
+from autoprune.review.origins import EVEN, SAMPLER, SUGGESTED
 from autoprune.review.record import study_record
 from autoprune.review.stages import SENSITIVITY
 
-EVEN = ("exact by sensitivity", "greedy by sensitivity")
-"""Origins of plans by the sensitivity curves as they are: all coefficients are 1."""
 SHIFT = "shift of"
 """Begins the names of parameters that are shifts."""
 MIXTURE = "mixture"
@@ -114,7 +113,7 @@ def explain(study: optuna.Study, number: int | None = None) -> Explanation:
         )
         for name, width in full.items()
     )
-    origin = str(trial.user_attrs.get("origin", "sampler"))
+    origin = str(trial.user_attrs.get("origin", SAMPLER))
     return Explanation(study.study_name, trial.number, origin, str(record["metric"]), groups, found)
 
 
@@ -132,10 +131,11 @@ def measured_curves(study: optuna.Study) -> dict[str, Curve]:
 def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[str, float], dict[str, float]]:
     """Scale and shift of each group in a trial; empty where its plan does not come from coefficients."""
     names: Sequence[str] = list(record["groups"])
-    if trial.user_attrs.get("origin") in EVEN:
+    origin = trial.user_attrs.get("origin")
+    if origin in EVEN:
         return dict.fromkeys(names, 1.0), {}
     ties: Mapping[str, Sequence[str]] = record.get("ties", {})
-    if not ties or trial.user_attrs.get("origin") != "sampler" or not set(ties) <= set(trial.params):
+    if not ties or origin not in SUGGESTED or not set(ties) <= set(trial.params):
         return {}, {}
     scales = {group: float(trial.params[name]) for name, groups in ties.items() for group in groups}
     shifts = {

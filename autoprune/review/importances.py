@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.ensemble import RandomForestRegressor
 
 from autoprune.review.estimates import STOPPED
+from autoprune.review.origins import SUGGESTED
 
 LEAST_TRIALS = 8
 """Fewer say nothing about which group matters."""
@@ -68,7 +69,7 @@ def importances(study: optuna.Study) -> Importances | None:
         return None
     widths = np.array([list(_widths(trial, full).values()) for trial in trials], dtype=np.float64)
     values = np.array([trial.values[0] for trial in trials])
-    sampled = sum(trial.user_attrs.get("origin") == "sampler" for trial in trials) / len(trials)
+    sampled = sum(trial.user_attrs.get("origin") in SUGGESTED for trial in trials) / len(trials)
     return Importances(_shares(trials, full), len(trials), _predicted(widths, values), sampled)
 
 

@@ -25,6 +25,7 @@ from autoprune.criteria.learned import (
 from autoprune.errors import BudgetError, StudyError
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.front import estimate_of, summary
+from autoprune.review.origins import EVEN, SAMPLER, SUGGESTED
 from autoprune.review.stages import SENSITIVITY
 from autoprune.search.allocator import Greedy, Task
 from autoprune.search.grid import AnyGrid, widths_of
@@ -34,8 +35,6 @@ from autoprune.search.pruning import SPARSIFIED, Prunable, Pruning
 from autoprune.search.sensitivity import curves_of
 from autoprune.search.spaces import CriterionSpace, make_space
 from autoprune.search.spending import closed_form
-from autoprune.search.study import SAMPLER
-from autoprune.search.warmstart import EXACT, GREEDY
 from autoprune.structure import Structure
 from autoprune.structure.plans import Widths
 
@@ -154,10 +153,10 @@ def _coefficients(
     problem: Problem, curves: Mapping[str, Curve], trial: FrozenTrial
 ) -> tuple[dict[str, float], dict[str, float]]:
     full, origin = problem.structure.widths, trial.user_attrs.get("origin")
-    if origin in (EXACT, GREEDY):
+    if origin in EVEN:
         return dict.fromkeys(full, 1.0), dict.fromkeys(full, 0.0)
     space = make_space(problem, curves)
-    if isinstance(space, CriterionSpace) and origin == SAMPLER:
+    if isinstance(space, CriterionSpace) and origin in SUGGESTED:
         return space.coefficients(trial.params)
     space = CriterionSpace(problem, curves)
     return space.coefficients(space.parameters(trial.user_attrs["widths"]))

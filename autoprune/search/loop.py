@@ -16,11 +16,13 @@ from autoprune.errors import DiskError, StudyError, TrialError
 from autoprune.review import Listener
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
+from autoprune.review.origins import SAMPLER, SUGGESTED
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
 from autoprune.search.claims import Turn, claim, plan_key
 from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
 from autoprune.search.finalists import worth_keeping
+from autoprune.search.gaps import enqueue_between
 from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
 from autoprune.search.known import known_plan, tell_again, timer_of
@@ -34,7 +36,7 @@ from autoprune.search.rescue import INTERRUPTED, NO_ROOM, TOO_LARGE, fail, reque
 from autoprune.search.sensitivity import known_curves, sensitivity
 from autoprune.search.spaces import Space, make_space
 from autoprune.search.spent import DEADLINE, Spent, begin_time, counts, spent, total_of
-from autoprune.search.study import SAMPLER, constrain
+from autoprune.search.study import constrain
 from autoprune.search.warmstart import WarmStart, warm_starts
 from autoprune.stopping import check, finishing
 from autoprune.tasks import weights_hash
@@ -181,7 +183,7 @@ def _search(search: Search) -> None:
             continue
         watch = Stopwatch()
         with watch.stage(ASKING):
-            trial = _ask(study, search.seed, repeats)
+            trial = _ask(search, repeats)
         trial.set_user_attr(PROCESS, this_process())
         origin = trial.user_attrs.get("origin", SAMPLER)
         trial.set_user_attr("origin", origin)
@@ -199,15 +201,18 @@ def _search(search: Search) -> None:
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
 
 
-def _ask(study: optuna.Study, seed: int, repeats: int) -> optuna.Trial:
-    """What was queued again, else the sampler's next; after some repeats every second one is random."""
+def _ask(search: Search, repeats: int) -> optuna.Trial:
+    """What was queued again, else the gaps' or the sampler's next; after some repeats half are random."""
+    study = search.study
     again = retried(study)
     if again is not None:
         return again
+    if repeats == 0:
+        enqueue_between(search.problem, study, search.seed)
     if repeats < FEW_REPEATS or repeats % 2:
         return study.ask()
     usual = study.sampler
-    study.sampler = RandomSampler(seed=(seed + len(study.get_trials(deepcopy=False))) % 2**32)
+    study.sampler = RandomSampler(seed=(search.seed + len(study.get_trials(deepcopy=False))) % 2**32)
     try:
         return study.ask()
     finally:
@@ -273,7 +278,7 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     trial.set_user_attr("widths", widths)
     if mixed and mixture is not None:
         trial.set_user_attr(MIXTURE, mixture.weights)
-    exempt = "" if trial.user_attrs["origin"] == SAMPLER else "a warm start"
+    exempt = "" if trial.user_attrs["origin"] in SUGGESTED else "a warm start"
     ladder = ladder_of(problem, study, exempt=exempt)
     candidate = evaluate_candidate(
         problem,

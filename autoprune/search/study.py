@@ -33,6 +33,7 @@ MAY_CHANGE = {
     "threads",
     "latency_seconds",
     "sampler",
+    "gaps",
     "device",
     "ladder",
     "workers",
@@ -40,9 +41,6 @@ MAY_CHANGE = {
     "address",
 }
 """Settings that a continued study may be given anew; the rest decide what its results mean."""
-
-SAMPLER = "sampler"
-"""Origin of trials that no warm start gave."""
 
 
 def study_name(problem: Problem) -> str:

@@ -10,23 +10,19 @@ from functools import partial
 from autoprune.criteria import Ranking
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
-from autoprune.review.explanation import EVEN
+from autoprune.review.origins import EXACT, GREEDY
 from autoprune.search.allocator import Curve, Greedy, exact_plans
 from autoprune.search.feasible import filled, fit, largest, meets, scaled
 from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
 
-LEVELS = tuple(2 ** (-step / 2) for step in range(4))
-"""Shares of the budget at which the allocator is tried: 100, 71, 50 and 35 %."""
+LEVELS = tuple(2 ** (-step / 4) for step in range(7))
+"""Shares of the budget at which the allocator is tried: 100, 84, 71, 59, 50, 42 and 35 %."""
 FEW_LEVELS = (1.0, 0.5)
 """Those at which every other method is, so that short searches too have trials left for sampling."""
 DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
 """Shares of the blocks that are taken out (at least one), and of the budget that the rest may take."""
-EXACT, GREEDY = EVEN
-"""Origins of plans that lose least by the sensitivity curves, all coefficients being 1."""
-
-
 GLOBAL = "global "
 """Begins the origins of global rankings by a criterion."""
 LEARNED = "learned before"
@@ -72,8 +68,9 @@ def warm_starts(
         taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
         for level in LEVELS:
             allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
-    # The ends of the front first: what lies between adds less to it.
-    starts += [allocated[level][0] for level in (LEVELS[0], LEVELS[-1], *LEVELS[1:-1])]
+    # The ends of the front first: what lies between adds less to it, and what lies between that even less.
+    first, *between, last = LEVELS
+    starts += [allocated[level][0] for level in (first, last, *between[1::2], *between[::2])]
     for level in LEVELS:
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)

@@ -18,12 +18,12 @@ from autoprune.engines.base import End, Engine
 from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
 from autoprune.review import Listener
+from autoprune.review.origins import SAMPLER
 from autoprune.search.keep import WeightStore
 from autoprune.search.loop import begin, wait_for_others
 from autoprune.search.problem import Problem
 from autoprune.search.rescue import INTERRUPTED, revive
 from autoprune.search.spent import DEADLINE, Spent, spent
-from autoprune.search.study import SAMPLER
 from autoprune.storages import read_address
 
 LOOK_SECONDS = 0.5

@@ -88,6 +88,7 @@ class Bench:
             "storage": "sqlite:///:memory:",
             "latency": False,
             "ranking_share": 0.0,
+            "precision": "float32",
             "weights": weights,
         }
         problem = prepare(load_config(study, settings), Listener())
@@ -273,7 +274,7 @@ def main() -> None:
         for study in arguments.study:
             bench = Bench.of(study, arguments.weights)
             print(f"{bench.name}, uncut: {bench.problem.baseline.score.value:.2%}", flush=True)
-            for spec, seed in product(arguments.criteria, range(arguments.seeds)):
+            for seed, spec in product(arguments.seeds, arguments.criteria):
                 try:
                     for row in rows(bench, spec, seed, wanted, done):
                         writer.writerow(
@@ -299,7 +300,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
     parser.add_argument("--mending", nargs="+", default=MENDING, choices=MENDING)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150, help="of fine-tuning; 0 for none")
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--output", type=Path, default=HERE / "oneshot.csv")

@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--learn-at", type=float, default=0.5)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--levels", type=float, nargs="+", default=[0.5, 0.35, 0.25])
+    parser.add_argument("--checkpoints", nargs="*", default=["first", "second"])
     parser.add_argument("--storage", default="sqlite:///transfer.db")
     parser.add_argument("--output", type=Path, default=HERE / "transfer.csv")
     arguments = parser.parse_args()
@@ -154,10 +155,11 @@ def main() -> None:
     done = set(pd.read_csv(file)[list(KEY)].itertuples(index=False, name=None)) if file.exists() else set()
     with file.open("a", newline="") as out:
         writer = csv.DictWriter(out, COLUMNS)
-        if not done:
+        if not out.tell():
             writer.writeheader()
-        for (name, config), level in product((("first", first), ("second", second)), arguments.levels):
-            for row in rows(name, config, level, learned, done):
+        configs = {"first": first, "second": second}
+        for name, level in product(arguments.checkpoints, arguments.levels):
+            for row in rows(name, configs[name], level, learned, done):
                 writer.writerow({key: f"{v:.5g}" if isinstance(v, float) else v for key, v in row.items()})
                 out.flush()
                 print(f"{name} at {level:.0%}: {row['method']}", flush=True)

@@ -10,13 +10,13 @@ from autoprune.config import load_config
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.errors import BudgetError, ConfigError, CriterionError, StudyError
 from autoprune.review import Listener, explain
+from autoprune.review.origins import SAMPLER
 from autoprune.search import Problem, create_study, prepare, run
 from autoprune.search.evaluate import evaluate_candidate
 from autoprune.search.feasible import used
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import allocated, configured, learn
 from autoprune.search.sensitivity import measured_curves
-from autoprune.search.study import SAMPLER
 from autoprune.search.warmstart import EXACT, LEARNED, warm_starts
 from autoprune.search.within import Within, widths_within
 from autoprune.tasks import Data

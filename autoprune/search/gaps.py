@@ -1,0 +1,105 @@
+"""Plans between two neighbours on the front, where it has its widest gap.
+
+Hypervolume draws a sampler to the cheap end of a front, where each step is worth most; what lies between the
+known plans then stays as coarse as the warm starts. Half of the suggestions therefore go where the front is
+coarsest: the rectangle between two neighbours is the most hypervolume that a plan between them can add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.review.front import feasible_trials
+from autoprune.review.origins import GAP, SAMPLER
+from autoprune.search.feasible import used
+from autoprune.search.problem import Problem
+from autoprune.search.spaces.base import LEVEL
+
+
+@dataclass(frozen=True)
+class Point:
+    """An evaluated plan: the share of the budget that it takes, and its loss."""
+
+    share: float
+    loss: float
+    trial: FrozenTrial
+
+
+def enqueue_between(problem: Problem, study: optuna.Study, seed: int) -> bool:
+    """Queue a plan for the front's widest gap where it is the gaps' turn; whether that was done.
+
+    They have their turn when nothing waits and the sampler has had no fewer. Every parameter lies at random
+    between those of the two neighbours (a blend crossover: Eshelman and Schaffer, "Real-Coded Genetic
+    Algorithms and Interval-Schemata", 1993), and their share of the budget half way.
+    """
+    trials = study.get_trials(deepcopy=False)
+    origins = [trial.user_attrs.get("origin") for trial in trials]
+    waiting = any(trial.state is TrialState.WAITING for trial in trials)
+    if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
+        return False
+    parents = widest_gap(_points(problem, study))
+    if parents is None:
+        return False
+    random = np.random.default_rng((seed, len(trials)))
+    low, high = (point.trial for point in parents)
+    study.enqueue_trial(blended(low, high, random), user_attrs={"origin": GAP})
+    return True
+
+
+def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
+    """The neighbours on the front with the largest rectangle between them, cheaper one first.
+
+    A gap counts less the more plans in it have been tried in vain. None for a front of fewer than two plans.
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.share, point.loss)):
+        if not front or point.loss < front[-1].loss:
+            front.append(point)
+
+    def worth(gap: tuple[Point, Point]) -> float:
+        low, high = gap
+        tried = sum(low.share < point.share < high.share for point in points)
+        return (high.share - low.share) * (low.loss - high.loss) / (1 + tried)
+
+    return max(pairwise(front), key=worth, default=None)
+
+
+def blended(low: FrozenTrial, high: FrozenTrial, random: np.random.Generator) -> dict[str, Any]:
+    """Parameters between those of two trials; of choices, one of the two."""
+    return {
+        name: _between(
+            distribution, low.params[name], high.params[name], 0.5 if name == LEVEL else random.uniform()
+        )
+        for name, distribution in low.distributions.items()
+        if name in high.params
+    }
+
+
+def _between(distribution: BaseDistribution, low: Any, high: Any, place: float) -> Any:
+    """What lies at that place between two values of a parameter."""
+    if isinstance(distribution, FloatDistribution):
+        if distribution.log:
+            return float(low ** (1 - place) * high**place)
+        return float((1 - place) * low + place * high)
+    if isinstance(distribution, IntDistribution):
+        steps = ((1 - place) * low + place * high - distribution.low) / distribution.step
+        return distribution.low + distribution.step * round(steps)
+    return low if place < 0.5 else high
+
+
+def _points(problem: Problem, study: optuna.Study) -> list[Point]:
+    """The plans that were evaluated in full within the budget; each once."""
+    sign = -1.0 if problem.data.task.higher_is_better else 1.0
+    return [
+        Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
+        for trial in feasible_trials(study)
+        if trial.params and "duplicate_of" not in trial.user_attrs
+    ]

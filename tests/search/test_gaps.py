@@ -1,0 +1,81 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autoprune.review import Listener
+from autoprune.review.origins import GAP, SAMPLER
+from autoprune.search import Problem, create_study
+from autoprune.search.gaps import Point, blended, widest_gap
+from autoprune.search.keep import WeightStore
+from autoprune.search.loop import run
+from autoprune.search.spaces.base import LEVEL
+
+Make = Callable[..., Problem]
+SPACE = {
+    LEVEL: IntDistribution(30, 100, step=5),
+    "scale": FloatDistribution(0.5, 2.0, log=True),
+    "shift": FloatDistribution(0.0, 0.5),
+    "width": IntDistribution(4, 16, step=4),
+    "criterion": CategoricalDistribution(("l2", "taylor")),
+}
+
+
+def trial_of(*values: float | str) -> FrozenTrial:
+    parameters = dict(zip(SPACE, values, strict=True))
+    return create_trial(params=parameters, distributions=SPACE, value=0.0)
+
+
+LOW, HIGH = trial_of(30, 0.5, 0.0, 4, "l2"), trial_of(80, 2.0, 0.4, 16, "taylor")
+
+
+def test_the_widest_gap_is_the_largest_rectangle_between_neighbours_on_the_front() -> None:
+    points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.5), (0.5, 0.3), (0.6, 0.28), (1.0, 0.2))]
+    gap = widest_gap([*points, Point(0.9, 0.4, LOW)])
+    assert gap is not None
+    assert [point.share for point in gap] == [0.3, 0.5]
+    assert widest_gap(points[:1]) is None
+    assert widest_gap([*points[:1], Point(0.9, 0.6, LOW)]) is None
+
+
+def test_a_gap_counts_less_the_more_was_tried_in_it() -> None:
+    ends = [Point(0.2, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
+    poor = [Point(share, 0.9, LOW) for share in (0.3, 0.4)]
+    assert [gap[0].share for gap in map(widest_gap, (ends, ends + poor)) if gap] == [0.2, 0.6]
+
+
+def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -> None:
+    random = np.random.default_rng(0)
+    children = [blended(LOW, HIGH, random) for _ in range(50)]
+    for name, distribution in SPACE.items():
+        values = [child[name] for child in children]
+        assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
+    assert {child[LEVEL] for child in children} == {55}
+    assert {child["criterion"] for child in children} == {"l2", "taylor"}
+    assert {child["width"] for child in children} == {4, 8, 12, 16}
+    assert len({child["scale"] for child in children}) == len(children)
+    # Between inverse coefficients the middle is 1.
+    assert np.median([child["scale"] for child in children]) == pytest.approx(1.0, rel=0.25)
+
+
+@pytest.mark.parametrize("space", ["criterion", "offset", "sparsity"])
+def test_after_the_warm_starts_suggestions_go_to_gaps_and_to_the_sampler_in_turn(
+    make_problem: Make, space: str
+) -> None:
+    problem = make_problem(space=space, sampler="random", budget=("flops=50%", "trials=26"), ladder=False)
+    study = create_study(problem)
+    run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    suggested = [t for t in trials if t.user_attrs["origin"] in (SAMPLER, GAP)]
+    origins = [t.user_attrs["origin"] for t in suggested]
+    assert min(origins.count(GAP), origins.count(SAMPLER)) >= 3
+    assert all(t.user_attrs["flops_ratio"] <= 0.5 for t in suggested)
+
+
+def test_without_gaps_all_suggestions_are_the_samplers(make_problem: Make) -> None:
+    problem = make_problem(sampler="random", budget=("flops=50%", "trials=20"), gaps=False)
+    study = create_study(problem)
+    run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())
+    assert GAP not in {t.user_attrs["origin"] for t in study.get_trials(deepcopy=False)}
