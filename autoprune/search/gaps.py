@@ -86,9 +86,8 @@ def blended(low: FrozenTrial, high: FrozenTrial, random: np.random.Generator) ->
 def _between(distribution: BaseDistribution, low: Any, high: Any, place: float) -> Any:
     """What lies at that place between two values of a parameter."""
     if isinstance(distribution, FloatDistribution):
-        if distribution.log:
-            return float(low ** (1 - place) * high**place)
-        return float((1 - place) * low + place * high)
+        mean = low ** (1 - place) * high**place if distribution.log else (1 - place) * low + place * high
+        return min(float(mean), max(low, high))  # not beyond both by rounding
     if isinstance(distribution, IntDistribution):
         steps = ((1 - place) * low + place * high - distribution.low) / distribution.step
         return distribution.low + distribution.step * round(steps)
