@@ -83,7 +83,7 @@ def test_the_python_call_gives_a_front_within_the_budget(
 def test_the_same_seed_gives_the_same_trials_bit_for_bit(make_problem: Make, tmp_path: Path) -> None:
     runs = []
     for number in range(2):
-        problem = make_problem(storage=f"sqlite:///{tmp_path}/{number}.db", budget=("flops=50%", "trials=14"))
+        problem = make_problem(storage=f"sqlite:///{tmp_path}/{number}.db", budget=("flops=50%", "trials=18"))
         study = searched(problem, tmp_path / str(number))
         runs.append([(trial.params, trial.values, trial.user_attrs["plan"]) for trial in study.trials])
     assert runs[0] == runs[1]
@@ -284,7 +284,7 @@ def test_a_trial_that_was_changed_by_hand_is_refused(
 def test_every_sampler_suggests_beyond_the_warm_starts(
     make_problem: Make, tmp_path: Path, sampler: str
 ) -> None:
-    problem = make_problem(sampler=sampler, budget=("flops=50%", "trials=14"), finetune_steps=1)
+    problem = make_problem(sampler=sampler, budget=("flops=50%", "trials=18"), finetune_steps=1)
     study = searched(problem, tmp_path)
     suggested = [trial for trial in study.trials if trial.user_attrs["origin"] == "sampler"]
     assert suggested
