@@ -22,6 +22,7 @@ from enum import Enum, auto
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.search.snapshot import Snapshot
 from autoprune.search.spent import counts
 from autoprune.structure.plans import AnyPlan
 
@@ -84,19 +85,22 @@ def claim(
     plan: str,
     total: int | None,
     rescue: Callable[[], object],
-) -> Decision:
+) -> tuple[Decision, Snapshot]:
     """Announce a plan and find out what its trial may do: begin, or step back.
 
-    `rescue` is called while the trial waits: those that it waits for may be dead.
+    `rescue` is called while the trial waits: those that it waits for may be dead. Returns with the decision
+    the study by which it was made: trials of the plan that are over are over in it, for one that was running
+    would have been in the way.
     """
     trial.set_user_attr(CLAIM, {"plan": plan, "begun": False})
     pause = FIRST_PAUSE
     while True:
-        decision = decide(trial.number, plan, study.get_trials(deepcopy=False), total)
+        now = Snapshot(study)
+        decision = decide(trial.number, plan, now.get_trials(deepcopy=False), total)
         if decision.turn is Turn.BEGIN:
             trial.set_user_attr(CLAIM, {"plan": plan, "begun": True})
         if decision.turn is not Turn.WAIT:
-            return decision
+            return decision, now
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(2 * pause, LONGEST_PAUSE)
         rescue()

@@ -33,8 +33,10 @@ class Point:
     trial: FrozenTrial
 
 
-def enqueue_between(problem: Problem, study: optuna.Study, seed: int) -> bool:
-    """Queue a plan for the front's widest gap where it is the gaps' turn; whether that was done.
+def between(
+    problem: Problem, study: optuna.Study, seed: int
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
+    """Parameters and their ranges of a plan for the front's widest gap; None where it is not the gaps' turn.
 
     They have their turn when nothing waits and the sampler has had no fewer. Every parameter lies at random
     between those of the two neighbours (a blend crossover: Eshelman and Schaffer, "Real-Coded Genetic
@@ -44,14 +46,14 @@ def enqueue_between(problem: Problem, study: optuna.Study, seed: int) -> bool:
     origins = [trial.user_attrs.get("origin") for trial in trials]
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
-        return False
+        return None
     parents = widest_gap(_points(problem, study))
     if parents is None:
-        return False
+        return None
     random = np.random.default_rng((seed, len(trials)))
     low, high = (point.trial for point in parents)
-    study.enqueue_trial(blended(low, high, random), user_attrs={"origin": GAP})
-    return True
+    parameters = blended(low, high, random)
+    return parameters, {name: low.distributions[name] for name in parameters}
 
 
 def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:

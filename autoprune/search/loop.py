@@ -16,13 +16,14 @@ from autoprune.errors import DiskError, StudyError, TrialError
 from autoprune.review import Listener
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
-from autoprune.review.origins import SAMPLER, SUGGESTED
+from autoprune.review.origins import GAP, SAMPLER, SUGGESTED
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
+from autoprune.search.asking import ask, begun
 from autoprune.search.claims import Turn, claim, plan_key
 from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
 from autoprune.search.finalists import worth_keeping
-from autoprune.search.gaps import enqueue_between
+from autoprune.search.gaps import between
 from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
 from autoprune.search.known import known_plan, tell_again, timer_of
@@ -34,8 +35,9 @@ from autoprune.search.problem import Problem
 from autoprune.search.record import HEALED, attributes, values, write
 from autoprune.search.rescue import INTERRUPTED, NO_ROOM, TOO_LARGE, fail, requeue, retried, revive
 from autoprune.search.sensitivity import known_curves, sensitivity
+from autoprune.search.snapshot import Snapshot
 from autoprune.search.spaces import Space, make_space
-from autoprune.search.spent import DEADLINE, Spent, begin_time, counts, spent, total_of
+from autoprune.search.spent import begin_time, counts, spent, total_of
 from autoprune.search.study import constrain
 from autoprune.search.warmstart import WarmStart, warm_starts
 from autoprune.stopping import check, finishing
@@ -80,15 +82,12 @@ class Search:
     worker: str = ""
     watch: Watch = field(default_factory=Watch)
 
-    def spent(self) -> Spent:
-        """What is used of the budget now."""
-        return spent(self.problem.budget, self.study, self.study.user_attrs.get(DEADLINE))
-
-    def rescue(self, mine: int | None = None) -> None:
-        """Queue again what dead processes ran; `mine` is what this one runs."""
-        revived = revive(self.study, self.watch, mine=mine)
+    def rescue(self, study: optuna.Study, mine: int | None = None) -> int:
+        """Queue again what dead processes ran; `mine` is what this one runs. Returns how many there were."""
+        revived = revive(study, self.watch, mine=mine)
         if revived:
             self.listener.note(f"{revived} trial(s) of a process that died are run again")
+        return revived
 
 
 def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
@@ -171,28 +170,31 @@ def _parameters(problem: Problem, space: Space, start: WarmStart) -> dict[str, A
 
 def _search(search: Search) -> None:
     study, listener, repeats, failures = search.study, search.listener, 0, 0
-    heart = Heartbeat(study)
+    heart, budget, now = Heartbeat(study), search.problem.budget, Snapshot(study)
     while repeats < MOST_REPEATS:
         check()
-        search.rescue()
-        before = search.spent()
+        if search.rescue(now):
+            now = Snapshot(study)
+        before = spent(budget, now)
         if before.is_over:
             return
         if not before.has_room:
             time.sleep(IDLE_SECONDS)
+            now = Snapshot(study)
             continue
         watch = Stopwatch()
         with watch.stage(ASKING):
-            trial = _ask(search, repeats)
-        trial.set_user_attr(PROCESS, this_process())
-        origin = trial.user_attrs.get("origin", SAMPLER)
-        trial.set_user_attr("origin", origin)
+            trial = _ask(search, now, repeats)
+        origin = _sign(trial)
         listener.trial_started(trial.number, origin, before.count)
         with heart.of(trial):
             repeated = _run_trial(search, trial, watch)
         repeats = repeats + 1 if repeated else 0
-        recorded = _recorded(study, trial.number)
-        listener.trial_finished(study, recorded, search.spent().count)
+        now = Snapshot(study)
+        recorded = now.get_trials(deepcopy=False)[trial.number]
+        if recorded.state is TrialState.COMPLETE:
+            _keep_the_best(search.store, now)
+        listener.trial_finished(study, recorded, spent(budget, now).count)
         failures = failures + 1 if recorded.state is TrialState.FAIL and counts(recorded) else 0
         if failures == MOST_FAILURES:
             raise TrialError(
@@ -201,22 +203,36 @@ def _search(search: Search) -> None:
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
 
 
-def _ask(search: Search, repeats: int) -> optuna.Trial:
+def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
     """What was queued again, else the gaps' or the sampler's next; after some repeats half are random."""
-    study = search.study
     again = retried(study)
     if again is not None:
         return again
-    if repeats == 0:
-        enqueue_between(search.problem, study, search.seed)
+    gap = between(search.problem, study, search.seed) if repeats == 0 else None
+    if gap is not None:
+        return begun(study, *gap, _marks(GAP))
     if repeats < FEW_REPEATS or repeats % 2:
-        return study.ask()
+        return ask(study, _marks(SAMPLER))
     usual = study.sampler
     study.sampler = RandomSampler(seed=(search.seed + len(study.get_trials(deepcopy=False))) % 2**32)
     try:
         return study.ask()
     finally:
         study.sampler = usual
+
+
+def _marks(origin: str) -> dict[str, Any]:
+    """What every running trial says of itself."""
+    return {PROCESS: this_process(), "origin": origin}
+
+
+def _sign(trial: optuna.Trial) -> str:
+    """Put this process's name to a trial; returns its origin."""
+    origin: str = trial.user_attrs.get("origin", SAMPLER)
+    for key, value in _marks(origin).items():
+        if trial.user_attrs.get(key) != value:
+            trial.set_user_attr(key, value)
+    return origin
 
 
 def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
@@ -269,9 +285,10 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
     mixed = mixture is not None and widths != problem.structure.widths
     plan = problem.plan(widths, mixture) if mixed else None
-    if not _may_begin(search, trial, plan_key(widths, plan)):
+    seen = _may_begin(search, trial, plan_key(widths, plan))
+    if seen is None:
         return _recorded(study, trial.number).user_attrs.get("reason") != NO_ROOM
-    before = known_plan(problem, study, widths, mixture)
+    before = known_plan(problem, seen, widths, mixture)
     if before is not None:
         tell_again(problem, study, trial, before)
         return True
@@ -279,7 +296,7 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     if mixed and mixture is not None:
         trial.set_user_attr(MIXTURE, mixture.weights)
     exempt = "" if trial.user_attrs["origin"] in SUGGESTED else "a warm start"
-    ladder = ladder_of(problem, study, exempt=exempt)
+    ladder = ladder_of(problem, seen, exempt=exempt)
     candidate = evaluate_candidate(
         problem,
         widths,
@@ -293,21 +310,21 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     return False
 
 
-def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> bool:
-    """Whether this trial is the one to evaluate its plan now; otherwise it is over."""
+def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | None:
+    """The study when this trial became the one to evaluate its plan; None where it did not, and is over."""
     study = search.study
     total = total_of(search.problem.budget)
-    decision = claim(study, trial, plan, total, lambda: search.rescue(trial.number))
+    decision, seen = claim(study, trial, plan, total, lambda: search.rescue(study, trial.number))
     if decision.turn is Turn.BEGIN:
-        return True
+        return seen
     own = _recorded(study, trial.number)
     if decision.turn is Turn.NO_ROOM:
         if fail(study, own, NO_ROOM) and "fixed_params" in own.system_attrs:
             requeue(study, own)
-        return False
+        return None
     trial.set_user_attr("duplicate_of", decision.ahead)
     fail(study, own, f"trial {decision.ahead} is evaluating the same plan")
-    return False
+    return None
 
 
 def _tell(
@@ -322,7 +339,10 @@ def _tell(
             store.save(trial.number, candidate.model, candidate.plan)
         constrain(problem, trial, dict(candidate.excess))
         study.tell(trial, values(problem, recorded))
-    # In this order: of what other workers save meanwhile, nothing is known to be over.
+
+
+def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
+    """Delete the weights of trials that are over and not near the front; what others save now is not over."""
     over = {known.number for known in study.get_trials(deepcopy=False) if known.state.is_finished()}
     store.prune(worth_keeping(study), over)
 

@@ -11,8 +11,9 @@ from optuna.samplers import (
     NSGAIIISampler,
     NSGAIISampler,
     RandomSampler,
-    TPESampler,
 )
+
+from autoprune.search.tpe import JointTPE
 
 FEW_GROUPS = 20
 """Up to here a Gaussian process is quick and searches well."""
@@ -33,7 +34,7 @@ def make_sampler(name: str, *, groups: int, seed: int) -> BaseSampler:
         if name == "gp":
             return GPSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False)
         if name == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=10)
+            return JointTPE(seed)
         if name == "nsga2":
             return NSGAIISampler(seed=seed, population_size=POPULATION)
         if name == "nsga3":

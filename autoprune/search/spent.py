@@ -69,9 +69,10 @@ def counts(trial: FrozenTrial) -> bool:
     )
 
 
-def spent(budget: Budget, study: optuna.Study, deadline: float | None) -> Spent:
-    """What is used now; `deadline` is in seconds since 1970."""
+def spent(budget: Budget, study: optuna.Study) -> Spent:
+    """What is used now."""
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
+    deadline = study.user_attrs.get(DEADLINE)
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
     left = None if deadline is None else max(0.0, deadline - time.time())
     return Spent(sum(map(counts, trials)), running, total_of(budget), left)

@@ -23,7 +23,7 @@ from autoprune.search.keep import WeightStore
 from autoprune.search.loop import begin, wait_for_others
 from autoprune.search.problem import Problem
 from autoprune.search.rescue import INTERRUPTED, revive
-from autoprune.search.spent import DEADLINE, Spent, spent
+from autoprune.search.spent import Spent, spent
 from autoprune.storages import read_address
 
 LOOK_SECONDS = 0.5
@@ -101,7 +101,7 @@ class _View:
 
     def spent(self) -> Spent:
         """What is used of the budget now."""
-        return spent(self._problem.budget, self._study, self._study.user_attrs.get(DEADLINE))
+        return spent(self._problem.budget, self._study)
 
     def update(self, seconds: float = math.inf) -> None:
         """Tell what happened since the last time, for so long at most; the rest is told next time."""

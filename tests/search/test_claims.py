@@ -116,6 +116,8 @@ def test_a_trial_that_waits_goes_on_when_the_dead_are_gone() -> None:
         if len(looks) == 2:
             study.tell(dead, state=TrialState.FAIL)
 
-    assert claim(study, first, "a", None, rescue) == Decision(Turn.BEGIN)
+    decision, seen = claim(study, first, "a", None, rescue)
+    assert decision == Decision(Turn.BEGIN)
     assert len(looks) == 2
+    assert seen.trials[1].state is TrialState.FAIL
     assert study.trials[0].user_attrs[CLAIM] == {"plan": "a", "begun": True}
