@@ -1,6 +1,6 @@
 """Inject faults into real searches, several times each, and record what was lost and how soon they went on.
 
-    python studies/faults/inject.py --times 3 -o studies/faults/results.csv [--only "kill -9"]
+    python studies/faults/inject.py --times 3 -o studies/faults/results.csv [--only "kill -9" ...]
 
 A *trial is lost* when it had finished before the fault and is gone or changed after it, or when it was
 running and is not run again. *Seconds to continue* go from the moment that the search can go on (the same
@@ -311,13 +311,16 @@ def main() -> None:
     """Inject what is asked for; one row a fault is added to the output."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--only", default="", help="a part of the fault's description")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of the faults' descriptions")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that starts this in the background makes all that is started here ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed(0)
     for name, inject in faults().items():
-        if given.only not in name:
+        if not any(part in name for part in given.only):
             continue
         outcomes = [inject() for _ in range(given.times)]
         seconds = [outcome.seconds for outcome in outcomes if outcome.seconds == outcome.seconds]
