@@ -21,6 +21,13 @@ UNCUT_FILE = "uncut.safetensors"
 """The uncut model in a study's folder, where the settings name no weights."""
 PACKAGES = ("autoprune", "torch", "torchvision", "optuna")
 """Of other versions of these, results may be others."""
+_MUST_MATCH = {
+    "weights": "weights",
+    "data": "data",
+    "base": "weights after sparse training",
+    "structure": "groups of the model",
+}
+"""Field of the record -> what it is for people; the base is the model itself without sparse training."""
 _SHARES = (0.75, 0.5, 0.25)
 """Of the widths, at which two rankings are compared by the units that they keep."""
 
@@ -44,6 +51,7 @@ def fingerprints(problem: Problem) -> dict[str, Any]:
     return {
         "versions": versions(),
         "data": data_hash(problem.data),
+        "base": problem.pruning.origin.weights,
         "structure": _structure(problem),
         "ranking": _ranking(problem),
     }
@@ -53,8 +61,7 @@ def differences(record: Mapping[str, Any], problem: Problem) -> list[str]:
     """What keeps this machine from working on the study with that record; empty where nothing does."""
     here = {**fingerprints(problem), "weights": problem.weights}
     found = version_differences(record)
-    words = {"weights": "weights", "data": "data", "structure": "groups of the model"}
-    found += [f"the {what} differ" for name, what in words.items() if record.get(name) != here[name]]
+    found += [f"the {what} differ" for name, what in _MUST_MATCH.items() if record.get(name) != here[name]]
     if not found and record.get("ranking") != here["ranking"]:
         found.append(f"{problem.config.criterion} ranks the units otherwise here")
     return found

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 
+from autoprune.config import Config
 from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
 from autoprune.passwords import without_passwords
@@ -135,20 +136,25 @@ def timed_on(problem: Problem) -> dict[str, Any]:
 def _bring_up_to_date(study: optuna.Study, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Record what this search was given anew: workers that join it read it there."""
     config = {**known["config"], **{key: record["config"][key] for key in MAY_CHANGE}}
-    fresh = {key: record[key] for key in ("version", "versions", "places", "data", "structure", "ranking")}
+    keys = ("version", "versions", "places", "data", "base", "structure", "ranking")
+    fresh = {key: record[key] for key in keys}
     if {**known, **fresh, "config": config} != known:
         study.set_user_attr(ATTRIBUTE, {**known, **fresh, "config": config})
 
 
 def _check_same(name: str, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    # A setting that came with a later version was at its default before.
+    settings = {**Config().model_dump(mode="json"), **known["config"]}
     differences = [
-        f"{key} was {known['config'].get(key)!r} and is {value!r}"
+        f"{key} was {settings[key]!r} and is {value!r}"
         for key, value in record["config"].items()
-        if key not in MAY_CHANGE and known["config"].get(key) != value
+        if key not in MAY_CHANGE and settings[key] != value
     ]
     differences += [f"the {key} differ" for key in ("weights", "groups") if known.get(key) != record[key]]
-    if known.get("data", record["data"]) != record["data"]:
-        differences.append("the data differ")
+    later = {"data": "data", "base": "weights after sparse training"}
+    differences += [
+        f"the {what} differ" for key, what in later.items() if known.get(key, record[key]) != record[key]
+    ]
     if known.get("budget") != record["budget"]:
         differences.append(f"the budget was {known.get('budget')} and is {record['budget']}")
     if differences:

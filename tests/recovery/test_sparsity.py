@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from autoprune.recovery.sparsity.gates import HardConcrete
 from autoprune.recovery.sparsity.lasso import L1, GroupLasso, Growing, Slimming
 from autoprune.recovery.sparsity.shared import OpposedUses
 from autoprune.structure import Plan, Structure, apply, discover
-from autoprune.tasks import Data, TensorSplit, classification, evaluate, load_data
+from autoprune.tasks import Data, TensorSplit, classification, evaluate, load_data, weights_hash
 
 STEPS = 40
 
@@ -228,6 +229,15 @@ def test_a_run_that_was_stopped_goes_on(
     pairs = zip(whole.model.parameters(), resumed.model.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     assert all(torch.equal(whole.scores[name], resumed.scores[name]) for name in whole.scores)
+
+
+def test_other_data_of_the_same_name_are_trained_on(trained: nn.Module, digits: Data) -> None:
+    structure, recipe = structure_of(trained), Recipe(steps=2, batch_size=64)
+    assert isinstance(digits.train, TensorSplit)
+    turned = replace(digits, train=TensorSplit(digits.train.inputs.flip(0), digits.train.targets))
+    runs = [sparsify(trained, structure, data, recipe, "l1", seed=1) for data in (digits, turned, digits)]
+    first, other, again = [weights_hash(run.model) for run in runs]
+    assert first == again != other
 
 
 def test_what_a_method_lacks_is_an_error(digits: Data) -> None:

@@ -129,6 +129,17 @@ def test_other_settings_do_not_mix_into_a_study(
         create_study(make_problem(study="one", **changed))
 
 
+def test_a_setting_that_came_later_was_at_its_default(make_problem: Make) -> None:
+    study = create_study(make_problem(study="one"))
+    record = study.user_attrs["autoprune"]
+    for key in ("augment", "mix", "rebuild"):
+        del record["config"][key]
+    study.set_user_attr("autoprune", record)
+    create_study(make_problem(study="one"))
+    with pytest.raises(StudyError, match="rebuild was False and is True"):
+        create_study(make_problem(study="one", rebuild=True))
+
+
 def test_an_interrupted_trial_is_run_again(make_problem: Make, tmp_path: Path) -> None:
     problem = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
     study = create_study(problem)

@@ -260,6 +260,7 @@ def test_user_code_runs_only_when_it_is_named_or_trusted(made: str) -> None:
     [
         ("weights", "0" * 64, "the weights differ"),
         ("data", "0" * 64, "the data differ"),
+        ("base", "0" * 64, "the weights after sparse training differ"),
         ("structure", "0" * 24, "the groups of the model differ"),
         ("ranking", "0" * 24, "l2 ranks the units otherwise here"),
     ],

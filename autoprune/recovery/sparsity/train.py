@@ -28,6 +28,7 @@ from autoprune.recovery.sparsity.shared import OpposedUses
 from autoprune.structure.groups import Structure
 from autoprune.tasks.cache import cache_folder
 from autoprune.tasks.data import Data
+from autoprune.tasks.fingerprint import data_hash
 from autoprune.tasks.weights import load_weights, save_weights, weights_hash
 
 Method = Literal["l1", "group-lasso", "slimming", "growing", "hard-concrete", "shared"]
@@ -104,7 +105,7 @@ def sparsify(
     recipe = replace(recipe, schedule="cosine", precision="float32")
     strength = DEFAULT_STRENGTH[method] if strength is None else strength
     trained = copy.deepcopy(model)
-    known = (weights_hash(model), data.name, recipe.choices, method, strength, seed, structure.widths)
+    known = (weights_hash(model), data_hash(data), recipe.choices, method, strength, seed, structure.widths)
     name = hashlib.sha256(repr(known).encode()).hexdigest()[:32]
     file = cache_folder() / "sparsified" / f"{name}.safetensors"
     scores_file = file.with_name(f"{name}.scores.safetensors")
