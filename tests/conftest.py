@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from mysql_server import MySQLServer, running_mysql
 from postgresql_server import Server, running_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,3 +29,16 @@ def postgresql() -> Iterator[Server]:
 def database(postgresql: Server) -> str:
     """URL of a new database, with a password in it."""
     return postgresql.database(f"studies_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MySQLServer]:
+    """A running MariaDB server."""
+    with running_mysql() as server:
+        yield server
+
+
+@pytest.fixture
+def mysql_database(mysql: MySQLServer) -> str:
+    """URL of a new database in it, with a password."""
+    return mysql.database(f"studies_{uuid.uuid4().hex[:12]}")

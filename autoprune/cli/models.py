@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import Debug, Formats, Inputs, StudyFile, app, errors, use_threads
+from autoprune.cli.frame import Debug, Formats, Inputs, app, errors, use_threads
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import load_config
 from autoprune.options import examples, with_settings
@@ -36,8 +36,10 @@ APPLY_SETTINGS = (
     *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
 )
 
-SECONDS_A_GROUP = 0.2
-"""Of timing in ``inspect``, which is there to be looked at."""
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 @app.command(
@@ -45,12 +47,10 @@ SECONDS_A_GROUP = 0.2
     epilog=examples(
         "inspect --model torchvision:resnet18",
         "inspect --model net.py:net --input 1x20x80 --no-latency",
-        "inspect study.toml",
     ),
 )
 @with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
 def inspect(
-    file: StudyFile = None,
     inputs: Inputs = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
     debug: Debug = False,
@@ -64,9 +64,7 @@ def inspect(
         from autoprune import review
         from autoprune.inspection import inspect
 
-        config = load_config(file, settings)
-        if "latency_seconds" not in config.model_fields_set:
-            config = config.model_copy(update={"latency_seconds": SECONDS_A_GROUP})
+        config = load_config(None, {"latency_seconds": 0.2, **_given(settings)})
         use_threads(config)
         with review.LiveView() as view:
             found = inspect(config, inputs or (), view).as_dict()
@@ -80,12 +78,11 @@ def inspect(
     cls=showing("model", "data", "latency_batch", "runtime", "threads"),
     epilog=examples(
         "measure --model timm:resnet18 --runtime onnxruntime -o stairs.svg",
-        "measure study.toml --threads 1",
+        "measure --data digits --threads 1",
     ),
 )
 @with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
 def measure(
-    file: StudyFile = None,
     inputs: Inputs = None,
     picture: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the curves into this .svg or .png file.")
@@ -103,7 +100,7 @@ def measure(
         from autoprune import review
         from autoprune.measurement import measure
 
-        config = load_config(file, settings)
+        config = load_config(None, _given(settings))
         use_threads(config)
         with review.LiveView() as view:
             found = measure(config, inputs or (), view, again=again)
@@ -153,7 +150,7 @@ def apply_(
         from autoprune.application import Request, apply_cut, cut_of
         from autoprune.export.card import cost_rows
 
-        config = load_config(None, settings)
+        config = load_config(None, _given(settings))
         cut = cut_of(config, plan, sparsity, threshold, scope)
         request = Request(cut, tuple(inputs or ()), validate, to, tuple(formats) if formats else None)
         with review.LiveView() as view:

@@ -22,7 +22,7 @@ from autoprune.errors import StudyError, UserError
 from autoprune.storages import open_storage
 from autoprune.storages.proxy import start_server
 
-KINDS = ("sqlite", "postgresql", "journal", "grpc")
+KINDS = ("sqlite", "postgresql", "mysql", "journal", "grpc")
 
 
 @pytest.fixture(params=KINDS)
@@ -34,6 +34,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"journal:{tmp_path}/studies.log"
     elif request.param == "postgresql":
         yield request.getfixturevalue("database")
+    elif request.param == "mysql":
+        yield request.getfixturevalue("mysql_database")
     else:
         pytest.importorskip("grpc", reason="the extra grpc is not installed")
         url = request.getfixturevalue("database")
