@@ -15,6 +15,7 @@ from autoprune.bounds import parse_bounds
 from autoprune.budget import parse_budget
 from autoprune.documents import MOST_TEXT, read_text, short_line
 from autoprune.errors import BudgetError, ConfigError
+from autoprune.folders import split_options
 from autoprune.granularity import MASKS, UNITS, check_granularity
 from autoprune.passwords import without_passwords
 
@@ -60,7 +61,7 @@ class Config(BaseModel):
     data: Text = _setting(
         "digits",
         "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], language-id[:ROOT], "
-        "imagefolder:ROOT or a factory.",
+        "imagefolder:ROOT[,size=N] or a factory.",
         MODEL,
     )
     metric: Text | None = _setting(
@@ -340,7 +341,8 @@ def _from_folder(key: str, value: Any, folder: Path) -> Any:
         return _existing(file, folder) + colon + name
     kind, colon, root = value.partition(":")
     if key == "data" and kind in _FOLDER_DATA and root:
-        return kind + colon + _existing(root, folder)
+        path, options = split_options(root)
+        return kind + colon + _existing(path, folder) + (options and f",{options}")
     return value
 
 

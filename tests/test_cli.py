@@ -65,7 +65,7 @@ def test_search_front_and_export(folder: Path, weights: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     written = {file.name for file in (folder / "exported").iterdir()}
-    cut = {"plan.json", "criterion.json", "model.safetensors", "model.pt2"}
+    cut = {"plan.json", "criterion.json", "model.safetensors", "loader.py", "model.pt2"}
     assert written == cut | {"config.toml", "README.md"}
     assert "largest difference" in result.stdout
 

@@ -60,6 +60,8 @@ def test_paths_that_exist_beside_the_file_start_there(tmp_path: Path) -> None:
     assert config.model == f"{tmp_path / 'nets.py'}:small"
     assert config.data == f"imagefolder:{tmp_path / 'photos'}"
     assert config.criterion == f"{tmp_path / 'nets.py'}:rank"
+    config = load_config(_study(tmp_path, 'data = "imagefolder:photos,size=64"\n'), {})
+    assert config.data == f"imagefolder:{tmp_path / 'photos'},size=64"
 
 
 def test_other_paths_and_overrides_stay_as_they_are(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def test_the_command_prints_a_table_or_json(model: str) -> None:
     assert found["frozen"]["0"] == "kept by skip=0"
 
 
+def test_a_study_file_names_the_model_and_what_stays(model: str, tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(f'model = "{model}"\nskip = ["0"]\nlatency = false\nbudget = ["flops=50%"]\n')
+    done = CliRunner().invoke(app, ["inspect", str(study), "--input", "1x3x10x10", "--json"])
+    assert done.exit_code == 0, done.output
+    assert [group["name"] for group in json.loads(done.stdout)["groups"]] == ["3"]
+
+
 def test_a_model_of_torchvision_is_shown_an_image() -> None:
     config = load_config(None, {"model": "torchvision:squeezenet1_1", "latency": False})
     found = inspect(config, [], Listener())

@@ -72,6 +72,10 @@ def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Pa
     assert [group["name"] for group in found["groups"]] == ["0"]
     assert found["device"]["inputs"] == "1x3x8x8 float32"
     assert found["uncut_ms"] > 0
+    study = tmp_path / "study.toml"
+    study.write_text(f'model = "{factory}"\nlatency-seconds = 0.01\nthreads = 1\n')
+    same = CliRunner().invoke(app, ["measure", str(study), "--input", "1x3x8x8"])
+    assert same.exit_code == 0 and "known from" in same.stdout, same.output
     bad = CliRunner().invoke(app, [*flags, "-o", str(tmp_path / "stairs.abc")])
     assert bad.exit_code == 2
 

@@ -49,6 +49,7 @@ def common(
 
 
 DEFAULT_STORAGE: str = Config.model_fields["storage"].default
+StudyFile = Annotated[Path | None, typer.Argument(help="Study file (TOML); flags override it.")]
 Storage = Annotated[str, typer.Option(help="Optuna storage URL.")]
 StudyName = Annotated[
     str | None,

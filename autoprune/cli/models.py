@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import Debug, Formats, Inputs, app, errors, use_threads
+from autoprune.cli.frame import Debug, Formats, Inputs, StudyFile, app, errors, use_threads
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import load_config
 from autoprune.options import examples, with_settings
@@ -36,10 +36,8 @@ APPLY_SETTINGS = (
     *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
 )
 
-
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given."""
-    return {name: value for name, value in settings.items() if value is not None}
+SECONDS_A_GROUP = 0.2
+"""Of timing in ``inspect``, which is there to be looked at."""
 
 
 @app.command(
@@ -47,10 +45,12 @@ def _given(settings: dict[str, Any]) -> dict[str, Any]:
     epilog=examples(
         "inspect --model torchvision:resnet18",
         "inspect --model net.py:net --input 1x20x80 --no-latency",
+        "inspect study.toml",
     ),
 )
 @with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
 def inspect(
+    file: StudyFile = None,
     inputs: Inputs = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
     debug: Debug = False,
@@ -64,7 +64,9 @@ def inspect(
         from autoprune import review
         from autoprune.inspection import inspect
 
-        config = load_config(None, {"latency_seconds": 0.2, **_given(settings)})
+        config = load_config(file, settings)
+        if "latency_seconds" not in config.model_fields_set:
+            config = config.model_copy(update={"latency_seconds": SECONDS_A_GROUP})
         use_threads(config)
         with review.LiveView() as view:
             found = inspect(config, inputs or (), view).as_dict()
@@ -78,11 +80,12 @@ def inspect(
     cls=showing("model", "data", "latency_batch", "runtime", "threads"),
     epilog=examples(
         "measure --model timm:resnet18 --runtime onnxruntime -o stairs.svg",
-        "measure --data digits --threads 1",
+        "measure study.toml --threads 1",
     ),
 )
 @with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
 def measure(
+    file: StudyFile = None,
     inputs: Inputs = None,
     picture: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw the curves into this .svg or .png file.")
@@ -100,7 +103,7 @@ def measure(
         from autoprune import review
         from autoprune.measurement import measure
 
-        config = load_config(None, _given(settings))
+        config = load_config(file, settings)
         use_threads(config)
         with review.LiveView() as view:
             found = measure(config, inputs or (), view, again=again)
@@ -150,7 +153,7 @@ def apply_(
         from autoprune.application import Request, apply_cut, cut_of
         from autoprune.export.card import cost_rows
 
-        config = load_config(None, _given(settings))
+        config = load_config(None, settings)
         cut = cut_of(config, plan, sparsity, threshold, scope)
         request = Request(cut, tuple(inputs or ()), validate, to, tuple(formats) if formats else None)
         with review.LiveView() as view:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import DEFAULT_STORAGE, Debug, app, errors, print_front, use_threads
+from autoprune.cli.frame import DEFAULT_STORAGE, Debug, StudyFile, app, errors, print_front, use_threads
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import Config, load_config
 from autoprune.options import examples, with_settings
@@ -35,7 +34,7 @@ STOPPED = "stopped; nothing finished is lost: the same command goes on from here
 )
 @with_settings()
 def search(
-    file: Annotated[Path | None, typer.Argument(help="Study file (TOML); flags override it.")] = None,
+    file: StudyFile = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="A line for every trial, with its times.")

@@ -194,7 +194,13 @@ def guided_front(study: optuna.Study) -> list[FrozenTrial]:
 
 def estimate_of(study: optuna.Study, trial: FrozenTrial) -> Estimate:
     """Quality of a complete trial, by which it is or is not on the front."""
-    return _judged(study)[1].get(str(trial.number), guided(trial))
+    return estimates_of(study, [trial])[0]
+
+
+def estimates_of(study: optuna.Study, trials: Iterable[FrozenTrial]) -> list[Estimate]:
+    """The same of several, for which the front is found once."""
+    ranking = _judged(study)[1]
+    return [ranking.get(str(trial.number), guided(trial)) for trial in trials]
 
 
 def _judged(study: optuna.Study) -> tuple[list[FrozenTrial], Mapping[str, Estimate]]:

@@ -246,7 +246,8 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
         return model, spec
     recipe = _training(config, data, spec)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    key = repr((spec, data.name, recipe.choices, config.seed, shapes))
+    known = (data.name, data.source, len(data.train)) if data.source else data.name
+    key = repr((spec, known, recipe.choices, config.seed, shapes))
     model = on_device(model, device_named(config.device))
     train_baseline(model, data, recipe, key=key, seed=config.seed, on_step=_reporter(listener, recipe.steps))
     return model, spec

@@ -133,6 +133,7 @@ class Data:
         validation: samples that decide the search.
         test: samples touched once, for the result that is reported.
         task: loss and metric.
+        source: where it comes from, if the name alone does not tell it from other data.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Data:
     validation: Split
     test: Split
     task: Task
+    source: str = ""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):

@@ -7,7 +7,8 @@ criterion in two ways: ``uniform``, with the same widths for all, so that only t
 and ``global``, where units of the whole model compete. Each cut is judged on validation data as it is, with
 BatchNorm statistics estimated anew, and with compensated weights before that; then again after the study's
 fine-tuning. A seed draws the calibration data and the batches. Rows that ``oneshot.csv`` beside this file
-holds already are kept, so that a run that was stopped goes on; ``oneshot.svg`` is drawn from it.
+holds already are kept, so that a run that was stopped goes on; the table and ``oneshot.svg`` show the seeds
+that all criteria have.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ from autoprune.tasks import device_of, evaluate
 matplotlib.use("svg")
 HERE = Path(__file__).parent
 COLOURS = {"uniform": "#0072b2", "global": "#d55e00"}
+SHOWN_FROM = 0.1
+"""Quantile of the accuracies before fine-tuning at which a panel of the picture begins."""
 SPECS = (
     *names(),
     "entropy:rule=min",
@@ -209,6 +212,16 @@ def lessons_of(bench: Bench, recipe: Recipe, seed: int) -> Sequence[Lesson] | No
     return draw_lessons(bench.problem.data.train, recipe, seed, teacher, device_of(bench.problem.model))
 
 
+def complete(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the seeds that every criterion of a model has in full, so that means compare."""
+    rows = found.groupby(["model", "seed", "mending", "criterion"]).size().unstack(fill_value=0)
+    rows = rows.loc[:, rows.max() > 0]
+    per_model = rows.groupby("model").transform("max").max(axis=1)
+    whole = rows.where(rows.groupby("model").transform("max") > 0).min(axis=1) == per_model
+    kept = found.set_index(["model", "seed", "mending"]).index.isin(whole[whole].index)
+    return found[kept]
+
+
 def table(found: pd.DataFrame) -> str:
     """Mean accuracy in percent over the seeds, compensated: a row a model and criterion, best first."""
     kept = found[found["mending"] == "compensation"]
@@ -223,7 +236,10 @@ def table(found: pd.DataFrame) -> str:
 
 
 def picture(found: pd.DataFrame, file: Path) -> None:
-    """Accuracy of every criterion, a panel a model and level: open before fine-tuning, full after it."""
+    """Accuracy of every criterion, a panel a model and level: open before fine-tuning, full after it.
+
+    Accuracies below most others are arrows at the left edge.
+    """
     models, levels = list(dict.fromkeys(found["model"])), sorted(set(found["level"]), reverse=True)
     kept = found[found["mending"] == "compensation"]
     order = kept.groupby("criterion")["accuracy"].mean().sort_values().index
@@ -237,17 +253,22 @@ def picture(found: pd.DataFrame, file: Path) -> None:
     )
     for (row, model), (column, level) in product(enumerate(models), enumerate(levels)):
         axes, some = panels[row][column], kept[(kept["model"] == model) & (kept["level"] == level)]
+        left = 100 * some["accuracy"].quantile(SHOWN_FROM)
         for way, colour in COLOURS.items():
             means = some[some["way"] == way].groupby("criterion")[["accuracy", "accuracy_after"]].mean()
             means = 100 * means.reindex(order)
-            axes.scatter(means["accuracy"], order, s=18, facecolors="none", edgecolors=colour)
+            before = means["accuracy"].clip(lower=left)
+            marks = {"o": before[before > left], "<": before[before == left]}
+            for mark, shown in marks.items():
+                axes.scatter(shown, shown.index, s=18, marker=mark, facecolors="none", edgecolors=colour)
             axes.scatter(means["accuracy_after"], order, s=18, color=colour, label=way)
         axes.set_title(f"{model}, {level:.0%} of the FLOPs", size=10)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if row == len(models) - 1:
             axes.set_xlabel("validation accuracy, %")
-    panels[0][0].legend(frameon=False, title="after fine-tuning", loc="lower left", fontsize=8)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
 
@@ -285,7 +306,8 @@ def main() -> None:
                     print(f"{spec}: {error}", flush=True)
                     continue
                 print(f"{bench.name}: {spec}, seed {seed}", flush=True)
-    found = pd.read_csv(file)
+    found = complete(pd.read_csv(file))
+    print(found.groupby(["model", "mending"])["seed"].nunique().rename("seeds").to_string())
     print(table(found))
     picture(found, file.with_suffix(".svg"))
 

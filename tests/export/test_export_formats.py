@@ -34,7 +34,8 @@ def test_export_prints_nothing(export):
 
 
 def test_the_folder_holds_what_was_asked_for_and_nothing_else(export, candidate):
-    names = {"README.md", "config.toml", "model.onnx", "model.pt2", "model.safetensors", "plan.json"}
+    names = {"README.md", "config.toml", "loader.py", "plan.json"}
+    names |= {"model.onnx", "model.pt2", "model.safetensors"}
     assert {path.name for path in export.folder.iterdir()} == names
     assert Plan.from_json((export.folder / "plan.json").read_text()) == candidate.plan
     assert (export.folder / "config.toml").read_text() == 'data = "digits"\nseed = 3\n'

@@ -88,21 +88,89 @@ def test_whole_blocks_that_are_gone(card, example, tmp_path):
     assert "REMOVED: dict[str, tuple[str, int]] = {'blocks." in (tmp_path / "model.py").read_text()
 
 
-def test_a_layer_that_the_cut_replaces_is_named(card, tmp_path):
+class Tagger(nn.Module):
+    """Attention and recurrence, whose own classes insist on equal sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.lstm = nn.LSTM(8, 6, num_layers=2, batch_first=True)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.lstm(self.encoder(x))[0])
+        return scores
+
+
+def tagger() -> nn.Module:
+    return Tagger()
+
+
+TAGGER = f"{Path(__file__)}:tagger"
+
+
+def test_layers_that_the_cut_replaces_come_along(card, tmp_path):
     torch.manual_seed(0)
-    base = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    example = torch.randn(2, 4, 8)
-    model, plan = cut_every_group_of(base, example)
-    with pytest.raises(
-        ExportError, match=r"the cut replaced self_attn by autoprune's .*: leave out the python"
-    ):
-        export_candidate(Candidate(model, plan, base, None, None, example), card, "", tmp_path, ["python"])
-
-
-def cut_every_group_of(base: nn.Module, example: torch.Tensor) -> tuple[nn.Module, Plan]:
+    base, example = tagger(), torch.randn(2, 4, 8)
     structure = discover(base, example[:1])
-    plan = Plan.of(structure, {group.name: tuple(range(group.width - 1)) for group in structure.groups})
-    return apply(base, plan, structure), plan
+    sizes = {group.name: group.width - 1 - (place % 2) for place, group in enumerate(structure.groups)}
+    plan = Plan.of(structure, {name: tuple(range(max(1, size))) for name, size in sizes.items()})
+    candidate = Candidate(apply(base, plan, structure), plan, base, TAGGER, None, example)
+    written, state = export_candidate(candidate, card, "", tmp_path, ["python", "state"])
+    assert max(written.max_difference, state.max_difference) < 1e-6
+    text = (tmp_path / "model.py").read_text()
+    assert "'lstm': 'LayeredLSTM'" in text and "class SlimMultiheadAttention(" in text
+    assert "autoprune" not in text
+
+
+def test_the_loader_needs_torch_alone(plain, card, tmp_path):
+    (state,) = export_candidate(plain, card, "", tmp_path, ["state"])
+    assert state.note.endswith(", by the plan and by `loader.py`")
+    assert "`load(base)` of `loader.py`" in (tmp_path / "README.md").read_text()
+    program = (
+        "import sys\n"
+        "for name in ('autoprune', 'safetensors', 'numpy'): sys.modules[name] = None\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
+        "from loader import load\n"
+        "from plain_net import net\n"
+        "print([list(tensor.shape) for tensor in load(net()).parameters()])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str([list(tensor.shape) for tensor in plain.model.parameters()])
+
+
+def test_a_cut_that_no_loader_can_say_has_none(card, tmp_path):
+    torch.manual_seed(0)
+    base, example = Twice(), torch.randn(2, 8)
+    structure = discover(base, example[:1], shared="untie")
+    plan = Plan.of(structure, {structure.groups[0].name: (0, 1, 2)})
+    candidate = Candidate(apply(base, plan, structure), plan, base, None, None, example)
+    (state,) = export_candidate(candidate, card, "", tmp_path, ["state"])
+    assert state.max_difference < 1e-6 and "loader" not in state.note
+    assert "loader.py" not in {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(ExportError, match=r"the cut replaced layer by autoprune's InTurn: leave out"):
+        export_candidate(candidate, card, "", tmp_path, ["python"])
+
+
+class Twice(nn.Module):
+    """Runs one layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.layer(x).relu())
+
+
+def test_a_loader_that_fails_is_taken_away(plain, card, tmp_path, monkeypatch):
+    module = sys.modules["autoprune.export.formats.state"]
+    monkeypatch.setattr(module, "loader_text", lambda *_: "raise SystemError('no')")
+    (state,) = export_candidate(plain, card, "", tmp_path, ["state"])
+    assert "it has no `loader.py`: loader.py does not load back in a fresh process: SystemError" in state.note
+    assert not (tmp_path / "loader.py").exists()
 
 
 def test_changed_weights_fail_the_check(plain, card, tmp_path):

@@ -102,6 +102,10 @@ def test_a_short_plain_file(tmp_path):
         ("cifar10:/does/not/exist", "no CIFAR-10"),
         ("imagefolder:", "write imagefolder:ROOT"),
         ("imagefolder:/does/not/exist", "no folder"),
+        ("imagefolder:photos,sizes=160", "no option 'sizes': there are size=160"),
+        ("imagefolder:photos,size=big", "size=big is no number of pixels"),
+        ("imagefolder:photos,mean=nan", "mean=nan does not do: write mean=0.5"),
+        ("imagefolder:photos,std=0", "std=0 does not do: write std=0.5"),
     ],
 )
 def test_data_that_cannot_be_found(spec, message):
@@ -127,6 +131,22 @@ def test_one_folder_of_class_folders(tmp_path):
     inputs, targets = next(data.train.batches(4, shuffle=torch.Generator()))
     assert inputs.shape == (4, 3, 224, 224)
     assert set(targets.tolist()) <= {0, 1}
+
+
+def test_images_are_prepared_as_the_model_was_trained(tmp_path):
+    folder = photos(tmp_path / "a, b")
+    data = load_data(f"imagefolder:{folder},size=40,mean=0.5,std=0.5")
+    assert data.example().shape == (1, 3, 40, 40)
+    assert data.name == "imagefolder:a, b,size=40,mean=0.5,std=0.5"
+    usual = load_data(f"imagefolder:{folder},size=40").example()
+    colours = usual * torch.tensor([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+    colours += torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1)
+    assert torch.allclose(data.example(), (colours - 0.5) / 0.5, atol=1e-6)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    sources = {load_data(f"imagefolder:{photos(tmp_path / part / 'photos')}").source for part in "ab"}
+    assert len(sources) == 2
 
 
 def test_given_parts_are_kept(tmp_path):

@@ -14,6 +14,9 @@ WEIGHTS = Path(__file__).with_name("model.safetensors")
 # Attributes of modules that follow the cut, by the module's name.
 SIZES: dict[str, dict[str, Any]] = {}
 
+# Layers whose class insists on equal sizes, with the class below that takes its place.
+REPLACED: dict[str, str] = {}
+
 # Blocks that were taken out, with the name and position of the argument that each hands on.
 REMOVED: dict[str, tuple[str, int]] = {}
 
@@ -22,7 +25,10 @@ def load(model: nn.Module) -> nn.Module:
     """Cut an uncut network in place, give it the weights, and return it in evaluation mode."""
     for path, (argument, position) in REMOVED.items():
         parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, HandOn(argument, position))
+        block = model.get_submodule(path)
+        setattr(model.get_submodule(parent), name, HandOn(block, argument, position))
+    for path, kind in REPLACED.items():
+        model.get_submodule(path).__class__ = globals()[kind]
     for path, sizes in SIZES.items():
         for name, value in sizes.items():
             setattr(model.get_submodule(path), name, value)
@@ -36,16 +42,26 @@ def load(model: nn.Module) -> nn.Module:
 
 
 class HandOn(nn.Module):
-    """Stands where a residual block was."""
+    """Stands where a residual block was, and has its settings for code around it that asks."""
 
-    def __init__(self, argument: str, position: int) -> None:
+    def __init__(self, block: nn.Module, argument: str, position: int) -> None:
         super().__init__()
         self.argument, self.position = argument, position
+        # In a tuple the block is no submodule, so that none of its names shows.
+        self._replaced = (block.to("meta"),)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The argument that the block added its branches to."""
         value: Tensor = args[self.position] if 0 <= self.position < len(args) else kwargs[self.argument]
         return value
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "_replaced" not in self.__dict__ or name.startswith("__"):
+                raise
+            return getattr(self._replaced[0], name)
 
 
 def read(file: Path) -> dict[str, Tensor]:

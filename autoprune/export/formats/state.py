@@ -1,17 +1,19 @@
-"""``model.safetensors``: the weights, which with the plan give the model again."""
+"""``model.safetensors``: the weights, which with the plan or ``loader.py`` give the model again."""
 
 from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from pathlib import Path
 
 from torch import Tensor
 
 from autoprune.cost.runtimes import EagerRuntime, Runtime
-from autoprune.errors import DiskError
+from autoprune.errors import DiskError, ExportError
 from autoprune.export.checks import run_pt2
-from autoprune.export.formats.base import Format, named, zeros_code
+from autoprune.export.formats.base import CHECKS, Format, named, zeros_code
+from autoprune.export.formats.factory import loaded_here, loader_text, original_text
 from autoprune.export.load import WEIGHTS_FILE, load_exported
 from autoprune.export.parity import largest_difference, run_fresh
 from autoprune.export.records import Candidate
@@ -19,20 +21,41 @@ from autoprune.export.subject import Subject, run
 from autoprune.tasks import save_weights
 
 TOLERANCE = 1e-5
+LOADER_FILE = "loader.py"
+_HEAD = "from pathlib import Path\n\nfrom torch import nn\n\n\n"
 
 
 class StateFormat(Format):
-    """Weights alone; autoprune rebuilds the model from its name and the plan."""
+    """Weights alone. autoprune rebuilds the model by the plan; ``loader.py`` needs torch alone."""
 
     name = "state"
     file = WEIGHTS_FILE
 
     def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
-        """Write the weights."""
+        """Write the weights, and the loader unless the cut is one that it cannot say."""
         write_weights(subject, folder)
+        text = _loader(candidate)
+        if text:
+            (folder / LOADER_FILE).write_text(text, encoding="utf-8")
 
     def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
-        """Rebuild in a fresh process where the base model has a name, else in this one."""
+        """Rebuild by the plan and by the loader, in fresh processes where the base model has a name.
+
+        A loader that does not give the pruned model is taken away, and the note says why.
+        """
+        difference, note = self._rebuilt(subject, candidate, folder)
+        loader = folder / LOADER_FILE
+        if not loader.is_file():
+            return difference, note
+        try:
+            loaded = _loaded(subject, candidate, loader)
+        except ExportError as error:
+            loader.unlink()
+            return difference, f"{note}; it has no `{LOADER_FILE}`: {error}"
+        return max(difference, loaded), f"{note}, by the plan and by `{LOADER_FILE}`"
+
+    def _rebuilt(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+        """By autoprune, from the plan."""
         expected = run(subject.model, subject.batches)
         if candidate.spec is None:
             base = copy.deepcopy(candidate.base).cpu()
@@ -61,11 +84,42 @@ class StateFormat(Format):
         ]
         if candidate.spec is None:
             lines[2:5] = ["", "base = ...  # the uncut model, with any weights"]
-        return "autoprune", "\n".join(lines)
+        needs = "autoprune"
+        if _loader(candidate):
+            needs += (
+                f"; or torch and the code of the original model: `load(base)` of `{LOADER_FILE}` "
+                "takes the uncut model, with any weights, and gives this one"
+            )
+        return needs, "\n".join(lines)
 
     def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
         """PyTorch as it is."""
         return EagerRuntime()
+
+
+def _loader(candidate: Candidate) -> str:
+    """The text of the loader; empty for a cut that it cannot say."""
+    try:
+        return loader_text(candidate.model, candidate)
+    except ExportError:
+        return ""
+
+
+def _loaded(subject: Subject, candidate: Candidate, loader: Path) -> float:
+    """What the loader gives, beside the pruned model: the largest difference."""
+    expected = run(subject.model, subject.batches)
+    if candidate.spec is None:
+        return largest_difference(LOADER_FILE, expected, loaded_here(loader, subject, candidate), TOLERANCE)
+    with tempfile.TemporaryDirectory(prefix="autoprune-original-") as name:
+        original = Path(name) / "original.py"
+        original.write_text(_HEAD + original_text(candidate) + "\n", encoding="utf-8")
+        found = run_fresh(
+            LOADER_FILE,
+            lambda inputs, outputs: ["-P", CHECKS / "run_python.py", loader, inputs, outputs, original],
+            named(subject.batches),
+        )
+    del found["imports_autoprune"]
+    return largest_difference(LOADER_FILE, expected, found, TOLERANCE)
 
 
 def write_weights(subject: Subject, folder: Path) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.review.estimates import STOPPED, Estimate
 from autoprune.review.figures.picture import BLUE, GREY, VERMILLION, Picture, axis, figure, quality_axis
-from autoprune.review.front import Summary, estimate_of, front_trials, summary, timed_here
+from autoprune.review.front import Summary, estimates_of, front_trials, summary, timed_here
 from autoprune.review.text import quality_text
 
 _TWO_SIDED = 1.96
@@ -115,11 +115,9 @@ def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
     """The trials that know the cost, the cheapest first."""
     uncut = summary(study).baseline.latency_ms
+    known = [trial for trial in trials if cost.attribute in trial.user_attrs]
     points = []
-    for trial in trials:
-        if cost.attribute not in trial.user_attrs:
-            continue
-        estimate = estimate_of(study, trial)
+    for trial, estimate in zip(known, estimates_of(study, known), strict=True):
         points.append(
             _Point(
                 text=f"trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import accumulate
 
 import moocore
 import numpy as np
@@ -85,7 +87,11 @@ def _working_seconds(trials: Iterable[FrozenTrial], ends: Sequence[datetime]) ->
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
-    return [
-        sum((min(end, time) - start).total_seconds() for start, end in merged if start < time)
-        for time in ends
-    ]
+    starts = [start for start, _ in merged]
+    before = [0.0, *accumulate((end - start).total_seconds() for start, end in merged)]
+    seconds = []
+    for time in ends:
+        begun = bisect_left(starts, time)
+        unfinished = (merged[begun - 1][1] - time).total_seconds() if begun else 0.0
+        seconds.append(before[begun] - max(0.0, unfinished))
+    return seconds
