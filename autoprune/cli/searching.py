@@ -97,17 +97,17 @@ def _run(config: Config, view: Listener, stopped: Callable[[int], None]) -> optu
 
 
 def _require_result(study: optuna.Study) -> None:
-    """Raise TrialError, with the reason of the last failure, when no trial was within the budget."""
+    """Raise TrialError when no trial was within the budget: how far the nearest was over, or what failed."""
     from autoprune.errors import TrialError
     from autoprune.review import summary
 
     if summary(study).best is None:
-        reasons = [
-            t.user_attrs["reason"] for t in study.get_trials(deepcopy=False) if "reason" in t.user_attrs
-        ]
-        raise TrialError(
-            f"no trial gave a model within the budget; the last one: {(reasons or ['none ran'])[-1]}"
-        )
+        ended = [trial for trial in study.get_trials(deepcopy=False) if "reason" in trial.user_attrs]
+        over = {max(t.constraints.values()): t for t in ended if max(t.constraints.values(), default=0) > 0}
+        told = f"the nearest one: {over[min(over)].user_attrs['reason']}" if over else "none ran"
+        if not over and ended:
+            told = f"the last one: {ended[-1].user_attrs['reason']}"
+        raise TrialError(f"no trial gave a model within the budget; {told}")
 
 
 def _print_next(study: optuna.Study, storage: str) -> None:

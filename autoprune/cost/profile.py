@@ -94,7 +94,8 @@ def random_widths(structure: Structure, generator: np.random.Generator) -> dict[
             widths[group.name] = int(generator.random() < density)
         else:
             least = max(1, group.width // 10)
-            widths[group.name] = min(group.width, max(least, step * round(wanted / step)))
+            # One step at least: a layer of a single channel says nothing of the plans that are of use.
+            widths[group.name] = min(group.width, max(least, step * max(1, round(wanted / step))))
     return structure.settled(widths)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from autoprune.errors import BudgetError
 from autoprune.search.problem import CLOSED_FORM, Problem
 from autoprune.structure.plans import Widths
-from autoprune.units import human_bytes, human_count
+from autoprune.units import human_bytes, human_count, human_seconds
 
 FLOOR = 0.3
 """Share of the budget below which plans are not looked for: they are too poor to be of use."""
@@ -125,3 +125,14 @@ def check_reachable(problem: Problem) -> None:
                 f"no plan meets {what}={show[what](problem.limits[what])}: the narrowest one needs "
                 f"{show[what](amount)} ({amount / full:.1%}); raise the budget or lower --min-density"
             )
+
+
+def out_of_reach(problem: Problem) -> str:
+    """What to say where no plan is predicted to meet the limit on latency."""
+    least, uncut = problem.least_latency, problem.baseline.latency
+    assert least is not None
+    assert uncut is not None
+    return (
+        f"no plan is predicted to meet latency={human_seconds(problem.limits['latency'])}: the narrowest one "
+        f"takes {human_seconds(least)} ({least / uncut:.0%}); it is tried first, for what is measured decides"
+    )

@@ -22,6 +22,7 @@ from autoprune.review.stages import WALL
 from autoprune.search.asking import ask, begun
 from autoprune.search.claims import Turn, claim, plan_key
 from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
+from autoprune.search.feasible import out_of_reach
 from autoprune.search.finalists import worth_keeping
 from autoprune.search.gaps import between
 from autoprune.search.handover import READY
@@ -109,6 +110,8 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
     begin_time(problem.budget, study)
     if problem.config.weights is None:
         store.save_uncut(problem.model)
+    if problem.is_out_of_reach:
+        listener.note(out_of_reach(problem))
     curves = sensitivity(problem, study, listener)
     revived = revive(study)
     if revived:

@@ -169,13 +169,26 @@ class Problem:
         None where there is no such limit or no profile of the device, or by which no plan would meet the
         limit: what is measured decides, and that may be less.
         """
-        limit, uncut = self.limits.get("latency"), self.baseline.latency
-        if self.profile is None or limit is None or uncut is None:
+        return None if self.least_latency is None or self.is_out_of_reach else self._predictor
+
+    @cached_property
+    def least_latency(self) -> float | None:
+        """Seconds that the narrowest plan is predicted to take; None where none are predicted."""
+        if self._predictor is None or self.baseline.latency is None:
             return None
-        if not isinstance(self.pruning.structure, Structure):
+        return self._predictor.ratio(self.narrowest) * self.baseline.latency
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the limit on latency is below what even the narrowest plan is predicted to take."""
+        return self.least_latency is not None and self.least_latency > self.limits["latency"]
+
+    @cached_property
+    def _predictor(self) -> Predictor | None:
+        structure = self.pruning.structure
+        if self.profile is None or "latency" not in self.limits or not isinstance(structure, Structure):
             return None
-        predictor = Predictor.of(self.pruning.structure, self.profile)
-        return predictor if predictor.ratio(self.narrowest) * uncut <= limit else None
+        return Predictor.of(structure, self.profile)
 
     @cached_property
     def doubt(self) -> float:

@@ -25,6 +25,8 @@ DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
 """Shares of the blocks that are taken out (at least one), and of the budget that the rest may take."""
 GLOBAL = "global "
 """Begins the origins of global rankings by a criterion."""
+NARROWEST = "narrowest"
+"""Origin of the plan that is tried first where no plan is predicted to be fast enough."""
 LEARNED = "learned before"
 """Origin of plans by a criterion that another search learned."""
 
@@ -54,7 +56,9 @@ def warm_starts(
     trials choose a criterion, each is tried.
     """
     full = problem.structure.widths
-    starts = [WarmStart("uncut", dict(full))] if problem.widest == full and meets(problem, full) else []
+    starts = [WarmStart("uncut", dict(full))] if _uncut_is_affordable(problem) else []
+    if problem.is_out_of_reach:
+        starts.append(WarmStart(NARROWEST, problem.narrowest))
     methods: list[tuple[str, Callable[[float], Widths]]] = [
         ("uniform", lambda share: scaled(problem, full, share)),
         *(
@@ -80,6 +84,12 @@ def warm_starts(
         if level in FEW_LEVELS:
             starts += _by_other_criteria(problem, allocated[level][0])
     return _distinct(starts + _shallower(problem))
+
+
+def _uncut_is_affordable(problem: Problem) -> bool:
+    full, latency = problem.structure.widths, problem.baseline.latency
+    slow = latency is not None and latency > problem.limits.get("latency", math.inf)
+    return problem.widest == full and not slow and meets(problem, full)
 
 
 def _own_criterion(problem: Problem, origin: str) -> str:

@@ -288,9 +288,17 @@ def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
     assert not file.with_suffix(".part").exists()
 
 
-def test_predictions_that_leave_no_plan_are_not_used(make_paper: Make) -> None:
+def test_where_no_plan_is_predicted_to_be_fast_enough_that_is_said_and_the_narrowest_comes_first(
+    make_paper: Make, tmp_path: Path
+) -> None:
     problem = profiled_on_paper(make_paper(Paper(), budget=("latency=1%", "trials=2")))
     assert problem.predictor is None
+    watcher = Watcher()
+    study = searched(problem, tmp_path, watcher)
+    assert any("no plan is predicted to meet latency" in note for note in watcher.notes)
+    first = study.trials[0]
+    assert (first.user_attrs["origin"], first.state) == ("narrowest", TrialState.PRUNED)
+    assert "over budget: latency" in first.user_attrs["reason"]
 
 
 @pytest.mark.parametrize("space", ["sparsity", "offset", "criterion"])
