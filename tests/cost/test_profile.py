@@ -124,9 +124,11 @@ def test_random_plans_are_timed_whole_and_repeat_by_seed(profile: Profile) -> No
 def test_random_widths_are_possible_and_of_one_step() -> None:
     _, structure, _ = subject()
     generator = np.random.default_rng(0)
-    drawn = [random_widths(structure, generator) for _ in range(60)]
+    drawn = [random_widths(structure, generator) for _ in range(120)]
     for widths in drawn:
         assert widths.keys() == structure.widths.keys()
         assert all(1 <= width <= structure.widths[name] for name, width in widths.items())
     assert len({tuple(widths.values()) for widths in drawn}) > 25
-    assert any(all(width % 4 == 0 for width in widths.values()) for widths in drawn)
+    aligned = [widths for widths in drawn if all(width % 4 == 0 for width in widths.values())]
+    # A quarter of the draws each for steps of 4, 8 and 16, none of them with a layer of a single channel.
+    assert len(aligned) > 0.6 * len(drawn)
