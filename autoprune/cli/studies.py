@@ -79,12 +79,18 @@ def report(
         typer.echo(f"wrote {to}")
 
 
-@app.command(cls=Command, epilog=examples("explain", "explain --study resnet --trial 7 --json"))
+@app.command(
+    cls=Command,
+    epilog=examples("explain", "explain --study resnet --trial 7 --json", "explain -o explained.html"),
+)
 def explain(
     trial: Annotated[int | None, typer.Option(help="A trial by its number; default: the best.")] = None,
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the table and its pictures to an HTML file.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Say what a search learned of each group: its sensitivity, coefficients, criteria and importance."""
@@ -95,11 +101,16 @@ def explain(
 
         from autoprune import review
 
-        told = review.explain(review.open_study(storage, study), trial)
+        opened = review.open_study(storage, study)
+        told = review.explain(opened, trial)
+        if to is not None:
+            review.write_explanation(opened, told, to)
         if json:
             typer.echo(dumps(told.as_dict(), indent=2))
         else:
             Console().print(review.explanation_table(told))
+            if to is not None:
+                typer.echo(f"wrote {to}")
 
 
 @app.command(cls=Command, epilog=examples("pick 7 12", "pick --remove 7", "pick"))

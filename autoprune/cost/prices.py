@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from autoprune.cost.model import CostModel
-from autoprune.cost.profile import Profile
+from autoprune.cost.prediction import Predictor
 from autoprune.errors import CriterionError
 
 Prices = Callable[[], Mapping[str, float]]
 """Group name -> what the uncut model saves when one unit of that group goes."""
 
 
-def unit_prices(costs: CostModel, profile: Callable[[], Profile | None] = lambda: None) -> dict[str, Prices]:
+def unit_prices(
+    costs: CostModel, predictor: Callable[[], Predictor | None] = lambda: None
+) -> dict[str, Prices]:
     """Name of a cost -> its prices: ``flops``, ``params``, ``size`` and ``latency``.
 
-    Latency is a staircase: its price is the mean over all units but the last of what was measured, relative
-    to the uncut model. It raises CriterionError when there is no profile of the device.
+    Latency is a staircase: its price is the mean over all units but the last, relative to the uncut model, by
+    what was fitted to all measurements, as the curve of a group that takes little time drowns in noise. It
+    raises CriterionError when nothing was measured on the device.
     """
     full = dict(zip(costs.groups, costs.full.tolist(), strict=True))
     fields = {"flops": "flops", "params": "parameters", "size": "size"}
@@ -27,10 +30,10 @@ def unit_prices(costs: CostModel, profile: Callable[[], Profile | None] = lambda
         return {name: whole - getattr(costs.costs({**full, name: w - 1}), field) for name, w in full.items()}
 
     def quicker() -> Mapping[str, float]:
-        known = profile()
+        known = predictor()
         if known is None:
             raise CriterionError("no latency of this model was measured here: run autoprune measure first")
-        stairs = known.stairs
-        return {name: (1 - stairs[name].at(1)) / (full[name] - 1) for name in stairs if full[name] > 1}
+        whole = known.ratio(full)
+        return {n: (whole - known.ratio({**full, n: 1})) / (w - 1) for n, w in full.items() if w > 1}
 
     return {what: partial(saved, field) for what, field in fields.items()} | {"latency": quicker}

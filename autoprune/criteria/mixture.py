@@ -10,6 +10,9 @@ from torch import Tensor
 
 from autoprune.criteria.ranking import Ranking
 
+SPARSIFIED = "sparsified"
+"""Name, among the criteria of a mixture, of what sparse training found."""
+
 
 @dataclass(frozen=True)
 class Mixture:

@@ -16,7 +16,7 @@ from autoprune.review.live import LiveView
 from autoprune.review.picks import pick, picked, unpick
 from autoprune.review.publish import publish, write_study_note
 from autoprune.review.record import study_record
-from autoprune.review.report import write_report
+from autoprune.review.report import write_explanation, write_report
 from autoprune.review.stages import stage_seconds, stages_table
 from autoprune.review.stairs import draw_stairs, profile_table
 from autoprune.review.storage import open_study
@@ -61,6 +61,7 @@ __all__ = [
     "to_csv",
     "to_json",
     "unpick",
+    "write_explanation",
     "write_report",
     "write_study_note",
 ]

@@ -10,7 +10,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
+from autoprune.config import Config
 from autoprune.criteria.curve import Curve, curves_through
+from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import StudyError
 from autoprune.review.front import best
 from autoprune.review.importances import Importances, importances
@@ -148,11 +150,23 @@ def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[st
 
 
 def shares_of_criteria(record: Mapping[str, Any], trial: FrozenTrial) -> dict[str, dict[str, float]]:
-    """Group -> criterion -> its share in the order of the units; else the configured criterion alone."""
-    configured = {str(record.get("config", {}).get("criterion", "l2")): 1.0}
-    weights = trial.user_attrs.get(MIXTURE) or dict.fromkeys(record["groups"], configured)
+    """Group -> criterion -> its share in the order of the units; else the configured criterion alone.
+
+    Groups of a single unit, such as blocks, have no order. What sparse training found goes by its method.
+    """
+    config: Mapping[str, Any] = record.get("config", {})
+    default = Config.model_fields["criterion"].default
+    configured, sparse = str(config.get("criterion", default)), config.get("sparsify")
+    first = SPARSIFIED if sparse and configured == default else configured
+    several = [name for name, width in record["groups"].items() if width > 1]
+    weights = trial.user_attrs.get(MIXTURE) or {name: {first: 1.0} for name in several}
+    shown = {SPARSIFIED: f"{sparse} training"}
     return {
-        name: {criterion: weight / sum(row.values()) for criterion, weight in row.items() if weight > 0}
+        name: {
+            shown.get(criterion, criterion): weight / sum(row.values())
+            for criterion, weight in row.items()
+            if weight > 0
+        }
         for name, row in weights.items()
     }
 

@@ -22,6 +22,7 @@ from autoprune.criteria.learned import (
     Provenance,
     read_criterion,
 )
+from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.front import estimate_of, summary
@@ -31,7 +32,7 @@ from autoprune.search.allocator import Greedy, Task
 from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.mixing import ranked
 from autoprune.search.problem import Problem
-from autoprune.search.pruning import SPARSIFIED, Prunable, Pruning
+from autoprune.search.pruning import Prunable, Pruning
 from autoprune.search.sensitivity import curves_of
 from autoprune.search.spaces import CriterionSpace, make_space
 from autoprune.search.spending import closed_form

@@ -17,9 +17,6 @@ from autoprune.criteria.mixture import Mixture
 from autoprune.recovery.sparsity import Sparsified
 from autoprune.structure.plans import AnyPlan, Widths
 
-SPARSIFIED = "sparsified"
-"""Name of the ranking that sparse training gives."""
-
 
 class Group(Protocol):
     """Units that compete with each other; a trial says how many of them stay."""

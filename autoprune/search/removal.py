@@ -14,10 +14,10 @@ from autoprune.config import Config
 from autoprune.cost import CostModel
 from autoprune.cost.prices import Prices, unit_prices
 from autoprune.criteria import Context, Ranking, block_importance, criterion, rankings
-from autoprune.criteria.mixture import Mixture
+from autoprune.criteria.mixture import SPARSIFIED, Mixture
 from autoprune.errors import ModelError, PlanError
-from autoprune.search.pruning import SPARSIFIED, Origin
-from autoprune.search.timing import measured_profile
+from autoprune.search.pruning import Origin
+from autoprune.search.timing import measured_predictor
 from autoprune.structure import Plan, Structure, apply, discover, restrict
 from autoprune.structure.plans import AnyPlan, Widths
 
@@ -75,7 +75,7 @@ def removal(origin: Origin) -> Removal:
     if not structure.groups:
         raise ModelError(f"nothing in {origin.name} can be cut: {_why(structure)}")
     costs = CostModel.of(structure, origin.model)
-    prices = unit_prices(costs, partial(measured_profile, origin, structure))
+    prices = unit_prices(costs, partial(measured_predictor, origin, structure))
     found = rankings(
         {name: criterion(name, trusted=origin.config.mix) for name in origin.criteria()},
         _context(origin, structure, prices),

@@ -20,7 +20,7 @@ from autoprune.cost import (
     shape_signature,
 )
 from autoprune.cost.fingerprint import fingerprint_of
-from autoprune.cost.prediction import worth_offering
+from autoprune.cost.prediction import Predictor, worth_offering
 from autoprune.cost.profile import load_profile, profile_file, profile_key
 from autoprune.search.pruning import Origin, Pruning
 from autoprune.structure import Structure
@@ -70,11 +70,15 @@ def offered_widths(pruning: Pruning, profile: Profile | None) -> dict[str, tuple
     return worth_offering(structure, profile)
 
 
-def measured_profile(origin: Origin, structure: Structure) -> Profile | None:
-    """The same for a model that is not timed, or not yet. Raises ConfigError when it cannot be read."""
+def measured_predictor(origin: Origin, structure: Structure) -> Predictor | None:
+    """What the profile says of a model that is not timed, or not yet; None where there is none.
+
+    Raises ConfigError when it cannot be read.
+    """
     setting, inputs = setting_of(origin.config), timed_batch(origin.config, origin.example)
     fingerprint = fingerprint_of(setting, origin.model, setting.given(inputs))
-    return load_profile(profile_path(origin.model, structure, fingerprint))
+    profile = load_profile(profile_path(origin.model, structure, fingerprint))
+    return None if profile is None else Predictor.of(structure, profile)
 
 
 class StudyTimer:

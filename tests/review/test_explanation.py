@@ -105,6 +105,37 @@ def test_pictures_and_a_section_of_the_report(study: optuna.Study, url: str, tmp
     assert ">block.2</td>" in text
 
 
+def test_a_page_on_one_trial(study: optuna.Study, url: str, tmp_path: Path) -> None:
+    file = tmp_path / "explained.html"
+    command = ["explain", "--storage", url, "--trial", "3", "--json", "-o", str(file)]
+    told = CliRunner().invoke(app, command)
+    assert json.loads(told.stdout)["trial"] == 3
+    text = file.read_text()
+    assert "what trial 3 (sampler) says of 4 groups" in text
+    for title in ("Criterion of trial 3", "What orders the units in trial 3", "Sensitivity of the groups"):
+        assert title in text
+    for name in ("sensitivity", "criterion", "mixture", "importances"):
+        assert f'id="data-{name}"' in text
+    said = CliRunner().invoke(app, ["explain", "--storage", url, "-o", str(file)])
+    assert f"wrote {file}" in "".join(said.stdout.splitlines())
+    nowhere = CliRunner().invoke(app, ["explain", "--storage", url, "-o", str(tmp_path / "no" / "x.html")])
+    assert nowhere.exit_code == 2
+
+
+def test_order_by_sparse_training_goes_by_its_method(study: optuna.Study) -> None:
+    record = study.user_attrs["autoprune"]
+    groups = record["groups"] | {"a block": 1}
+    config = {"criterion": "l2", "mix": ["taylor"], "sparsify": "hard-concrete"}
+    study.set_user_attr("autoprune", record | {"groups": groups, "config": config})
+    add(study, 10, GROUPS, {"origin": "uniform"})
+    mixture = {name: {"sparsified": 1.0, "taylor": 3.0} for name in GROUPS}
+    add(study, 11, GROUPS, {"mixture": mixture})
+    *several, block = review.explain(study, 10).groups
+    assert [item.criteria for item in several] == [{"hard-concrete training": 1.0}] * 4
+    assert block.criteria == {}
+    assert review.explain(study, 11).groups[0].criteria == {"hard-concrete training": 0.25, "taylor": 0.75}
+
+
 def test_a_study_of_before_is_explained_as_far_as_it_goes(url: str) -> None:
     study = create(optuna.storages.RDBStorage(url))
     tell(study, 0.5, 0.9)

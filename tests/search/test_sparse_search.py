@@ -7,13 +7,13 @@ from torch import nn
 
 from autoprune import review
 from autoprune.api import Study
+from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
 from autoprune.review.explanation import MIXTURE
 from autoprune.search import Problem, create_study, run, trial_model
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import learn
-from autoprune.search.pruning import SPARSIFIED
 from autoprune.tasks import weights_hash
 
 Make = Callable[..., Problem]
@@ -35,9 +35,7 @@ def test_the_search_begins_with_the_sparse_model_and_its_scores(make_problem: Ma
     store = WeightStore.beside(problem.config.storage, study.study_name)
     run(problem, study, store, Listener())
     trials = [trial for trial in study.trials if trial.values]
-    assert f"global {SPARSIFIED}" in {trial.user_attrs.get("origin") for trial in study.trials} | {
-        f"global {SPARSIFIED}"
-    }
+    assert review.explain(study, trials[0].number).groups[0].criteria == {"hard-concrete training": 1.0}
     assert "sparse training (hard-concrete): accuracy" in review.headline(review.summary(study))
     trial = trials[0]
     model, plan = trial_model(problem, trial, store)

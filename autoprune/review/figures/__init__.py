@@ -36,6 +36,17 @@ def pictures(study: optuna.Study) -> list[Picture]:
     return [picture for picture in (*fronts, *others) if picture is not None]
 
 
+def learned_pictures(study: optuna.Study, number: int) -> list[Picture]:
+    """Those that show what a trial says of the groups, and what the study says of them."""
+    drawn = (
+        sensitivity_picture(study),
+        criterion_picture(study, number),
+        mixture_picture(study, number),
+        importances_picture(study),
+    )
+    return [picture for picture in drawn if picture is not None]
+
+
 def _costs(study: optuna.Study) -> list[str]:
     """What to draw the front against: limited costs first, FLOPs or non-zeros and latency in any case."""
     record = study.user_attrs.get("autoprune", {})
@@ -45,4 +56,4 @@ def _costs(study: optuna.Study) -> list[str]:
     return list(dict.fromkeys([*limited, *always]))
 
 
-__all__ = ["Picture", "front_picture", "pictures", "with_title"]
+__all__ = ["Picture", "front_picture", "learned_pictures", "pictures", "with_title"]

@@ -1,4 +1,4 @@
-"""What a study learned about the groups: their sensitivity, and the criterion of its best trial."""
+"""What a study learned about the groups: their sensitivity, and the criterion of a trial."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
     )
 
 
-def criterion_picture(study: optuna.Study) -> Picture | None:
-    """Scales of the best trial's criterion; None where it has none that differ."""
-    trial = _best(study)
+def criterion_picture(study: optuna.Study, number: int | None = None) -> Picture | None:
+    """Scales of a trial's criterion, by default the best one's; None where it has none that differ."""
+    trial = _trial(study, number)
     if trial is None:
         return None
     scales, shifts = coefficients(study_record(study), trial)
@@ -94,9 +94,12 @@ def criterion_picture(study: optuna.Study) -> Picture | None:
     )
 
 
-def mixture_picture(study: optuna.Study) -> Picture | None:
-    """Which criteria order the units of each group in the best trial; None where there was no choice."""
-    trial, record = _best(study), study_record(study)
+def mixture_picture(study: optuna.Study, number: int | None = None) -> Picture | None:
+    """Which criteria order the units of each group in a trial, by default the best one.
+
+    None where there was no choice.
+    """
+    trial, record = _trial(study, number), study_record(study)
     if trial is None or not record.get("config", {}).get("mix"):
         return None
     rows = shares_of_criteria(record, trial)
@@ -131,7 +134,7 @@ def mixture_picture(study: optuna.Study) -> Picture | None:
     )
 
 
-def _best(study: optuna.Study) -> FrozenTrial | None:
-    """The best trial; None while none is within the budget."""
-    number = summary(study).best
+def _trial(study: optuna.Study, number: int | None) -> FrozenTrial | None:
+    """The trial of that number, or the best one; None while none is within the budget."""
+    number = summary(study).best if number is None else number
     return None if number is None else study.get_trials(deepcopy=False)[number]

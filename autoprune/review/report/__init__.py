@@ -1,5 +1,6 @@
-"""A report on a study: one HTML file with everything in it."""
+"""Reports on a study and on one of its trials: HTML files with everything in them."""
 
+from autoprune.review.report.explained import write_explanation
 from autoprune.review.report.report import report_html, write_report
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["report_html", "write_explanation", "write_report"]

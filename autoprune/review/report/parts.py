@@ -1,0 +1,119 @@
+"""Parts of the pages: files, pictures, and the table of what a trial says of each group."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from autoprune.errors import UserError
+from autoprune.files import replace_file
+from autoprune.review.explained import LEFT_ALIGNED, explanation_lines, headline, notes
+from autoprune.review.explanation import Explanation
+
+if TYPE_CHECKING:
+    from autoprune.review.figures import Picture
+
+LEFT = ("", "origin", *LEFT_ALIGNED)
+"""Columns of texts."""
+_NO_PICTURES = (
+    "<noscript><p>The pictures need JavaScript, which is all in this file; their descriptions and the table "
+    "below do not.</p></noscript>\n"
+    '<p id="no-pictures" hidden>This browser cannot unpack the pictures: open the file in a newer one.</p>'
+)
+
+
+def write_page(text: str, file: Path) -> None:
+    """Write a page to a file, whole or not at all. Raises UserError where that cannot be."""
+    if not file.parent.is_dir():
+        raise UserError(
+            f"cannot write {file} (there is no folder {file.parent}): choose another file with -o"
+        )
+    try:
+        replace_file(file, text)
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror}): choose another file with -o") from error
+
+
+def page(title: str, sections: Iterable[str], drawn: Sequence[Picture], facts: Iterable[str] = ()) -> str:
+    """A page with everything in it: nothing is loaded from elsewhere."""
+    listed = "\n".join(facts)
+    return Template(_asset("page.html")).substitute(
+        title=escape(title),
+        version=escape(version("autoprune")),
+        day=datetime.now(UTC).date().isoformat(),
+        style=_asset("page.css"),
+        script=_asset("page.js"),
+        facts=f"<dl>\n{listed}\n</dl>" if listed else "",
+        main="\n".join(sections),
+        data="\n".join(map(_data, drawn)),
+        plotly=_packed_plotly(),
+    )
+
+
+def section(name: str, title: str, content: str) -> str:
+    """A part of a page under its heading."""
+    return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n{content}\n</section>'
+
+
+def pictures_html(drawn: Iterable[Picture]) -> str:
+    """The section with the pictures."""
+    figures = "\n".join(map(_figure, drawn))
+    return section("pictures", "Pictures", f'{_NO_PICTURES}\n<div class="pictures">\n{figures}\n</div>')
+
+
+def side(name: str) -> str:
+    """How a cell of that column stands."""
+    return ' class="left"' if name in LEFT else ""
+
+
+def learned_html(told: Explanation) -> str:
+    """The section on what a trial says of each group."""
+    columns, lines = explanation_lines(told)
+    heads = "".join(f"<th{side(name)}>{escape(name)}</th>" for name in columns)
+    rows = "\n".join(
+        "<tbody><tr>"
+        + "".join(
+            f'<td{side(name)} data-label="{escape(name)}">{escape(cell)}</td>'
+            for name, cell in zip(columns, line, strict=True)
+        )
+        + "</tr></tbody>"
+        for line in lines
+    )
+    remarks = "".join(f"<p>{escape(note)}</p>" for note in notes(told))
+    table = f'<div class="table"><table><thead><tr>{heads}</tr></thead>\n{rows}</table></div>'
+    return section("learned", "What was learned", f"<p>{escape(headline(told))}.</p>\n{table}\n{remarks}")
+
+
+def _figure(picture: Picture) -> str:
+    height = picture.figure.layout.height
+    return (
+        f"<figure><figcaption><strong>{escape(picture.title)}</strong>{escape(picture.caption)}</figcaption>\n"
+        f'<div class="plot" role="img" aria-label="{escape(picture.alt)}" '
+        f'data-figure="data-{picture.name}" style="min-height:{height}px"></div>'
+        f"<noscript><p>{escape(picture.alt)}</p></noscript></figure>"
+    )
+
+
+def _data(picture: Picture) -> str:
+    # A text in the data must not end the element that holds it.
+    content = picture.figure.to_json().replace("<", "\\u003c")
+    return f'<script type="application/json" id="data-{picture.name}">{content}</script>'
+
+
+def _packed_plotly() -> str:
+    """Plotly's script, compressed: as it is, it alone takes 5 MB."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
