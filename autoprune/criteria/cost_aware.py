@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from autoprune.criteria.base import Context, Criterion
+from autoprune.criteria.ranking import relative_to_mean
 from autoprune.errors import CriterionError
 
 PRICES = ("flops", "params", "size", "latency")
@@ -26,7 +28,9 @@ class CostAware:
     """``score / cost ** exponent``, with the cost of one unit of the group relative to the average unit's.
 
     The units of a group cost the same, so that their order stays; what changes is how groups compare.
-    Scores that compare only within a group are divided by its mean first.
+    Scores that compare only within a group are divided by its mean size first. A score below 0 says that
+    the loss falls without the unit: it is multiplied by the cost, so that there, too, the cheaper one of two
+    equal units stays.
 
     Attributes:
         base: judges importance.
@@ -46,9 +50,12 @@ class CostAware:
         average = sum(prices[g.name] * g.width for g in context.structure.groups) / sum(
             g.width for g in context.structure.groups
         )
+        scores = self.base.scores(context)
+        if getattr(self.base, "relative", True):
+            scores = {name: relative_to_mean(values) for name, values in scores.items()}
         return {
-            name: scores / (prices[name] / average) ** self.exponent
-            for name, scores in comparable(self.base, self.base.scores(context)).items()
+            name: _per_cost(values, (prices[name] / average) ** self.exponent)
+            for name, values in scores.items()
         }
 
     def _prices(self, context: Context) -> Mapping[str, float]:
@@ -65,12 +72,8 @@ class CostAware:
         return prices
 
 
-def comparable(criterion: Criterion, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scores that compare across groups: divided by their group's mean where the criterion needs it."""
-    if not getattr(criterion, "relative", True):
-        return dict(scores)
-    means = {name: float(values.double().mean()) for name, values in scores.items()}
-    return {name: values / means[name] if means[name] > 0 else values for name, values in scores.items()}
+def _per_cost(scores: Tensor, cost: float) -> Tensor:
+    return torch.where(scores < 0, scores * cost, scores / cost)
 
 
 def split_price(spec: str) -> tuple[str, tuple[str, float] | None]:

@@ -14,6 +14,7 @@ from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.mixture import Mixture
+from autoprune.criteria.scoring import telling_scores
 
 ORDER = 1e-6
 """How much a unit's place counts beside the loss, so that units stay apart where the curve is straight."""
@@ -39,17 +40,21 @@ class LearnedScores:
     where: str
 
     def scores(self, context: Context) -> dict[str, Tensor]:
-        """Scores of every unit. Raises CriterionError for groups that are not those of the criterion."""
+        """Scores of every unit.
+
+        Raises CriterionError for groups that are not those of the criterion, or for scores of one that it is
+        made of that say nothing.
+        """
         groups = context.structure.groups
         # Blocks are no units to rank: what is known of them is left out of the comparison.
         blocks = {name: group.width for name, group in self.learned.groups.items() if not group.weights}
         self.learned.check({g.name: g.width for g in groups} | blocks, self.where)
-        found = {name: base.scores(context) for name, base in self.bases.items()}
+        found = {name: telling_scores(name, base, context) for name, base in self.bases.items()}
         mixture = Mixture({group.name: self.learned.groups[group.name].weights for group in groups})
         curves = self._curves()
         scores = {}
         for group in groups:
-            each = {name: values[group.name].detach().cpu() for name, values in found.items()}
+            each = {name: values[group.name] for name, values in found.items()}
             scores[group.name] = _worth(curves[group.name], mixture.places(group.name, each))
         return scores
 

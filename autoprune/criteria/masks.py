@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from autoprune.criteria.base import Batches, Loss
 from autoprune.criteria.gradients import batch_gradients, differentiable
 from autoprune.criteria.ranking import Ranking
+from autoprune.criteria.scoring import require_differences
 from autoprune.errors import CriterionError
 from autoprune.structure.masks import LayerMask, MaskPlan, MaskStructure, mask_hash
 from autoprune.structure.masks.patterns import mask_of, ranks
@@ -106,7 +107,8 @@ def score_masks(
         seed: of ``random``.
 
     Raises:
-        CriterionError: for another criterion, missing data, or scores that are not finite.
+        CriterionError: for another criterion, missing data, or scores that are not finite or all equal; a
+            warning where those of some groups are.
     """
     weights = {g.weight.name: model.get_parameter(g.weight.name).detach() for g in structure.groups}
     power = 2 if criterion == "l2" else 1
@@ -129,6 +131,7 @@ def score_masks(
                 f"scores of {group.name!r} are not all finite: check the weights and the data"
             )
         scores[group.name] = values
+    require_differences(criterion, scores)
     return MaskScores(criterion, structure, scores)
 
 

@@ -17,6 +17,12 @@ def ranking(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.argsort(values, stable=True) for name, values in scores.items()}
 
 
+def relative_to_mean(scores: Tensor) -> Tensor:
+    """Scores of one group over the mean of their sizes, so that groups of different scale compare."""
+    mean = scores.abs().mean()
+    return scores / mean if mean > 0 else scores
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """The scores of one criterion on one base model, from which every candidate reads what it keeps.
@@ -24,7 +30,8 @@ class Ranking:
     Attributes:
         criterion: name of the criterion.
         scores: group name -> floating-point ``[width]``, larger = more important.
-        relative: whether scores of different groups compare only after division by their group's mean.
+        relative: whether scores of different groups compare only after division by their group's
+            mean size.
     """
 
     criterion: str

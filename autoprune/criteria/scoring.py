@@ -25,10 +25,20 @@ def rankings(criteria: Mapping[str, Criterion], context: Context) -> dict[str, R
     context = _prepared(context)
     found = {}
     for name, criterion in criteria.items():
-        scores = _scored(criterion, context)
-        _require_differences(name, scores)
+        scores = telling_scores(name, criterion, context)
         found[name] = Ranking(name, scores, relative=getattr(criterion, "relative", True))
     return found
+
+
+def telling_scores(name: str, criterion: Criterion, context: Context) -> dict[str, Tensor]:
+    """Checked scores that rank something, in a context as criteria see it.
+
+    Raises CriterionError as :func:`score_units` does, or where all units of every group are equal; warns
+    where those of some groups are.
+    """
+    scores = _scored(criterion, context)
+    require_differences(name, scores)
+    return scores
 
 
 def score_units(criterion: Criterion, context: Context) -> Mapping[str, Tensor]:
@@ -83,14 +93,13 @@ def _checked(group: Group, scores: object) -> Tensor:
     return values
 
 
-def _require_differences(name: str, scores: Mapping[str, Tensor]) -> None:
-    """Scores that are all equal rank nothing: an error if all groups are so, a warning if some are.
+def require_differences(name: str, scores: Mapping[str, Tensor]) -> None:
+    """Scores that are all equal rank nothing: CriterionError if all groups are so, a warning if some are.
 
     In a group of equal units, those with lower numbers go first.
     """
-    equal = [
-        group for group, values in scores.items() if len(values) > 1 and bool((values == values[0]).all())
-    ]
+    flat = {group: values.flatten() for group, values in scores.items()}
+    equal = [group for group, values in flat.items() if len(values) > 1 and bool((values == values[0]).all())]
     if equal and len(equal) == len(scores):
         raise CriterionError(
             f"criterion {name} finds all units of every group equally important: "

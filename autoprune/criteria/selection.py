@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from autoprune.criteria.ranking import Ranking
+from autoprune.criteria.ranking import Ranking, relative_to_mean
 from autoprune.structure.plans import Widths
 
 Scope = Literal["local", "global"]
@@ -18,8 +17,8 @@ Scope = Literal["local", "global"]
 
 
 def relative_scores(ranking: Ranking) -> dict[str, NDArray[np.float64]]:
-    """Scores divided by their group's mean, so that groups of different scale compare."""
-    return {name: scores.numpy() / _mean(scores) for name, scores in ranking.scores.items()}
+    """Scores divided by their group's mean size, so that groups of different scale compare."""
+    return {name: relative_to_mean(scores).numpy() for name, scores in ranking.scores.items()}
 
 
 def comparable_scores(ranking: Ranking) -> dict[str, NDArray[np.float64]]:
@@ -63,10 +62,9 @@ def widths_above(ranking: Ranking, threshold: float, scope: Scope) -> Widths:
     if scope == "local":
         relative = relative_scores(ranking)
     else:
-        mean = _mean(torch.cat(list(ranking.scores.values())))
-        relative = {name: scores.numpy() / mean for name, scores in ranking.scores.items()}
+        every = relative_to_mean(torch.cat(list(ranking.scores.values())))
+        widths = [len(scores) for scores in ranking.scores.values()]
+        relative = dict(
+            zip(ranking.scores, (part.numpy() for part in torch.split(every, widths)), strict=True)
+        )
     return {name: int((scores >= threshold).sum()) for name, scores in relative.items()}
-
-
-def _mean(scores: Tensor) -> float:
-    return max(float(scores.mean()), np.finfo(float).tiny)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from autoprune.criteria import Context, Ranking, criterion, rankings, score_units
+from autoprune.criteria.cost_aware import CostAware
 from autoprune.criteria.selection import comparable_scores
 from autoprune.errors import CriterionError
 
@@ -31,6 +32,24 @@ def test_formula(priced: Context, suffix: str, exponent: float) -> None:
 def test_scores_that_compare_as_they_are_keep_their_scale(priced: Context) -> None:
     scores, plain = (score_units(criterion(spec), priced) for spec in ("fisher/flops", "fisher"))
     torch.testing.assert_close(scores["a"] * 10, plain["a"] * 18)
+
+
+def test_of_two_units_that_matter_as_much_the_cheaper_one_stays_below_zero_too(priced: Context) -> None:
+    class Fixed:
+        relative = False
+
+        def scores(self, context: Context) -> dict[str, torch.Tensor]:
+            return {
+                "stem": torch.tensor([-1.0, 0.0, 1.0, 2.0]),
+                "a": torch.tensor([-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]),
+            }
+
+    scores = CostAware(Fixed(), "flops").scores(priced)
+    # Units of stem cost three times as much as those of a.
+    assert scores["a"][0] > scores["stem"][0]
+    assert scores["a"][2] > scores["stem"][2]
+    assert scores["a"][0] == pytest.approx(-10 / 18)
+    assert all(bool((values.diff() > 0).all()) for values in scores.values())
 
 
 def test_what_a_ranking_compares_across_groups_has_the_price_in_it(priced: Context) -> None:

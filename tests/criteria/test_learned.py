@@ -183,6 +183,24 @@ def test_a_file_does_not_decide_which_code_runs(tmp_path: Path, net: nn.Module) 
     assert all(bool((values.diff() > 0).all()) for values in scores.values())
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("float('nan')", "are not all finite"), ("1.0", "all units of every group equally")],
+)
+def test_what_it_is_made_of_is_checked_as_when_it_stands_alone(
+    tmp_path: Path, net: nn.Module, value: str, message: str
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import torch\n\ndef score(context):\n"
+        f"    return {{g.name: torch.full((g.width,), {value}) for g in context.structure.groups}}\n"
+    )
+    learned_for(net, {"l2": 1.0, f"{own}:score": 1.0}).save(tmp_path / "criterion.json")
+    made = criterion(str(tmp_path / "criterion.json"), trusted=[f"{own}:score"])
+    with pytest.raises(CriterionError, match=message):
+        score_units(made, Context(net, structure_of(net)))
+
+
 def test_a_learned_criterion_is_not_made_of_another(tmp_path: Path, net: nn.Module) -> None:
     learned_for(net, {"other.json/flops": 1.0}).save(tmp_path / "criterion.json")
     with pytest.raises(CriterionError, match="made of another learned criterion"):

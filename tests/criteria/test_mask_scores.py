@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from autoprune.criteria import MaskScores, score_masks
 from autoprune.criteria.selection import ranked_widths
-from autoprune.errors import CriterionError
+from autoprune.errors import CriterionError, CriterionWarning
 from autoprune.structure.masks import discover_masks
 
 X = torch.randn(16, 4, generator=torch.Generator().manual_seed(1))
@@ -112,3 +112,15 @@ def test_weights_that_are_not_finite_are_reported() -> None:
         model[0].weight[0, 0] = torch.nan
     with pytest.raises(CriterionError, match="scores of '0' are not all finite"):
         scored(model, "weights", "l1")
+
+
+def test_scores_that_are_all_equal_are_an_error_and_those_of_one_layer_are_reported() -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight.fill_(0.5)
+    with pytest.warns(CriterionWarning, match="criterion l2 finds all units of 0 equally important"):
+        scored(model, "weights", "l2")
+    with torch.no_grad():
+        model[2].weight.zero_()
+    with pytest.raises(CriterionError, match="criterion l2 finds all units of every group equally important"):
+        scored(model, "weights", "l2")

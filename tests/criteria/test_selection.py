@@ -42,3 +42,13 @@ def test_a_sparsity_within_groups_or_across_the_model() -> None:
 )
 def test_a_threshold_relative_to_a_mean(threshold: float, scope: str, widths: dict[str, int]) -> None:
     assert widths_above(RANKING, threshold, scope) == widths  # type: ignore[arg-type]
+
+
+def test_scores_below_zero_compare_by_the_mean_of_their_sizes() -> None:
+    minus = {name: -scores for name, scores in RANKING.scores.items()}
+    assert ranked_widths(Ranking("made", minus))(2 / 6) == {"a": 1, "b": 1}
+    assert widths_above(Ranking("made", minus), -1.0, "local") == {"a": 3, "b": 1}
+    centred = Ranking("made", {"a": torch.tensor([-2.0, 2.0]), "b": torch.tensor([-30.0, 30.0, 0.0])})
+    # Relative to the mean sizes 2 and 20: b1 (1.5), a1 (1), b2 (0), a0 (-1), b0 (-1.5).
+    assert ranked_widths(centred)(3 / 5) == {"a": 1, "b": 2}
+    assert ranked_widths(centred)(4 / 5) == {"a": 2, "b": 2}

@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.config import load_config
 from autoprune.criteria import Context, block_importance
+from autoprune.errors import CriterionError
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
@@ -88,6 +91,22 @@ def test_the_block_that_does_nothing_matters_least(make_deep: Make) -> None:
     importance = block_importance(context)
     assert min(importance, key=lambda name: importance[name]) == "blocks.3"
     assert abs(importance["blocks.3"]) < 1e-3 < importance["blocks.0"]
+
+
+def test_a_loss_that_is_not_finite_is_no_importance(make_deep: Make) -> None:
+    problem = make_deep()
+    context = Context(problem.model, problem.structure, lambda: problem.calibration, problem.data.task.loss)
+    losses = iter([0.5, float("nan"), 0.75, 1.0, 1.5])
+    calls = itertools.count()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(next(losses) if next(calls) % 2 == 0 else 0.0)
+
+    importance = block_importance(dataclasses.replace(context, loss=loss))
+    assert list(importance.values()) == [float("inf"), 0.125, 0.25, 0.5]
+    broken = dataclasses.replace(context, loss=lambda outputs, targets: torch.tensor(float("inf")))
+    with pytest.raises(CriterionError, match="the loss on the calibration data is not finite"):
+        block_importance(broken)
 
 
 def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(
