@@ -28,11 +28,13 @@ class Gradients:
     Attributes:
         changes: float64 ``[batches, width]``: per batch, the sum of gradient times parameter, with its sign,
             over the parameters that produce the unit.
+        gates: the same over the weights that consume it; those that produce it where none does.
         magnitudes: ``[width]``: mean over batches of the sum of ``|gradient|`` over all coupled parameters.
         connections: ``[width]``: sum of ``|mean gradient * parameter|`` over all coupled parameters.
     """
 
     changes: Mapping[str, Tensor]
+    gates: Mapping[str, Tensor]
     magnitudes: Mapping[str, Tensor]
     connections: Mapping[str, Tensor]
 
@@ -51,6 +53,7 @@ def _accumulate(context: Context, data: Iterable[tuple[Tensor, Tensor]], loss: L
     model = differentiable(context.model)
     values = dict(model.named_parameters(remove_duplicate=False))
     changes: dict[str, list[Tensor]] = {group.name: [] for group in groups}
+    gates: dict[str, list[Tensor]] = {group.name: [] for group in groups}
     magnitudes = {group.name: torch.zeros(group.width, dtype=torch.float64) for group in groups}
     total: dict[str, Tensor] = {}
     count = 0
@@ -60,15 +63,22 @@ def _accumulate(context: Context, data: Iterable[tuple[Tensor, Tensor]], loss: L
         sizes = {name: gradient.abs() for name, gradient in each.items()}
         for group in groups:
             changes[group.name].append(over_unit(group, products, PRODUCING))
+            gates[group.name].append(over_unit(group, products, gated_by(group)))
             magnitudes[group.name] += over_unit(group, sizes, COUPLED)
         for name, gradient in each.items():
             total[name] = total[name] + gradient if name in total else gradient
     mean = {name: (value / count * values[name].detach()).abs() for name, value in total.items()}
     return Gradients(
         {name: torch.stack(rows) for name, rows in changes.items()},
+        {name: torch.stack(rows) for name, rows in gates.items()},
         {name: value / count for name, value in magnitudes.items()},
         {group.name: over_unit(group, mean, COUPLED) for group in groups},
     )
+
+
+def gated_by(group: Group) -> tuple[Role, ...]:
+    """The slices on which a gate of a unit acts: those that consume it, or produce it where none does."""
+    return ("in",) if any(part.role == "in" for part in group.slices) else PRODUCING
 
 
 def over_unit(group: Group, values: Mapping[str, Tensor], roles: tuple[Role, ...]) -> Tensor:

@@ -19,6 +19,7 @@ from autoprune.criteria.base import Context
 from autoprune.criteria.gradients import (
     PRODUCING,
     differentiable,
+    gated_by,
     gradients_enabled,
     over_unit,
     require_gradient,
@@ -94,8 +95,7 @@ class Hessian:
         return {name: value / count for name, value in scores.items()}
 
     def _roles(self, group: Group) -> tuple[Role, ...]:
-        consumed = any(part.role == "in" for part in group.slices)
-        return ("in",) if self.diagonal == "units" and consumed else PRODUCING
+        return gated_by(group) if self.diagonal == "units" else PRODUCING
 
     def _probe(
         self,

@@ -21,12 +21,19 @@ from autoprune.criteria.options import check_choice
 from autoprune.criteria.registry import register
 from autoprune.criteria.slices import unit_maxima, unit_sums
 from autoprune.errors import CriterionError
-from autoprune.structure.groups import Group, Slice
+from autoprune.structure.groups import Group, Role, Slice
 
 Scaling = Literal["mean", "size", "none"]
 Reduction = Literal["mean", "sum", "max", "prod"]
-Normalisation = Literal["none", "mean", "max", "l2", "standard", "gaussian"]
-Over = Literal["all", "out", "in"]
+Normalisation = Literal["none", "sum", "mean", "max", "l2", "standard", "gaussian", "lamp"]
+Over = Literal["all", "out", "in", "parameters"]
+ROLES: dict[Over, tuple[Role, ...]] = {
+    "all": ("out", "in"),
+    "out": ("out",),
+    "in": ("in",),
+    "parameters": ("out", "pass", "in"),
+}
+"""Which slices of a group each choice takes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class GroupNorm:
     With ``n(W, u)`` the sum of ``|w| ** p`` over the entries of weight ``W`` that belong to unit ``u`` (for
     ``p=inf`` the largest ``|w|``), scaled as ``scale`` says, the score is the reduction of ``n(W, u)`` over
     the group's weights ``W``, to the power ``1 / p``, normalised within the group. ``W`` has two or more
-    axes: biases and normalisations are left out.
+    axes, unless ``over=parameters`` counts biases and normalisations, too.
 
     Attributes:
         p: the exponent of the norm, above 0; ``inf`` for the largest entry.
@@ -44,10 +51,13 @@ class GroupNorm:
             comparable whatever the number of weights; 0 where any weight of the unit is).
         scale: what ``n`` is divided by, weight by weight: its ``mean`` over the units, its entries a unit
             (``size``), or ``none``.
-        normalize: of a group's scores ``s``: ``none``; divide by their ``mean``, ``max`` or ``l2`` norm;
-            ``standard``: ``(s - mean) / deviation``; ``gaussian``: the normal distribution function of
-            that, which lies in (0, 1). With ``none`` units of different groups compare as they are.
-        over: ``all`` weights, those that produce (``out``, as in Li et al.), or consume (``in``) the units.
+        normalize: of a group's scores ``s``: ``none``; divide by their ``sum``, ``mean``, ``max`` or ``l2``
+            norm; ``standard``: ``(s - mean) / deviation``; ``gaussian``: the normal distribution function of
+            that, which lies in (0, 1); ``lamp``: ``s ** 2`` over the sum of the squares that are as large or
+            larger, by which the last unit of every group scores 1 (Lee et al., "Layer-adaptive sparsity for
+            the magnitude-based pruning", 2021). Units of different groups compare as they then are.
+        over: ``all`` weights, those that produce (``out``, as in Li et al.), or consume (``in``) the units;
+            ``parameters``: all weights, biases and normalisations that go with a unit.
     """
 
     relative: ClassVar[bool] = False
@@ -67,13 +77,14 @@ class GroupNorm:
         check_choice("over", self.over, get_args(Over))
 
     def scores(self, context: Context) -> dict[str, Tensor]:
-        """Scores of every unit. Raises CriterionError for a group that has no weight matrix."""
+        """Scores of every unit. Raises CriterionError for a group that has no weight to take a norm of."""
         tensors = context.model.state_dict()
-        weights = {name: tensors[name] for name in context.structure.parameters if tensors[name].ndim >= 2}
+        least = 1 if self.over == "parameters" else 2
+        weights = {n: tensors[n] for n in context.structure.parameters if tensors[n].ndim >= least}
         return {group.name: self._score(group, weights) for group in context.structure.groups}
 
     def _score(self, group: Group, weights: dict[str, Tensor]) -> Tensor:
-        roles = ("out", "in") if self.over == "all" else (self.over,)
+        roles = ROLES[self.over]
         parts = [part for part in group.slices if part.role in roles and part.parameter in weights]
         if not parts:
             raise CriterionError(
@@ -111,13 +122,23 @@ def _over(scores: Tensor, total: Tensor) -> Tensor:
     return scores / total if total > 0 else scores
 
 
+def _lamp(scores: Tensor) -> Tensor:
+    squares, order = scores.square().sort()
+    as_large = squares.flip(0).cumsum(0).flip(0)
+    # Of equal units, all count for each of them.
+    first = torch.searchsorted(squares, squares)
+    return torch.empty_like(squares).scatter_(0, order, squares / as_large[first].clamp_min(1e-300))
+
+
 NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda scores: scores,
+    "sum": lambda scores: _over(scores, scores.sum()),
     "mean": lambda scores: _over(scores, scores.mean()),
     "max": lambda scores: _over(scores, scores.amax()),
     "l2": lambda scores: _over(scores, torch.linalg.vector_norm(scores)),
     "standard": _standard,
     "gaussian": lambda scores: torch.special.ndtr(_standard(scores)),
+    "lamp": _lamp,
 }
 """Of the scores ``[width]`` of one group."""
 

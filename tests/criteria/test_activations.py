@@ -106,6 +106,20 @@ def test_rank_of_feature_maps(context: Context) -> None:
             assert float(scores[name][unit]) == pytest.approx(expected)
 
 
+def test_rank_of_what_heads_say_is_that_of_width_by_tokens() -> None:
+    context = context_of("encoder")
+    context = dataclasses.replace(context, batches=lambda: [(torch.randn(3, 5, 4), torch.zeros(3).long())])
+    with torch.no_grad():
+        # Values of one head that lie on a line: whatever is mixed of them has rank 1.
+        values = context.model.get_parameter("layers.layers.0.self_attn.in_proj_weight")[32:36]
+        values.copy_(torch.outer(torch.ones(4), values[0]))
+        context.model.get_parameter("layers.layers.0.self_attn.in_proj_bias")[32:36] = 0
+    name = next(g.name for g in context.structure.groups if g.kind == "heads" and ".0." in g.name)
+    scores = score_units(criterion("hrank"), context)[name]
+    assert scores[0] == 1
+    assert scores[1:].tolist() == [4, 4, 4]
+
+
 def _literal_elimination(matrix: Tensor) -> list[float]:
     left = list(range(len(matrix)))
     scores = [1 + 1 / len(matrix)] * len(matrix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from residual_net import batches, entries
@@ -48,6 +49,36 @@ def test_connection_sensitivity_is_of_the_mean_gradient(context: Context) -> Non
     for name, width in context.structure.widths.items():
         expected = [_over_unit(context, products, name, unit) for unit in range(width)]
         assert scores[name].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@torch.no_grad()
+def test_connection_sensitivity_is_what_the_loss_changes_by_when_connections_close_a_little(
+    context: Context,
+) -> None:
+    data = [(inputs.double(), targets) for inputs, targets in batches()]
+    model = copy.deepcopy(context.model).double().eval()
+    precise = dataclasses.replace(context, model=model, batches=lambda: data)
+    scores = score_units(criterion("snip"), precise)["a"]
+
+    def loss() -> float:
+        return sum(float(F.cross_entropy(model(x), y)) for x, y in data) / len(data)
+
+    for unit in range(2):
+        total = 0.0
+        for part in context.structure.group("a").slices:
+            if part.parameter not in dict(model.named_parameters()):
+                continue
+            values = model.get_parameter(part.parameter)
+            mine = set(part.index[unit].tolist())
+            for where in np.ndindex(*values.shape):
+                if where[part.axis] in mine:
+                    kept = float(values[where])
+                    values[where] = kept * (1 + 1e-4)
+                    above = loss()
+                    values[where] = kept * (1 - 1e-4)
+                    total += abs(above - loss()) / 2e-4
+                    values[where] = kept
+        assert float(scores[unit]) == pytest.approx(total, rel=1e-3)
 
 
 def test_criteria_that_ask_for_the_same_share_one_pass(context: Context) -> None:

@@ -15,11 +15,13 @@ from autoprune.structure.groups import Group
 def _unit_values(context: Context, group: Group, over: str) -> list[list[list[float]]]:
     """Absolute entries by weight and unit."""
     state = context.model.state_dict()
-    roles = {"all": ("out", "in"), "out": ("out",), "in": ("in",)}[over]
+    roles = {"all": ("out", "in"), "out": ("out",), "in": ("in",), "parameters": ("out", "pass", "in")}[over]
+    trained = dict(context.model.named_parameters())
     return [
         [[abs(w) for w in entries(state[part.parameter], part, unit)] for unit in range(group.width)]
         for part in group.slices
-        if part.role in roles and state[part.parameter].ndim > 1
+        if part.role in roles and part.parameter in trained
+        if state[part.parameter].ndim > 1 or over == "parameters"
     ]
 
 
@@ -43,6 +45,8 @@ def _literal(context: Context, group: Group, options: dict[str, str]) -> list[fl
     mean, spread = fmean(scores), pstdev(scores)
     return {
         "none": lambda: scores,
+        "sum": lambda: [s / sum(scores) for s in scores],
+        "lamp": lambda: [s**2 / sum(t**2 for t in scores if t >= s) for s in scores],
         "mean": lambda: [s / mean for s in scores],
         "max": lambda: [s / max(scores) for s in scores],
         "l2": lambda: [s / math.sqrt(sum(t**2 for t in scores)) for s in scores],
@@ -62,6 +66,9 @@ def _literal(context: Context, group: Group, options: dict[str, str]) -> list[fl
         {"scale": "size", "reduce": "max", "normalize": "max"},
         {"scale": "none", "normalize": "standard", "over": "in"},
         {"p": "0.5", "normalize": "gaussian"},
+        {"p": "1", "over": "parameters", "normalize": "sum"},
+        {"over": "parameters", "scale": "size", "reduce": "sum"},
+        {"over": "out", "scale": "none", "normalize": "lamp"},
     ],
 )
 def test_formula(context: Context, options: dict[str, str]) -> None:
@@ -86,6 +93,19 @@ def test_unit_with_a_zero_weight_has_no_geometric_mean(context: Context) -> None
     assert int((scores == 0).sum()) == 1
 
 
+def test_lamp_counts_equal_units_for_each_other(context: Context) -> None:
+    with torch.no_grad():
+        weight = context.model.get_parameter("a.weight")
+        weight[4] = weight[1]
+    options = {"over": "out", "scale": "none", "normalize": "lamp"}
+    scores = score_units(criterion("group-norm:over=out,scale=none,normalize=lamp"), context)["a"]
+    assert scores[1] == scores[4]
+    assert scores.tolist() == pytest.approx(
+        _literal(context, context.structure.group("a"), options), rel=1e-4
+    )
+    assert float(scores.max()) <= 1
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -95,7 +115,8 @@ def test_unit_with_a_zero_weight_has_no_geometric_mean(context: Context) -> None
         ("group-norm:norm=mean", "has no option norm: did you mean normalize?"),
         ("group-norm:p=1,p=2", "p is given twice"),
         ("group-norm:p=1,reduce", "write options as group-norm:key=value,key=value"),
-        ("taylor:p=1", "criterion taylor takes no options"),
+        ("snip:p=1", "criterion snip takes no options"),
+        ("taylor:at=gate", "at=gate: use one of weights, gates, did you mean gates?"),
         ("tailor:p=1", "did you mean taylor?"),
     ],
 )

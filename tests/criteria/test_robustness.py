@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 from other_nets import context_of
 from removed import agreement, increases, learned_context, learned_data
+from residual_net import entries
 
-from autoprune.criteria import criterion, score_units
-from autoprune.criteria.gates import gates
+from autoprune.criteria import Context, criterion, score_units
 from autoprune.errors import CriterionError
 from autoprune.tasks.corruption import Corruption, Noise
 
@@ -23,15 +24,32 @@ def test_agrees_with_removing_units_under_noise(noise: Noise, strength: float) -
     assert agreement(dict(scores), increases(context, noisy)) > 0.75
 
 
-def test_formula() -> None:
-    context = learned_context()
+@pytest.mark.parametrize(("noise", "strength"), [("gaussian", 0.5), ("salt-and-pepper", 0.2)])
+def test_formula(context: Context, noise: Noise, strength: float) -> None:
+    """From the weights that read a unit, one noisy sample at a time."""
+    assert context.batches is not None and context.loss is not None
     generator = torch.Generator().manual_seed(context.seed)
-    corruption = Corruption("gaussian", 0.5)
-    data = [(corruption.applied(inputs, generator), y) for inputs, y in learned_data()]
-    derivatives = gates(dataclasses.replace(context, batches=lambda: data), "robustness")
-    scores = score_units(criterion("robustness:strength=0.5"), context)
-    for name, values in scores.items():
-        torch.testing.assert_close(values, derivatives.squares[name] / 2 - derivatives.mean[name])
+    corruption = Corruption(noise, strength)
+    model = copy.deepcopy(context.model).eval()
+    expected = {name: [0.0] * width for name, width in context.structure.widths.items()}
+    samples = 0
+    for inputs, targets in context.batches():
+        noisy = corruption.applied(inputs, generator)
+        for sample in range(len(noisy)):
+            samples += 1
+            model.zero_grad()
+            context.loss(model(noisy[sample : sample + 1]), targets[sample : sample + 1]).backward()
+            for group in context.structure.groups:
+                for unit in range(group.width):
+                    slope = 0.0
+                    for part in group.slices:
+                        parameter = model.get_parameter(part.parameter) if part.role == "in" else None
+                        if parameter is not None and parameter.grad is not None:
+                            slope += sum(entries(parameter.grad * parameter.detach(), part, unit))
+                    expected[group.name][unit] += slope**2 / 2 - slope
+    scores = score_units(criterion(f"robustness:noise={noise},strength={strength}"), context)
+    for name, values in expected.items():
+        assert scores[name].tolist() == pytest.approx([v / samples for v in values], rel=1e-3, abs=1e-7)
 
 
 def test_the_same_seed_gives_the_same_scores() -> None:

@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 import torch
+from removed import agreement, increases, learned_context, learned_data
 from residual_net import batches, entries
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from autoprune.errors import CriterionError
 from autoprune.structure.groups import Group
 
 
-def _literal_taylor(context: Context, group: Group) -> list[float]:
+def _literal_taylor(context: Context, group: Group, roles: tuple[str, ...] = ("out", "pass")) -> list[float]:
     model = copy.deepcopy(context.model).eval()
     total = [0.0] * group.width
     data = batches()
@@ -24,7 +25,7 @@ def _literal_taylor(context: Context, group: Group) -> list[float]:
         for unit in range(group.width):
             change = 0.0
             for part in group.slices:
-                if part.role != "in" and part.parameter in product:
+                if part.role in roles and part.parameter in product:
                     change += sum(entries(product[part.parameter], part, unit))
             total[unit] += change**2
     return [value / len(data) for value in total]
@@ -36,6 +37,49 @@ def test_formula(context: Context) -> None:
         assert scores[group.name].tolist() == pytest.approx(
             _literal_taylor(context, group), rel=1e-3, abs=1e-10
         )
+
+
+def test_formula_by_gates(context: Context) -> None:
+    scores = score_units(criterion("taylor:at=gates"), context)
+    for group in context.structure.groups:
+        expected = _literal_taylor(context, group, ("in",))
+        assert scores[group.name].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-10)
+
+
+def test_a_unit_that_nothing_reads_is_judged_by_what_produces_it(context: Context) -> None:
+    groups = tuple(
+        dataclasses.replace(g, slices=tuple(part for part in g.slices if part.role != "in"))
+        for g in context.structure.groups
+    )
+    unread = dataclasses.replace(context, structure=dataclasses.replace(context.structure, groups=groups))
+    scores = score_units(criterion("taylor:at=gates"), unread)
+    expected = score_units(criterion("taylor"), unread)
+    assert all(torch.equal(scores[name], values) for name, values in expected.items())
+
+
+@pytest.mark.parametrize(("spec", "least"), [("taylor", 0.7), ("taylor:at=gates", 0.8)])
+def test_agrees_with_removing_units_one_by_one(spec: str, least: float) -> None:
+    """What it estimates is the square of what each batch's loss changes by, batch by batch."""
+    context = learned_context()
+    data = learned_data()
+    truth = {name: torch.zeros(width) for name, width in context.structure.widths.items()}
+    for batch in data:
+        for name, changes in increases(context, [batch]).items():
+            truth[name] += torch.tensor(changes).square() / len(data)
+    scores = score_units(criterion(spec), context)
+    assert agreement(dict(scores), {name: values.tolist() for name, values in truth.items()}) > least
+
+
+def test_is_the_square_of_the_change_where_the_loss_is_nearly_linear(context: Context) -> None:
+    """On units that are read through tiny weights."""
+    batch = (batches()[0][0].double(), batches()[0][1])
+    model = context.model.double().eval()
+    precise = dataclasses.replace(context, model=model, batches=lambda: [batch])
+    with torch.no_grad():
+        model.get_parameter("b.weight").mul_(1e-3)
+    scores = score_units(criterion("taylor:at=gates"), precise)["a"]
+    change = torch.tensor(increases(precise, [batch])["a"], dtype=torch.float64)
+    torch.testing.assert_close(scores, change.square(), rtol=0.05, atol=1e-14)
 
 
 def test_unit_that_nothing_depends_on_scores_zero(context: Context) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,36 @@ def test_what_nothing_defends_loses_the_strength(trained: nn.Module, method: typ
         assert "head.bias" not in changed
 
 
+def test_one_step_of_each_is_its_formula(trained: nn.Module) -> None:
+    share = (1 + math.cos(math.pi * 2.5 / STEPS)) / STEPS
+    structure = structure_of(trained)
+    before = {name: value.detach().clone() for name, value in trained.named_parameters()}
+
+    def after(method: type[L1]) -> dict[str, Tensor]:
+        net = copy.deepcopy(trained)
+        method(net, structure, 0.3, STEPS).updated(3)
+        return {name: value.detach() for name, value in net.named_parameters()}
+
+    def thresholded(weight: Tensor, mean: float) -> list[float]:
+        lost = 0.3 * share * mean
+        return [math.copysign(max(0.0, abs(w) - lost), w) for w in weight.flatten().tolist()]
+
+    weight = before["conv2.weight"]
+    found = after(L1)["conv2.weight"].flatten().tolist()
+    assert found == pytest.approx(thresholded(weight, float(weight.abs().mean())), abs=1e-7)
+    scales = torch.cat([before["bn1.weight"], before["bn2.weight"]])
+    found = after(Slimming)["bn2.weight"].tolist()
+    assert found == pytest.approx(thresholded(before["bn2.weight"], float(scales.abs().mean())), abs=1e-7)
+    kept = 1 - 2 * 0.3 * 2.5 / STEPS**2
+    torch.testing.assert_close(after(Growing)["conv1.weight"], kept * before["conv1.weight"])
+    # A unit of conv1 lies in conv1 and conv2; each counts relative to its mean over the units.
+    squares = [before["conv1.weight"].flatten(1).square().sum(1), weight.square().sum((0, 2, 3))]
+    norms = (squares[0] / squares[0].mean() + squares[1] / squares[1].mean()).sqrt()
+    left = (1 - 0.3 * share * norms.mean() / norms).clamp_min(0)
+    found_bias = after(GroupLasso)["bn1.bias"]
+    torch.testing.assert_close(found_bias, left * before["bn1.bias"])
+
+
 def test_soft_thresholds_end_at_exact_zeros_and_take_whole_units(trained: nn.Module) -> None:
     net = copy.deepcopy(trained)
     with torch.no_grad():
@@ -181,7 +212,7 @@ def test_sparse_training_makes_units_dispensable_and_leaves_the_model(
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert {name: len(values) for name, values in found.scores.items()} == structure.widths
     uncut = evaluate(trained, digits.validation, digits.task).value
-    assert evaluate(found.model, digits.validation, digits.task).value > uncut - 0.12
+    assert evaluate(found.model, digits.validation, digits.task).value > uncut - 0.2
     told: list[int] = []
     again = sparsify(
         trained, structure, digits, recipe, method, seed=0, on_step=lambda step, _: told.append(step)
