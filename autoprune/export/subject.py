@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from autoprune.cost.runtimes.names import exportable
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError, UserError
 from autoprune.export.checks.run_pt2 import tensors_of
@@ -71,7 +72,8 @@ class Subject:
                 reason = first_line(error)
         try:
             with quiet():
-                program = torch.export.export(self.model, (torch.zeros_like(self.example),), strict=False)
+                whole, inputs = exportable(self.model), (torch.zeros_like(self.example),)
+                program = torch.export.export(whole, inputs, strict=False)
         except Exception as error:
             raise ExportError(f"torch.export cannot follow the pruned model: {first_line(error)}") from error
         note = f"batch size fixed at {len(self.example)}: {reason}"
@@ -82,7 +84,8 @@ class Subject:
         inputs = torch.zeros_like(batch_of(self.example, TRACED_BATCH))
         shapes = ({0: Dim("batch", min=1)},)
         with quiet():
-            return torch.export.export(self.model, (inputs,), dynamic_shapes=shapes, strict=False)
+            whole = exportable(self.model)
+            return torch.export.export(whole, (inputs,), dynamic_shapes=shapes, strict=False)
 
 
 def subject_of(model: nn.Module, example: Tensor) -> Subject:

@@ -85,3 +85,24 @@ def test_a_width_that_the_exporter_wrote_into_the_program_is_exported_after_all(
     before = len(exports)
     assert meter.measure(narrowed(model, structure, {"stem": 4})).ratio > 0
     assert len(exports) == before + 1
+
+
+class Coded(Mobile):
+    """One layer has a name that torch's programs keep for themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = self.deep
+        del self.deep
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.code(torch.relu(self.norm(self.stem(x)))))
+        return self.head(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+def test_a_layer_may_have_a_name_that_torch_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, structure, meter = subject(Coded())
+    meter.measure(model)
+    monkeypatch.delattr(onnx_runtime, "onnx_file")
+    (group,) = structure.groups
+    assert meter.measure(narrowed(model, structure, {group.name: 3})).ratio > 0

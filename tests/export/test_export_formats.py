@@ -121,6 +121,28 @@ def test_a_name_that_builds_another_model_fails_the_check(export, candidate):
         FORMATS["state"].check(subject, wrong, export.folder)
 
 
+class Coded(nn.Module):
+    """Its layer has the name of a property of torch's graph modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = nn.Linear(6, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.code(x).relu())
+
+
+def test_a_layer_may_have_a_name_that_torch_takes(card, tmp_path):
+    torch.manual_seed(0)
+    base, example = Coded(), torch.randn(4, 6)
+    model, plan = cut_every_group(base, example)
+    candidate = Candidate(model, plan, base, None, None, example)
+    exported = export_candidate(candidate, card, "", tmp_path, ["state", "pt2", "onnx"])
+    assert [written.note for written in exported[1:]] == ["any batch size"] * 2
+    assert max(written.max_difference for written in exported) < 1e-5
+
+
 def test_a_model_of_one_batch_size_is_exported_with_that_size(card, tmp_path):
     torch.manual_seed(0)
     base, example = FixedBatch(), torch.randn(4, 6)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from autoprune.cost.runtimes.names import exportable
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError, TrialError
 from autoprune.structure.site import first_line
@@ -28,7 +29,7 @@ def traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """The model's program for inputs of exactly these shapes. Raises TrialError when it cannot be traced."""
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(model, inputs, strict=False)
+            return torch.export.export(exportable(model), inputs, strict=False)
     except Exception as error:  # torch.export documents no error type
         raise TrialError(f"torch.export cannot follow the model: {first_line(error)}") from error
 

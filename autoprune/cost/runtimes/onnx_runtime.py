@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.cost.runtimes.base import Call, Runtime, require
+from autoprune.cost.runtimes.names import exportable
 from autoprune.cost.runtimes.onnx_program import PACKAGES, onnx_file
 from autoprune.cost.runtimes.onnx_resized import resized, shapes_of
 from autoprune.errors import TrialError
@@ -47,7 +48,7 @@ class OnnxRuntime(Runtime):
 
         def prepared(cut: nn.Module) -> Call:
             try:
-                call = session_call(resized(uncut, cut).SerializeToString(), inputs, outputs)
+                call = session_call(resized(uncut, exportable(cut)).SerializeToString(), inputs, outputs)
                 call()
             except Exception:  # its errors share no type
                 return self.prepare(cut, inputs)

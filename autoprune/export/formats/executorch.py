@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.cost.runtimes import Call
+from autoprune.cost.runtimes.names import exportable
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, run_file, zeros_code
@@ -27,6 +28,7 @@ class ExecuTorchFormat(FileFormat):
     extra = "executorch"
     usual = False
     engine = "executorch"
+    in_process = False  # XNNPACK has threads of its own
 
     def engine_version(self) -> str:
         """That of ExecuTorch."""
@@ -40,7 +42,7 @@ class ExecuTorchFormat(FileFormat):
         inputs = torch.zeros_like(subject.smallest)
         try:
             with quiet():
-                program = torch.export.export(subject.model, (inputs,), strict=False)
+                program = torch.export.export(exportable(subject.model), (inputs,), strict=False)
                 lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
                 content = lowered.to_executorch().buffer
         except Exception as error:  # its errors share no type
