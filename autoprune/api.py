@@ -142,6 +142,7 @@ class Study:
             metric=problem.data.task.metric,
             criterion="" if plan is None else self._learned(chosen),
         )
+        listener.phase("export", str(to))
         return export_candidate(
             candidate,
             card,
@@ -149,6 +150,7 @@ class Study:
             Path(to),
             default_formats() if formats is None else formats,
             seconds=problem.config.latency_seconds if problem.config.latency else 0.0,
+            threads=problem.config.threads,
         )
 
     def folders(self, which: int | str, to: str | Path) -> dict[int, Path]:

@@ -12,7 +12,12 @@ from autoprune.export.subject import Subject
 
 
 def file_latency(
-    form: Format, subject: Subject, candidate: Candidate, folder: Path, seconds: float
+    form: Format,
+    subject: Subject,
+    candidate: Candidate,
+    folder: Path,
+    seconds: float,
+    threads: int | None,
 ) -> Latency:
     """Time the format's file in a folder against the uncut model in the same form, one sample at a time.
 
@@ -21,6 +26,6 @@ def file_latency(
         ExportError: when the uncut model cannot be written in this format.
     """
     uncut = copy.deepcopy(candidate.base).cpu().eval()
-    setting = Setting(form.runtime(subject, candidate, folder))
+    setting = Setting(form.runtime(subject, candidate, folder), threads=threads)
     meter = Meter(uncut, (subject.smallest.contiguous(),), setting, max_seconds=seconds)
     return meter.measure(subject.model)

@@ -32,6 +32,7 @@ def export_candidate(
     formats: Sequence[str],
     *,
     seconds: float = 0.0,
+    threads: int | None = None,
 ) -> tuple[Exported, ...]:
     """Write a pruned model, load every file back and compare its outputs with the model's.
 
@@ -46,6 +47,7 @@ def export_candidate(
         to: folder to write to; made if need be.
         formats: names from ``FORMATS``.
         seconds: most seconds that the timing of one file takes; with 0 none is timed.
+        threads: that it takes, within an operator; None for what torch uses now.
 
     Returns:
         What was written, one entry a format.
@@ -71,7 +73,7 @@ def export_candidate(
                 note += "; " + confirm_zeros(name, staging / entry.file, subject.model)
             latency = None
             if seconds > 0:
-                latency = file_latency(entry, subject, candidate, staging, seconds)
+                latency = file_latency(entry, subject, candidate, staging, seconds, threads)
             exported.append(Exported(name, to / entry.file, difference, note, latency))
         context = CardContext(
             sample=subject.smallest,

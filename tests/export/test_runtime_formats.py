@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune.cost import Setting
 from autoprune.errors import ExportError, MissingExtraError, UserError
-from autoprune.export import default_formats, export_candidate
+from autoprune.export import FORMATS, default_formats, export_candidate
+from autoprune.export.subject import subject_of
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
@@ -69,7 +72,8 @@ def test_openvino_equals_the_pruned_model_for_any_batch(prepared, card, tmp_path
 
 def test_each_file_is_timed_in_what_runs_it(prepared, card, tmp_path):
     formats = ["state", "pt2", "onnx", "int8"]
-    written = export_candidate(prepared, card, "", tmp_path, formats, seconds=0.05)
+    written = export_candidate(prepared, card, "", tmp_path, formats, seconds=0.05, threads=1)
+    assert {item.latency.fingerprint.threads for item in written} == {1}
     runtimes = [item.latency.fingerprint.runtime for item in written]
     assert runtimes == ["eager", "torch.export program", "onnxruntime", "onnxruntime"]
     for item in written:
@@ -77,6 +81,15 @@ def test_each_file_is_timed_in_what_runs_it(prepared, card, tmp_path):
         assert "of the uncut model's (95 % interval" in str(item)
     text = (tmp_path / "README.md").read_text()
     assert text.count("one sample takes") == len(formats)
+
+
+def test_files_are_timed_as_models_are(prepared, tmp_path):
+    subject = subject_of(prepared.model, prepared.example)
+    timed = {
+        name: Setting(FORMATS[name].runtime(subject, prepared, tmp_path), threads=1).stopwatch(())
+        for name in ("state", "pt2", "onnx", "int8", "torchscript")
+    }
+    assert set(timed.values()) == {time.process_time_ns}
 
 
 def test_only_the_usual_formats_are_written_by_default():

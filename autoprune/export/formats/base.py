@@ -68,7 +68,7 @@ class FileRuntime(Runtime):
     channels_last = False
 
     def __init__(self, form: FileFormat, subject: Subject, candidate: Candidate, folder: Path) -> None:
-        self.name, self.version = form.engine, form.engine_version()
+        self.name, self.version, self.in_process = form.engine, form.engine_version(), form.in_process
         self._form, self._subject, self._candidate, self._folder = form, subject, candidate, folder
 
     def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
@@ -86,9 +86,11 @@ class FileFormat(Format):
 
     Attributes:
         engine: what runs the file.
+        in_process: whether it computes in this process, on no more threads than torch has.
     """
 
     engine: str
+    in_process: bool = True
 
     def engine_version(self) -> str:
         """The version of what runs the file; empty where torch's says it all."""
