@@ -48,11 +48,16 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
     return {name: total[name] for name in order}
 
 
+def stage_word(stage: str) -> str:
+    """What a stage is called where people read of it."""
+    return _WORDS.get(stage, stage)
+
+
 def spent_text(trial: FrozenTrial) -> str:
     """The stages of one trial with their times, such as ``fine-tuning 12 s``; without short ones."""
     seconds = trial.user_attrs.get("seconds", {})
     return ", ".join(
-        f"{_WORDS.get(name, name)} {whole_seconds(spent)}" for name, spent in seconds.items() if spent >= 1
+        f"{stage_word(name)} {whole_seconds(spent)}" for name, spent in seconds.items() if spent >= 1
     )
 
 
@@ -65,5 +70,5 @@ def stages_table(study: optuna.Study) -> Table:
     table.add_column("", justify="right")
     table.add_column("share", justify="right")
     for name, spent in seconds.items():
-        table.add_row(_WORDS.get(name, name), whole_seconds(spent), f"{spent / total:.1%}")
+        table.add_row(stage_word(name), whole_seconds(spent), f"{spent / total:.1%}")
     return table

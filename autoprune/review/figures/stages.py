@@ -9,6 +9,7 @@ import optuna
 import plotly.graph_objects as go
 
 from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
+from autoprune.review.stages import stage_seconds, stage_word
 from autoprune.review.text import share_text
 
 _COLOURS = (*COLOURS, GREY)
@@ -26,7 +27,8 @@ def stages_picture(study: optuna.Study) -> Picture | None:
     ]
     if not timed:
         return None
-    stages = list(dict.fromkeys(stage for _, seconds in timed for stage in seconds))
+    known = {stage for _, seconds in timed for stage in seconds}
+    stages = [stage for stage in stage_seconds(study) if stage in known]
     together = math.ceil(len(timed) / _MOST_BARS)
     runs = [timed[start : start + together] for start in range(0, len(timed), together)]
     drawn = figure(
@@ -34,12 +36,12 @@ def stages_picture(study: optuna.Study) -> Picture | None:
             go.Bar(
                 x=[_label([number for number, _ in run]) for run in runs],
                 y=[round(sum(seconds.get(stage, 0.0) for _, seconds in run) / len(run), 4) for run in runs],
-                name=stage,
+                name=stage_word(stage),
                 marker={
                     "color": _COLOURS[place % len(_COLOURS)],
                     "pattern": {"shape": _PATTERNS[place // len(_COLOURS) % len(_PATTERNS)]},
                 },
-                hovertemplate=stage + ": %{y:.3~s}s, trial %{x}<extra></extra>",
+                hovertemplate=stage_word(stage) + ": %{y:.3~s}s, trial %{x}<extra></extra>",
             )
             for place, stage in enumerate(stages)
         ],
@@ -54,7 +56,7 @@ def stages_picture(study: optuna.Study) -> Picture | None:
     largest, total = max(sums, key=lambda stage: sums[stage]), sum(sums.values())
     alt = f"Stacked bars of {len(timed)} trials."
     if total > 0:
-        alt += f" {largest} took the most time, {share_text(sums[largest] / total)} of it."
+        alt += f" Most of the time, {share_text(sums[largest] / total)}, went into {stage_word(largest)}."
     return Picture("stages", "Time by stage", alt, "What each trial spent its time on.", drawn)
 
 

@@ -103,12 +103,12 @@ def test_the_group_that_decides_is_the_most_important(url: str) -> None:
 def test_predictions_stages_and_importances_are_drawn_where_they_are_known(url: str) -> None:
     study = create(optuna.storages.RDBStorage(url))
     for number in range(10):
-        more = {"latency_predicted": 0.1 + 0.055 * number, "seconds": {"cut": 0.1, "finetune": 2.0}}
+        more = {"latency_predicted": 0.1 + 0.055 * number, "seconds": {"finetune": 2.0, "cut": 0.1}}
         tell(study, 0.1 + 0.05 * number, 0.8 + 0.01 * number, more=more)
     drawn = {picture.name: picture for picture in pictures(study)}
     assert {"latency", "stages", "importances"} <= set(drawn)
-    assert "finetune took the most time, 95% of it" in drawn["stages"].alt
-    assert [trace.name for trace in drawn["stages"].figure.data] == ["cut", "finetune"]
+    assert "Most of the time, 95%, went into fine-tuning." in drawn["stages"].alt
+    assert [trace.name for trace in drawn["stages"].figure.data] == ["cutting", "fine-tuning"]
     assert drawn["stages"].figure.layout.barmode == "stack"
     trials = traces(drawn["latency"].figure)["trial"]
     assert len(trials.x) == 10 and trials.y[0] == pytest.approx(0.1)
