@@ -125,7 +125,7 @@ def _cut(found: Mapping[str, Any]) -> Iterator[str]:
             f"{group['flops_share']:.1%} of the FLOPs, {group['parameters_share']:.1%} of the parameters"
         )
     if len(groups) > GROUPS_SHOWN:
-        yield f"#   and {len(groups) - GROUPS_SHOWN} more: autoprune inspect lists them"
+        yield f"#   and {len(groups) - GROUPS_SHOWN} more: autoprune inspect THIS-FILE lists them"
     for layer, reason in list(found["frozen"].items())[:GROUPS_SHOWN]:
         yield f"# frozen: {_plain(layer)}: {_plain(reason)}"
     kinds = {group["kind"] for group in groups}

@@ -31,7 +31,7 @@ SMALLER = {
     "timm:mobilenetv3_small_100": "timm:test_resnet",
     "time=5m": "trials=2",
     "trials=20": "trials=5",
-    "12": "1",
+    "20": "1",
 }
 """Words of commands that would take minutes, and what a test takes in their place."""
 
@@ -140,6 +140,22 @@ def test_scripts_that_pages_name_are_there() -> None:
     named = [word for word in words if word.startswith("studies/")]
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in BLOCK.sub("", text).splitlines()
+        if line.startswith("#")
+    }
+    links = LINK.findall(text)
+    assert len(links) > 10
+    assert [file for file, _ in links if not (ROOT / file).exists()] == []
+    assert [anchor for file, anchor in links if not file and anchor not in headings] == []
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
