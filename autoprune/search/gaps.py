@@ -1,12 +1,13 @@
 """Plans between two neighbours on the front, where it has its widest gap.
 
 Hypervolume draws a sampler to the cheap end of a front, where each step is worth most; what lies between the
-known plans then stays as coarse as the warm starts. Half of the suggestions therefore go where the front is
-coarsest: the rectangle between two neighbours is the most hypervolume that a plan between them can add.
+known plans then stays as coarse as the warm starts. Half of the suggestions therefore go where two
+neighbours are farthest apart in cost, relative to it: whoever comes with a budget finds a plan near it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -57,7 +58,7 @@ def between(
 
 
 def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
-    """The neighbours on the front with the largest rectangle between them, cheaper one first.
+    """The neighbours on the front that differ most in cost, relative to it, cheaper one first.
 
     A gap counts less the more plans in it have been tried in vain. None for a front of fewer than two plans.
     """
@@ -69,7 +70,7 @@ def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
     def worth(gap: tuple[Point, Point]) -> float:
         low, high = gap
         tried = sum(low.share < point.share < high.share for point in points)
-        return (high.share - low.share) * (low.loss - high.loss) / (1 + tried)
+        return math.log(high.share / low.share) / (1 + tried)
 
     return max(pairwise(front), key=worth, default=None)
 

@@ -24,6 +24,8 @@ from autoprune.tasks import evaluate
 
 POINTS = 4
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
+CONTEXT = 0.6
+"""Share of the budget that all other groups take meanwhile: plans are looked for between a third and all."""
 SAMPLES = 1024
 """Guiding samples on which the losses are taken."""
 BATCH = 256
@@ -36,12 +38,11 @@ Points = dict[str, dict[str, float | None]]
 def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> dict[str, Curve]:
     """The study's sensitivity curves, one a group; those that it lacks are measured and stored first.
 
-    The context is a uniform cut to the budget, for there the plans will be: what a group loses while all
-    others are whole says little about what it loses when nothing makes up for it any more. From its
-    full width the group alone is cut to a few others and compensated as every candidate is; BatchNorm takes
-    the statistics of the batch at hand. The increases of the task's mean loss are all on the same first
-    guiding samples. Other processes and later runs of the
-    study read what is stored.
+    The context is a uniform cut to the middle of the levels that are tried, for there the plans will be: what
+    a group loses while all others are whole says little about what it loses when nothing makes up for it
+    any more. From its full width the group alone is cut to a few others and compensated as every candidate
+    is; BatchNorm takes the statistics of the batch at hand. The increases of the task's mean loss are all on
+    the same first guiding samples. Other processes and later runs of the study read what is stored.
     """
     record: dict[str, Any] = dict(study.user_attrs.get(SENSITIVITY, {}))
     points: Points = dict(record.get("points", {}))
@@ -49,7 +50,7 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     if missing:
         listener.phase("sensitivity", f"of {len(missing)} groups")
         start, before = time.perf_counter(), record.get("seconds", 0.0)
-        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, 1.0)
+        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, CONTEXT)
         for done, name in enumerate(missing):
             listener.progress(done / len(missing), name)
             points[name] = _increases(problem, context, name)
@@ -63,7 +64,7 @@ def measured_curves(problem: Problem, listener: Listener) -> dict[str, Curve]:
     """The curves of all groups at the problem's budget, for this once."""
     names = list(problem.structure.widths)
     listener.phase("sensitivity", f"of {len(names)} groups")
-    context = proportioned(problem, problem.structure.widths, 1.0)
+    context = proportioned(problem, problem.structure.widths, CONTEXT)
     points: Points = {}
     for done, name in enumerate(names):
         listener.progress(done / len(names), name)

@@ -31,8 +31,8 @@ def trial_of(*values: float | str) -> FrozenTrial:
 LOW, HIGH = trial_of(30, 0.5, 0.0, 4, "l2"), trial_of(80, 2.0, 0.4, 16, "taylor")
 
 
-def test_the_widest_gap_is_the_largest_rectangle_between_neighbours_on_the_front() -> None:
-    points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.5), (0.5, 0.3), (0.6, 0.28), (1.0, 0.2))]
+def test_the_widest_gap_is_the_largest_ratio_of_costs_between_neighbours_on_the_front() -> None:
+    points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.5), (0.5, 0.3), (0.7, 0.28), (1.0, 0.2))]
     gap = widest_gap([*points, Point(0.9, 0.4, LOW)])
     assert gap is not None
     assert [point.share for point in gap] == [0.3, 0.5]
@@ -41,9 +41,9 @@ def test_the_widest_gap_is_the_largest_rectangle_between_neighbours_on_the_front
 
 
 def test_a_gap_counts_less_the_more_was_tried_in_it() -> None:
-    ends = [Point(0.2, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
-    poor = [Point(share, 0.9, LOW) for share in (0.3, 0.4)]
-    assert [gap[0].share for gap in map(widest_gap, (ends, ends + poor)) if gap] == [0.2, 0.6]
+    ends = [Point(0.3, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
+    poor = [Point(share, 0.9, LOW) for share in (0.4, 0.5)]
+    assert [gap[0].share for gap in map(widest_gap, (ends, ends + poor)) if gap] == [0.3, 0.6]
 
 
 def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -> None:
