@@ -44,7 +44,8 @@ def notes(told: Explanation) -> Sequence[str]:
     scaled = any(item.scale is not None for item in told.groups)
     lines = [
         "loss at half: measured increase of the loss when half of the group's units go, the others being as "
-        "in a uniform cut to 60 % of the budget" + ("; × what the criterion multiplies it by." if scaled else ".")  # noqa: RUF001
+        "in a uniform cut to 60 % of the budget"
+        + ("; × what the criterion multiplies it by." if scaled else ".")  # noqa: RUF001
     ]
     if told.importances is not None:
         lines.append(f"importance: {told.importances.caveat}")

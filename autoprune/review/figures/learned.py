@@ -53,7 +53,7 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
         "sensitivity",
         "Sensitivity of the groups",
         f"Curves of {len(shown)} groups. Cutting {steepest[0]} costs most, {steepest[-1]} least.",
-        "Measured: one group is cut, the others are as in a uniform cut to 60 % of the budget, nothing is trained.",
+        "Measured: one group is cut, the others are as in a uniform cut to 60 % of the budget, untrained.",
         drawn,
     )
 
