@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,12 +217,10 @@ def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
         return begun(study, *gap, _marks(GAP))
     if repeats < FEW_REPEATS or repeats % 2:
         return ask(study, _marks(SAMPLER))
-    usual = study.sampler
-    study.sampler = RandomSampler(seed=(search.seed + len(study.get_trials(deepcopy=False))) % 2**32)
-    try:
-        return study.ask()
-    finally:
-        study.sampler = usual
+    # A trial asks the sampler of its study only when it is asked for parameters.
+    chance = copy.copy(study)
+    chance.sampler = RandomSampler(seed=(search.seed + len(study.get_trials(deepcopy=False))) % 2**32)
+    return chance.ask()
 
 
 def _marks(origin: str) -> dict[str, Any]:

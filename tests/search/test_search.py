@@ -129,6 +129,26 @@ def test_other_settings_do_not_mix_into_a_study(
         create_study(make_problem(study="one", **changed))
 
 
+class Stubborn(optuna.samplers.RandomSampler):
+    """Always suggests the same."""
+
+    def sample_independent(self, *_arguments: Any, **_named: Any) -> Any:
+        return _arguments[-1].low
+
+
+def test_a_sampler_that_repeats_itself_gives_way_to_chance(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(space="sparsity", budget=("flops=50%", "trials=20"), gaps=False, finetune_steps=0)
+    study = create_study(problem)
+    study.sampler = Stubborn()
+    run(problem, study, WeightStore(tmp_path), Watcher())
+    drawn = [
+        trial.user_attrs["plan"]
+        for trial in study.trials
+        if trial.user_attrs["origin"] == "sampler" and trial.values and "duplicate_of" not in trial.user_attrs
+    ]
+    assert len(set(drawn)) == len(drawn) > 2
+
+
 def test_a_setting_that_came_later_was_at_its_default(make_problem: Make) -> None:
     study = create_study(make_problem(study="one"))
     record = study.user_attrs["autoprune"]
