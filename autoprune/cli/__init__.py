@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autoprune.cli import beginnings, models, searching, studies, working
 from autoprune.cli.frame import app
-from autoprune.stopping import take_sigterm
+from autoprune.stopping import is_stop, leave, take_sigterm
 
 __all__ = ["app", "beginnings", "main", "models", "searching", "studies", "working"]
 
@@ -17,4 +17,9 @@ def main() -> None:
     # A reference such as mypackage.module:factory means the working folder too, as with python -m.
     sys.path.append(str(Path.cwd()))
     take_sigterm()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if isinstance(end.code, int) and is_stop(end.code):
+            leave(end.code)
+        raise

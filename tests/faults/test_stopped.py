@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -87,6 +88,22 @@ def test_without_a_signal_nothing_happens() -> None:
     with finishing(), finishing():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_leaving_does_what_is_registered_and_no_more() -> None:
+    code = (
+        "import atexit, sys\n"
+        "from autoprune.stopping import is_stop, leave\n"
+        "class Slow:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "slow = Slow()\n"
+        "atexit.register(print, 'registered')\n"
+        "print('said', is_stop(130), is_stop(143), is_stop(0), is_stop(1))\n"
+        "leave(143)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n") == ["said True True False False", "registered", ""]
+    assert done.returncode == 143
 
 
 def test_a_search_ends_within_five_seconds_and_says_how_to_go_on(project: Path) -> None:
