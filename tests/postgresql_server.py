@@ -64,10 +64,16 @@ class Server:
         """Whether it was started and not stopped."""
         return (self.folder / "data" / "postmaster.pid").exists()
 
-    def database(self, name: str) -> str:
-        """URL of a new database. Its password is not looked at: every user is let in."""
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, name)
+    def database(self, name: str, template: str | None = None) -> str:
+        """URL of a new database, empty or a copy. Its password is not looked at: every user is let in."""
+        copied = [] if template is None else ["-T", template]
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, *copied, name)
         return f"postgresql://{_USER}:Secret1@127.0.0.1:{self.port}/{name}"
+
+    @property
+    def pid(self) -> int:
+        """Its first process, the parent of all others."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def remove(self) -> None:
         """Delete the cluster."""

@@ -88,8 +88,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "replay.csv")
     args = parser.parse_args()
     args.output = args.output.absolute()
-    with postgresql() as url, tempfile.TemporaryDirectory() as name:
+    with postgresql() as server, tempfile.TemporaryDirectory() as name:
         os.chdir(name)
+        url = server.database("studies")
         began = time.monotonic()
         study = run_search(settings(url, args.trials, args.workers), Listener()).optuna
         wall = time.monotonic() - began

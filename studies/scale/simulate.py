@@ -21,16 +21,18 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
-from optuna.trial import TrialState, create_trial
-from server import postgresql, served
+from filling import add_finished
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from server import Server, postgresql, processor_seconds, served
 
 from autoprune.config import load_config
 from autoprune.review import Listener
@@ -47,19 +49,32 @@ HERE = Path(__file__).parent
 WEIGHTS = Path(tempfile.mkdtemp(prefix="autoprune-scale-"))
 COLUMNS = (
     *("workers", "known", "seconds", "sampler", "trials", "wall", "trials_a_second", "efficiency"),
-    *("ask_wall", "storage_wall", "storage_calls", "cpu", "cores"),
+    *(
+        "ask_wall",
+        "storage_wall",
+        "storage_calls",
+        "cpu",
+        "server_cpu",
+        "database_cpu",
+        "join_cpu",
+        "cores",
+        "load",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one worker did: trials, and seconds of its own."""
+    """What one worker did: trials, seconds of its own, and when it began and ended."""
 
     trials: int
     ask: float
     storage: float
     calls: int
     cpu: float
+    joined: float
+    start: float
+    end: float
 
 
 class TimedStorage(PatientStorage):
@@ -101,12 +116,12 @@ def simulated(seconds: float, count: list[int]) -> Any:
     return evaluate
 
 
-def problem_of(sampler: str, storage: str, total: int) -> Problem:
+def problem_of(sampler: str, storage: str) -> Problem:
     """The chain of 60 groups."""
     settings = {
         "model": f"{HERE / 'chain.py'}:chain",
         "train_epochs": 1,
-        "budget": ("flops=70%", f"trials={total}"),
+        "budget": ("flops=70%", "trials=1"),
         "finetune_steps": 0,
         "latency": False,
         "calibration_batches": 2,
@@ -119,11 +134,11 @@ def problem_of(sampler: str, storage: str, total: int) -> Problem:
     return prepare(load_config(None, settings), Listener())
 
 
-def fill(problem: Problem, study: optuna.Study, trials: int) -> None:
-    """Finished trials as a search would have left them."""
+def finished(problem: Problem, study: optuna.Study, trials: int) -> list[FrozenTrial]:
+    """Finished trials as a search would have left them, of random widths."""
     space = loop.make_space(problem, loop.known_curves(problem, study))
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), directions=study.directions)
-    full = problem.structure.widths
+    full, made = problem.structure.widths, []
     for number in range(trials):
         trial = draw.ask()
         widths = space.suggest(trial)
@@ -138,25 +153,45 @@ def fill(problem: Problem, study: optuna.Study, trials: int) -> None:
             "seconds": {"evaluate": 1.0},
             **{f"quality_{name}": value for name in ("error", "low", "high")},
         }
-        frozen = draw.get_trials(deepcopy=False)[-1]
-        study.add_trial(
+        made.append(
             create_trial(
                 state=TrialState.COMPLETE,
-                params=frozen.params,
-                distributions=frozen.distributions,
+                params=trial.params,
+                distributions=trial.distributions,
                 values=[value, float(costs.flops)],
                 user_attrs=known,
             )
         )
         draw.tell(trial, state=TrialState.FAIL)
+    return made
 
 
-def work(problem: Problem, place: str, name: str, seconds: float, results: SimpleQueue[Any]) -> None:
+def filled(server: Server, name: str, sampler: str, known: int) -> tuple[Problem, int]:
+    """A database with a study of so many trials; returns its problem, and how many of all trials count."""
+    url = server.database(name)
+    problem = problem_of(sampler, url)
+    study = create_study(problem)
+    loop.begin(problem, study, WeightStore(WEIGHTS), Listener())
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    count = len(study.get_trials(deepcopy=False)) + known
+    assert isinstance(study._storage, PatientStorage)
+    backend = study._storage._storage._backend  # type: ignore[attr-defined]
+    add_finished(backend.engine, study, finished(problem, study, known))
+    # A database that somebody is connected to is not copied.
+    backend.engine.dispose()
+    return problem, count
+
+
+def work(
+    problem: Problem, place: str, name: str, seconds: float, together: Barrier, results: SimpleQueue[Any]
+) -> None:
     """One worker, in a process of its own."""
     try:
         torch.set_num_threads(1)
         count = [0]
         loop.evaluate_candidate = simulated(seconds, count)
+        began = time.process_time()
         proxy = open_storage(place, must_exist=True)
         assert isinstance(proxy, PatientStorage)
         storage = TimedStorage(proxy._storage, proxy._shown, print)
@@ -164,53 +199,54 @@ def work(problem: Problem, place: str, name: str, seconds: float, results: Simpl
         seed = derived_seed(0, name, len(study.get_trials(deepcopy=False)))
         random.seed(seed)
         study.sampler = make_sampler(problem.config.sampler, groups=60, seed=seed)
-        storage.seconds, storage.calls, began = 0.0, 0, time.process_time()
+        joined = time.process_time() - began
+        together.wait()
+        storage.seconds, storage.calls, began, start = 0.0, 0, time.process_time(), time.time()
         loop.work(problem, study, WeightStore(WEIGHTS), Listener(), seed=seed, worker=name)
-        own = [t for t in study.trials if t.user_attrs.get("process", {}).get("pid") == os.getpid()]
+        end, cpu, waited, calls = time.time(), time.process_time() - began, storage.seconds, storage.calls
+        own = [t for t in study.get_trials(deepcopy=False) if _is_own(t)]
         asked = sum(trial.user_attrs.get("seconds", {}).get("sampler", 0.0) for trial in own)
-        cpu = time.process_time() - began
-        results.put(Measured(count[0], asked, storage.seconds, storage.calls, cpu))
+        results.put(Measured(count[0], asked, waited, calls, cpu, joined, start, end))
     except BaseException:
         traceback.print_exc()
+        together.abort()
         results.put(None)
         sys.stdout.flush()
 
 
-def measure(workers: int, known: int, seconds: float, rounds: int, sampler: str) -> dict[str, float | str]:
-    """Let so many workers do `rounds` trials each on a study of `known` trials."""
-    with postgresql() as url, served(url) as place:
-        total = known + workers * rounds
-        problem = problem_of(sampler, url, total)
-        study = create_study(problem)
-        loop.begin(problem, study, WeightStore(WEIGHTS), Listener())
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        skipped = len(study.trials)
-        problem = problem_of(sampler, url, total + skipped)
-        fill(problem, study, known)
-        context = get_context("fork")
+def _is_own(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get("process", {}).get("pid") == os.getpid())
+
+
+def measure(
+    problem: Problem, server: Server, url: str, workers: int, seconds: float, total: int
+) -> dict[str, float | str]:
+    """Let so many workers fill a study up to so many trials."""
+    problem = replace(problem, budget=replace(problem.budget, trials=total))
+    context = get_context("fork")
+    with served(url) as (place, serving):
         results: SimpleQueue[Any] = context.SimpleQueue()
-        began = time.monotonic()
+        together = context.Barrier(workers + 1)
         crew = [
-            context.Process(target=work, args=(problem, place, str(number), seconds, results))
+            context.Process(target=work, args=(problem, place, str(number), seconds, together, results))
             for number in range(workers)
         ]
         for process in crew:
             process.start()
+        together.wait()
+        before = [processor_seconds(pid) for pid in (serving, server.pid)]
         measured = [results.get() for _ in crew]
-        wall = time.monotonic() - began
+        shared = [processor_seconds(pid) for pid in (serving, server.pid)]
         for process in crew:
             process.join()
     done = [item for item in measured if item is not None]
     trials = sum(item.trials for item in done)
+    wall = max(item.end for item in done) - min(item.start for item in done)
     mean = {
         key: sum(asdict(item)[key] for item in done) / trials for key in ("ask", "storage", "calls", "cpu")
     }
     return {
         "workers": workers,
-        "known": known,
-        "seconds": seconds,
-        "sampler": sampler,
         "trials": trials,
         "wall": round(wall, 1),
         "trials_a_second": round(trials / wall, 3),
@@ -219,7 +255,11 @@ def measure(workers: int, known: int, seconds: float, rounds: int, sampler: str)
         "storage_wall": round(mean["storage"], 3),
         "storage_calls": round(mean["calls"], 1),
         "cpu": round(mean["cpu"], 3),
+        "server_cpu": round((shared[0] - before[0]) / trials, 3),
+        "database_cpu": round((shared[1] - before[1]) / trials, 3),
+        "join_cpu": round(sum(item.joined for item in done) / len(done), 2),
         "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -237,13 +277,16 @@ def main() -> None:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     new = not args.output.exists()
-    with args.output.open("a", newline="") as file:
+    with args.output.open("a", newline="") as file, postgresql() as server:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
         for known in args.known:
+            problem, count = filled(server, f"known_{known}", args.sampler, known)
             for workers in args.workers:
-                row = measure(workers, known, args.seconds, args.rounds, args.sampler)
+                url = server.database(f"known_{known}_workers_{workers}", template=f"known_{known}")
+                row = {"known": known, "seconds": args.seconds, "sampler": args.sampler}
+                row |= measure(problem, server, url, workers, args.seconds, count + workers * args.rounds)
                 writer.writerow(row)
                 file.flush()
                 print(row, flush=True)
