@@ -20,7 +20,7 @@ from autoprune.tasks.reference import summary
 def rankings(criteria: Mapping[str, Criterion], context: Context) -> dict[str, Ranking]:
     """The ranking of every criterion; passes over the data that several of them read are made once.
 
-    Raises CriterionError as :func:`score_units` does, beginning with the criterion's name.
+    Raises CriterionError as :func:`telling_scores` does.
     """
     context = _prepared(context)
     found = {}
@@ -33,10 +33,15 @@ def rankings(criteria: Mapping[str, Criterion], context: Context) -> dict[str, R
 def telling_scores(name: str, criterion: Criterion, context: Context) -> dict[str, Tensor]:
     """Checked scores that rank something, in a context as criteria see it.
 
-    Raises CriterionError as :func:`score_units` does, or where all units of every group are equal; warns
-    where those of some groups are.
+    Raises CriterionError as :func:`score_units` does, with the criterion's name, or where all units of every
+    group are equal; warns where those of some groups are.
     """
-    scores = _scored(criterion, context)
+    try:
+        scores = _scored(criterion, context)
+    except CriterionError as error:
+        if str(error).startswith("criterion "):
+            raise
+        raise CriterionError(f"criterion {name}: {error}") from error
     require_differences(name, scores)
     return scores
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import pytest
@@ -24,6 +25,15 @@ def test_scores_that_are_all_equal_are_an_error(context: Context) -> None:
         CriterionError, match="criterion mine finds all units of every group equally important"
     ):
         rankings({"mine": equal}, context)
+
+
+def test_scores_that_are_not_finite_name_the_criterion(context: Context) -> None:
+    broken = _Fixed(stem=torch.ones(4), a=torch.full((6,), float("nan")))
+    with pytest.raises(CriterionError, match=r"^criterion mine: scores of group 'a' are not all finite"):
+        rankings({"l2": criterion("l2"), "mine": broken}, context)
+    without = dataclasses.replace(context, batches=None)
+    with pytest.raises(CriterionError, match=r"^criterion taylor needs calibration data"):
+        rankings({"taylor": criterion("taylor")}, without)
 
 
 def test_group_of_equal_scores_is_reported_and_goes_in_order(context: Context) -> None:
