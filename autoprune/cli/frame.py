@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # messages of one line, without a frame
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search per-layer sparsity for a trained PyTorch model, review the front, export the best.",
     epilog="Exit codes: 0 done; 1 something failed (nothing within the budget, a file that differs, a bug); "

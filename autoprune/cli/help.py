@@ -90,7 +90,8 @@ HelpAll = Annotated[
 
 
 def plain(names: str) -> str:
-    """Names of a parameter with the kind of its value as one word: ``--output PATH``."""
+    """Names of a parameter with the kind of its value as one word: ``--output PATH``; of a list, its name."""
+    names = re.sub(r" <list\[\w+\]>", "", names)
     return re.sub(r"<(\w+)>", lambda kind: _KINDS.get(kind[1], kind[0]), names)
 
 
