@@ -90,7 +90,7 @@ def _between(distribution: BaseDistribution, low: Any, high: Any, place: float) 
     """What lies at that place between two values of a parameter."""
     if isinstance(distribution, FloatDistribution):
         mean = low ** (1 - place) * high**place if distribution.log else (1 - place) * low + place * high
-        return min(float(mean), max(low, high))  # not beyond both by rounding
+        return min(max(float(mean), distribution.low), distribution.high)  # not outside by rounding
     if isinstance(distribution, IntDistribution):
         steps = ((1 - place) * low + place * high - distribution.low) / distribution.step
         return distribution.low + distribution.step * round(steps)

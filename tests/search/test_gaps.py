@@ -56,8 +56,9 @@ def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -
     assert {child["criterion"] for child in children} == {"l2", "taylor"}
     assert {child["width"] for child in children} == {4, 8, 12, 16}
     assert len({child["scale"] for child in children}) == len(children)
-    for same in (blended(HIGH, HIGH, random) for _ in range(50)):
-        assert same["scale"] <= 2.0
+    for end in (LOW, HIGH):
+        for same in (blended(end, end, random) for _ in range(50)):
+            assert 0.5 <= same["scale"] <= 2.0
     # Between inverse coefficients the middle is 1.
     assert np.median([child["scale"] for child in children]) == pytest.approx(1.0, rel=0.25)
 
