@@ -5,7 +5,7 @@
 One search is told `flops=50%` and knows nothing of the device. For each batch size another one with the same
 trials, recovery and seed is told the latency of the slowest plan on the first one's front as its budget, in
 ONNX Runtime on one thread, and has a profile of the device (`autoprune measure`). The plans of both are timed
-alike. For every accuracy on the front of the first, the fastest model of the second that is at most 0.2
+together. For every accuracy on the front of the first, the fastest model of the second that is at most 0.2
 points below it is looked up. Every plan is written to ``versus_plans.csv`` beside this file, the comparison
 to ``versus.csv``. With ``--scratch FOLDER`` a run that was stopped goes on.
 """
@@ -68,7 +68,7 @@ def timed(plans: pd.DataFrame, batch: int) -> pd.DataFrame:
 
 def front(plans: pd.DataFrame) -> pd.DataFrame:
     """The plans that no other one beats in both accuracy and latency, fastest first."""
-    ordered = plans.sort_values(["latency_ms", "quality"], ascending=[True, False])
+    ordered = plans.sort_values(["latency_ratio", "quality"], ascending=[True, False])
     return ordered[ordered["quality"] > ordered["quality"].cummax().shift(fill_value=-1.0)]
 
 
@@ -78,7 +78,7 @@ def compared(flops: pd.DataFrame, latency: pd.DataFrame) -> pd.DataFrame:
     for plan in front(flops).itertuples():
         equal = latency[latency["quality"] >= plan.quality - SLACK]
         if len(equal):
-            fastest = equal.loc[equal["latency_ms"].idxmin()]
+            fastest = equal.loc[equal["latency_ratio"].idxmin()]
             rows.append(
                 {
                     "accuracy": plan.quality,
@@ -121,11 +121,14 @@ def run(given: argparse.Namespace, scratch: Path) -> None:
     by_flops = run_flops(given.trials, storage, caches[0])
     every, rows = [], []
     for batch in given.batches:
-        flops = timed(by_flops, batch)
         # Without care for the device, plans of half the FLOPs may be slower than the uncut model.
-        limit = min(1.0, front(flops)["latency_ratio"].max())
-        latency = timed(run_latency(batch, given.trials, limit, storage, caches[1]), batch)
-        every += [flops.assign(batch=batch, budget="flops"), latency.assign(batch=batch, budget="latency")]
+        limit = min(1.0, front(timed(by_flops, batch))["latency_ratio"].max())
+        by_latency = run_latency(batch, given.trials, limit, storage, caches[1])
+        both = pd.concat([by_flops.assign(budget="flops"), by_latency.assign(budget="latency")])
+        # In random order, so that what else the machine does meets both alike.
+        both = timed(both.sample(frac=1, random_state=0), batch).assign(batch=batch)
+        flops, latency = (both[both["budget"] == budget] for budget in ("flops", "latency"))
+        every.append(both.sort_values(["budget", "trial"]))
         rows.append(compared(flops, latency).assign(batch=batch))
         print(rows[-1].to_string(index=False, float_format="%.4f"), flush=True)
         pd.concat(every).to_csv(given.folder / "versus_plans.csv", index=False, float_format="%.5g")
