@@ -13,7 +13,7 @@ from faulty import NAME, PROJECT, environment, search_command, study_in
 from optuna.trial import FrozenTrial
 from safetensors.torch import load_file
 
-TRIALS = 14
+TRIALS = 18
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
