@@ -213,13 +213,9 @@ def lessons_of(bench: Bench, recipe: Recipe, seed: int) -> Sequence[Lesson] | No
 
 
 def complete(found: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds that every criterion of a model has in full, so that means compare."""
-    rows = found.groupby(["model", "seed", "mending", "criterion"]).size().unstack(fill_value=0)
-    rows = rows.loc[:, rows.max() > 0]
-    per_model = rows.groupby("model").transform("max").max(axis=1)
-    whole = rows.where(rows.groupby("model").transform("max") > 0).min(axis=1) == per_model
-    kept = found.set_index(["model", "seed", "mending"]).index.isin(whole[whole].index)
-    return found[kept]
+    """The rows of the seeds that have all that any seed has of a model and mending, so that means compare."""
+    cuts = found.groupby(["model", "mending", "seed"])["criterion"].transform("size")
+    return found[cuts == cuts.groupby([found["model"], found["mending"]]).transform("max")]
 
 
 def table(found: pd.DataFrame) -> str:

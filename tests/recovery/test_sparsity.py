@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import kendalltau
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from autoprune.errors import ConfigError
 from autoprune.recovery import Recipe, finetune, recalibrate
-from autoprune.recovery.sparsity import METHODS, sparsify
+from autoprune.recovery.sparsity import METHODS, Sparsified, sparsify
 from autoprune.recovery.sparsity.gates import HardConcrete
 from autoprune.recovery.sparsity.lasso import L1, GroupLasso, Growing, Slimming
 from autoprune.recovery.sparsity.shared import OpposedUses
@@ -95,7 +96,7 @@ def test_what_nothing_defends_loses_the_strength(trained: nn.Module, method: typ
         penalty.updated(step)
     now = dict(net.named_parameters())
     weight = "bn1.weight" if method is Slimming else "conv1.weight"
-    ratio = float(now[weight].abs().mean() / before[weight].abs().mean())
+    ratio = float(now[weight].detach().abs().mean() / before[weight].abs().mean())
     assert 0.5 < ratio < 0.85
     changed = {name for name, value in now.items() if not torch.equal(value, before[name])}
     if method is Slimming:
@@ -207,12 +208,13 @@ def test_sparse_training_makes_units_dispensable_and_leaves_the_model(
 ) -> None:
     structure = structure_of(trained)
     before = copy.deepcopy(trained.state_dict())
-    recipe = Recipe(steps=60, lr=0.02, batch_size=64, distill=0.5)
+    # Enough steps for the loss to defend what it needs: with 60, group lasso costs 7 to 12 points.
+    recipe = Recipe(steps=200, lr=0.02, batch_size=64, distill=0.5)
     found = sparsify(trained, structure, digits, recipe, method, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert {name: len(values) for name, values in found.scores.items()} == structure.widths
     uncut = evaluate(trained, digits.validation, digits.task).value
-    assert evaluate(found.model, digits.validation, digits.task).value > uncut - 0.2
+    assert evaluate(found.model, digits.validation, digits.task).value > uncut - 0.12
     told: list[int] = []
     again = sparsify(
         trained, structure, digits, recipe, method, seed=0, on_step=lambda step, _: told.append(step)
@@ -224,17 +226,22 @@ def test_sparse_training_makes_units_dispensable_and_leaves_the_model(
     assert all(torch.equal(found.scores[name], again.scores[name]) for name in found.scores)
     if method == "slimming":
         assert found.without == ("hidden",)
-        # What is small goes first: a cut by these scores costs less than one of the largest units.
-    losses = []
-    for largest in (True, False):
-        keep = {
-            name: tuple(sorted(values.argsort(descending=largest)[: max(1, 2 * len(values) // 3)].tolist()))
-            for name, values in found.scores.items()
-        }
-        cut = apply(found.model, Plan.of(structure, keep), structure)
-        recalibrate(cut, (inputs for inputs, _ in digits.train.batches(500)))
-        losses.append(evaluate(cut, digits.validation, digits.task).loss)
-    assert losses[0] < losses[1]
+    assert float(torch.tensor(agreement(found, structure, digits)).mean()) > 0.3
+
+
+def agreement(found: Sparsified, structure: Structure, data: Data) -> list[float]:
+    """Kendall's tau, a group each, between scores and the loss once a unit is removed on its own."""
+
+    def lost(group: str, unit: int) -> float:
+        keep = tuple(other for other in range(structure.widths[group]) if other != unit)
+        cut = apply(found.model, Plan.of(structure, {group: keep}), structure)
+        recalibrate(cut, (inputs for inputs, _ in data.train.batches(500)))
+        return evaluate(cut, data.validation, data.task).loss
+
+    return [
+        float(kendalltau(values, [lost(group, unit) for unit in range(len(values))]).statistic)
+        for group, values in found.scores.items()
+    ]
 
 
 def test_a_run_that_was_stopped_goes_on(

@@ -38,7 +38,7 @@ DEFAULT_STRENGTH: Mapping[Method, float] = {
     "group-lasso": 0.5,
     "slimming": 0.5,
     "growing": 1.0,
-    "hard-concrete": 1.0,
+    "hard-concrete": 10.0,
     "shared": 1.0,
 }
 BATCHES = 16
