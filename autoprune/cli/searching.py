@@ -97,17 +97,12 @@ def _run(config: Config, view: Listener, stopped: Callable[[int], None]) -> optu
 
 
 def _require_result(study: optuna.Study) -> None:
-    """Raise TrialError when no trial was within the budget: how far the nearest was over, or what failed."""
+    """Raise TrialError when no trial was within the budget."""
     from autoprune.errors import TrialError
-    from autoprune.review import summary
+    from autoprune.review import summary, why_none
 
     if summary(study).best is None:
-        ended = [trial for trial in study.get_trials(deepcopy=False) if "reason" in trial.user_attrs]
-        over = {max(t.constraints.values()): t for t in ended if max(t.constraints.values(), default=0) > 0}
-        told = f"the nearest one: {over[min(over)].user_attrs['reason']}" if over else "none ran"
-        if not over and ended:
-            told = f"the last one: {ended[-1].user_attrs['reason']}"
-        raise TrialError(f"no trial gave a model within the budget; {told}")
+        raise TrialError(f"no trial gave a model within the budget; {why_none(study)}")
 
 
 def _print_next(study: optuna.Study, storage: str) -> None:

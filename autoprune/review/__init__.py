@@ -7,7 +7,7 @@ from autoprune.review.dashboard import serve
 from autoprune.review.events import JsonLines
 from autoprune.review.explained import explanation_table
 from autoprune.review.explanation import Explanation, explain
-from autoprune.review.front import Baseline, Summary, best, front, summary
+from autoprune.review.front import Baseline, Summary, best, front, summary, why_none
 from autoprune.review.groups import groups_table
 from autoprune.review.health import Gap, Predictor, gap, health_lines, predictors
 from autoprune.review.html import study_html
@@ -61,6 +61,7 @@ __all__ = [
     "to_csv",
     "to_json",
     "unpick",
+    "why_none",
     "write_explanation",
     "write_report",
     "write_study_note",

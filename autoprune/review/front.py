@@ -134,6 +134,18 @@ def best(study: optuna.Study) -> FrozenTrial:
     return trial
 
 
+def why_none(study: optuna.Study) -> str:
+    """How far the nearest trial is over the budget; where none is known to be, how the last one failed."""
+    ended = [trial for trial in study.get_trials(deepcopy=False) if "reason" in trial.user_attrs]
+    if not ended:
+        return "none ran"
+    over = [trial for trial in ended if max(trial.constraints.values(), default=0) > 0]
+    if over:
+        nearest = min(over, key=lambda trial: max(trial.constraints.values()))
+        return f"the nearest one: {nearest.user_attrs['reason']}"
+    return f"the last one: {ended[-1].user_attrs['reason']}"
+
+
 def summary(study: optuna.Study) -> Summary:
     """Model, uncut costs, limits and trial counts of a study.
 
