@@ -31,6 +31,7 @@ from autoprune.structure.trace import shell
 from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
 from autoprune.tasks.augment import augmented
 from autoprune.tasks.devices import device_named, on_device
+from autoprune.tasks.fingerprint import data_hash
 from autoprune.tasks.objective import Objective, parse_objective
 
 
@@ -246,7 +247,7 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
         return model, spec
     recipe = _training(config, data, spec)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    known = (data.name, data.source, len(data.train)) if data.source else data.name
+    known = (data.name, data.source, data_hash(data))
     key = repr((spec, known, recipe.choices, config.seed, shapes))
     model = on_device(model, device_named(config.device))
     train_baseline(model, data, recipe, key=key, seed=config.seed, on_step=_reporter(listener, recipe.steps))

@@ -1,0 +1,59 @@
+"""A model that comes without weights is trained before the search, and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoprune.config import load_config
+from autoprune.review import Listener
+from autoprune.search import prepare
+
+MADE = """
+import torch
+from torch import nn
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def data():
+    split = torch.load("inputs.pt"), torch.arange(48) % 3
+    return {"train": split, "validation": split, "test": split, "classes": 3}
+"""
+SETTINGS = {
+    "model": "net.py:model",
+    "data": "net.py:data",
+    "train_epochs": 1,
+    "storage": "sqlite:///:memory:",
+    "latency": False,
+}
+
+
+class Trainings(Listener):
+    """Counts the models that are trained."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def progress(self, fraction: float, detail: str = "") -> None:
+        self.count += fraction == 1 and detail.startswith("training")
+
+
+def test_it_is_trained_again_for_other_data_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "cache"))
+    Path("net.py").write_text(MADE)
+    trainings = Trainings()
+    weights = []
+    for seed in (0, 1, 0):
+        torch.save(torch.randn(48, 16, generator=torch.Generator().manual_seed(seed)), "inputs.pt")
+        weights.append(prepare(load_config(None, SETTINGS), trainings).weights)
+    assert weights[0] == weights[2] != weights[1]
+    assert trainings.count == 2
