@@ -163,20 +163,10 @@ class Study:
         Raises:
             StudyError: when there is no such trial.
         """
-        if which not in ("picked", "front"):
-            return {self._trial(which).number: Path(to)}
-        numbers = (
-            review.picked(self.optuna)
-            if which == "picked"
-            else [int(number) for number in self.front()["trial"]]
-        )
-        if not numbers:
-            raise StudyError(
-                "no trial is picked: run autoprune pick N, or write #export into a note in the dashboard"
-                if which == "picked"
-                else "the front is empty: search with more trials, or with a larger budget"
-            )
-        return {number: Path(to) / f"trial-{number}" for number in numbers}
+        trials = review.chosen_trials(self.optuna, which)
+        if which not in review.SEVERAL:
+            return {trials[0].number: Path(to)}
+        return {trial.number: Path(to) / f"trial-{trial.number}" for trial in trials}
 
     def plot(self) -> dict[str, go.Figure]:
         """Name -> Plotly figure: the front against each cost, its growth, widths, importances and times.
@@ -209,14 +199,7 @@ class Study:
         return WeightStore.beside(self.problem.config.storage, self.optuna.study_name)
 
     def _trial(self, trial: int | str) -> FrozenTrial:
-        if trial == "best":
-            return self.best()
-        trials = self.optuna.get_trials(deepcopy=False)
-        if not isinstance(trial, int) or not 0 <= trial < len(trials):
-            raise StudyError(
-                f"there is no trial {trial!r}: give 'best' or a number from 0 to {len(trials) - 1}"
-            )
-        return trials[trial]
+        return review.chosen_trial(self.optuna, trial)
 
 
 def search(

@@ -73,7 +73,10 @@ def test_search_front_and_export(folder: Path, weights: Path) -> None:
     assert f"autoprune export --trial {rows[0]['trial']} --study" in (folder / "report.html").read_text()
 
     assert "give one of --best, --trial N" in call("export", "--best", "--picked").stderr
-    assert "no trial is picked: run autoprune pick N" in call("export", "--picked").stderr
+    for wrong, says in ((("--trial", 99), "there is no trial 99"), (("--picked",), "run autoprune pick N")):
+        refused = call("export", *wrong)
+        assert says in refused.stderr
+        assert "baseline" not in refused.stderr
     numbers = sorted({rows[0]["trial"], rows[-1]["trial"]})
     assert call("pick", *numbers).stdout.endswith(f": {', '.join(map(str, numbers))}\n")
     result = call("export", "--picked", "-o", "picked", "--format", "state", "--quantize", "int8")
@@ -128,6 +131,15 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert "Traceback" not in result.output
+
+
+def test_an_unknown_criterion_is_told_before_anything_is_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPRUNE_CACHE", str(folder / "cache"))
+    result = call("search", "--criterion", "l3", *QUICK)
+    assert "unknown criterion 'l3'" in result.stderr
+    assert not list((folder / "cache").rglob("*.safetensors"))
 
 
 def test_a_search_for_programs_writes_one_object_a_line(folder: Path, weights: Path) -> None:

@@ -172,9 +172,11 @@ def export(
     """Write a trial's pruned model; load back, compare and time every file."""
     with errors(debug):
         from autoprune.api import open_search
-        from autoprune.review import LiveView
+        from autoprune.review import LiveView, chosen_trials, open_study
 
         chosen, named = _chosen_way(best, trial, picked, all_front), _quantized(formats, quantize)
+        # Before the model is built and perhaps trained, which takes its time.
+        chosen_trials(open_study(storage, study), chosen)
         try:
             with LiveView() as view:
                 result = open_search(storage, study, view, given=settings, trust=trust)

@@ -2,6 +2,7 @@
 
 from autoprune.review.callbacks import Callback, WithCallbacks
 from autoprune.review.card import card_of
+from autoprune.review.choice import SEVERAL, chosen_trial, chosen_trials
 from autoprune.review.comparison import comparison_table
 from autoprune.review.dashboard import serve
 from autoprune.review.events import JsonLines
@@ -23,6 +24,7 @@ from autoprune.review.storage import open_study
 from autoprune.review.table import front_table, headline, to_csv, to_json
 
 __all__ = [
+    "SEVERAL",
     "Baseline",
     "Callback",
     "Count",
@@ -36,6 +38,8 @@ __all__ = [
     "WithCallbacks",
     "best",
     "card_of",
+    "chosen_trial",
+    "chosen_trials",
     "comparison_table",
     "draw_stairs",
     "explain",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from autoprune.budget import Budget, parse_budget
 from autoprune.config import Config
 from autoprune.cost import Meter
+from autoprune.criteria import criterion
 from autoprune.errors import ConfigError, CriterionWarning
 from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
@@ -242,6 +243,9 @@ def classes_of(data: Data) -> int | None:
 def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module, str]:
     spec = model_spec(config)
     model = build_model(config, data)
+    # A mistake in them is told before anything is trained, and after the user's code could register one.
+    for name in (config.criterion, *config.mix):
+        criterion(name, trusted=config.mix)
     if config.weights is not None:
         load_weights(model, Path(config.weights))
         return model, spec
