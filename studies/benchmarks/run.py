@@ -34,7 +34,7 @@ METHODS = {
 """Name -> module and function."""
 ABLATED = {f"ablation: {name}": ("ours", "ablated") for name in ABLATIONS}
 """The same for ours with one mechanism less; run only where they are asked for."""
-UNTRAINED_SHARE = 1 / 3
+UNTRAINED_SHARE = 1 / 2
 """Of the wall time is enough where nothing is trained."""
 CASES = {
     "resnet20": "fashion_mnist_resnet20.toml",

@@ -17,6 +17,9 @@ _MOST_POINTS = 17
 """Points that a curve is drawn through."""
 _ROW, _FRAME, _LEAST = 20, 110, 260
 _MOST_CURVES = 60
+_OTHER = {"color": GREY, "width": 1}
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+"""Lines differ by more than their colour."""
 
 
 def sensitivity_picture(study: optuna.Study) -> Picture | None:
@@ -32,6 +35,7 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
         step = max(1, -(-len(curve.widths) // _MOST_POINTS))
         at = sorted({0, len(curve.widths) - 1, *range(0, len(curve.widths), step)})
         coloured = place < len(COLOURS)
+        style = {"color": COLOURS[place], "dash": _DASHES[place], "width": 2} if coloured else _OTHER
         traces.append(
             go.Scatter(
                 x=[round(curve.widths[point] / curve.widths[-1], 4) for point in at],
@@ -40,7 +44,7 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
                 legendgroup=name if coloured else "others",
                 showlegend=place <= len(COLOURS),
                 mode="lines",
-                line={"color": COLOURS[place] if coloured else GREY, "width": 2 if coloured else 1},
+                line=style,
                 hovertemplate=f"{name}<br>" + "%{x} of its units: %{y:.3f} more<extra></extra>",
             )
         )

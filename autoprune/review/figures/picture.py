@@ -10,16 +10,16 @@ import plotly.graph_objects as go
 
 from autoprune.review.text import is_share
 
-BLUE, VERMILLION, GREEN, PURPLE, OCHRE, GREY = (
+BLUE, VERMILLION, GREEN, PURPLE, SKY, GREY = (
     "#0072b2",
     "#d55e00",
     "#009e73",
     "#cc79a7",
-    "#a6761d",
+    "#56b4e9",
     "#7f7f7f",
 )
 """Okabe and Ito's colours (2008), which colour-blind people tell apart, on white and on black."""
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, OCHRE)
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY)
 """Of things beside each other; grey is for all others."""
 GRID = "rgba(127,127,127,0.25)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
