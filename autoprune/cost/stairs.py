@@ -16,8 +16,8 @@ OFF = 0.2
 """Part of a curve's rise by which a point may be off the line between its neighbours before it is doubted."""
 WORTH = 1 / 32
 """Part of a curve's rise that a narrower width has to save to be worth having."""
-DEAR = 1 / 12
-"""Part of a curve's rise by which a width may be slower than those around it are for their widths."""
+SUDDEN = 2.0
+"""Times the mean slope by which a width may be slower than the next narrower one that is worth having."""
 TELLING = 4.0
 """A point off a line by less than so many errors is not doubted."""
 
@@ -47,9 +47,9 @@ class Stair:
 def top_edges(widths: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]:
     """Of ascending widths, those that are worth having, the last one always.
 
-    No wider one is as fast: they are the top edges of the steps. And none is far above the straight line
-    between a narrower and a wider one that are fast for their widths, as the first widths past a step are;
-    below a tenth of the full width, where hardly a plan goes, no line is drawn.
+    No wider one is as fast: they are the top edges of the steps. And none is just past a step, where a few
+    units more than the edge below cost a great deal; below a tenth of the full width, where hardly a plan
+    goes, none is left out for that.
     """
     rise = max(ratios) - min(ratios)
     edges, fastest = [(widths[-1], ratios[-1])], ratios[-1]
@@ -59,23 +59,13 @@ def top_edges(widths: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]
             fastest = ratio
     edges.reverse()
     narrow = [width for width, _ in edges if 10 * width < widths[-1]]
-    usual = edges[len(narrow) :]
-    xs, ys = zip(*_lower_hull(usual), strict=True)
-    return (*narrow, *(w for w, ratio in usual if ratio <= float(np.interp(w, xs, ys)) + DEAR * rise))
-
-
-def _lower_hull(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The corners of the largest convex curve below points that are sorted by their first coordinate."""
-    hull: list[tuple[int, float]] = []
-    for x, y in points:
-        while len(hull) > 1 and _turns_down(hull[-2], hull[-1], (x, y)):
-            hull.pop()
-        hull.append((x, y))
-    return hull
-
-
-def _turns_down(a: tuple[int, float], b: tuple[int, float], c: tuple[int, float]) -> bool:
-    return (b[1] - a[1]) * (c[0] - b[0]) >= (c[1] - b[1]) * (b[0] - a[0])
+    first, *usual = edges[len(narrow) :]
+    kept = [first]
+    for width, ratio in usual:
+        steady = (ratios[-1] - first[1]) / (widths[-1] - first[0]) * (width - kept[-1][0])
+        if width == widths[-1] or ratio <= kept[-1][1] + SUDDEN * steady:
+            kept.append((width, ratio))
+    return (*narrow, *(width for width, _ in kept))
 
 
 def climb(time: Callable[[int], tuple[float, float]], full: int, least: int = 1) -> Stair:

@@ -3,9 +3,10 @@
     python studies/latency/noise.py --repeats 15
 
 A model cut by half is timed beside the whole one, again and again, on the quiet machine and while other
-processes keep every core busy; and by itself with a stopwatch, as most benchmarks do. Those milliseconds
-move with the load; the ratio should move by less than 5 %. Medians over the repeats, and their change, are
-printed and written to ``noise.csv`` beside this file.
+processes keep every core busy, multiplying matrices that fit into caches or going through memory that does
+not; and by itself with a stopwatch, as most benchmarks do. Those milliseconds move with the load; the ratio
+should move by less than 5 %. Medians over the repeats, and their change, are printed and written to
+``noise.csv`` beside this file.
 """
 
 from __future__ import annotations
@@ -32,16 +33,28 @@ from autoprune.cost.runtimes import Call
 from autoprune.cost.shares import narrowed
 
 RUNTIMES = ("eager", "onnxruntime")
-BUSY = (
-    "import torch\ntorch.set_num_threads(1)\na = torch.rand(512, 512)\nwhile True:\n    a = (a @ a).sin()\n"
-)
+QUIET = "none"
+BUSY = {
+    "matrices": ("a = torch.rand(512, 512)", "a = (a @ a).sin()"),
+    "memory": ("a, b = torch.rand(2, 2**27)", "b.copy_(a)"),
+}
+"""Kind of load -> what a process begins with and repeats; each vector of the second takes half a GiB."""
 
 
 @contextmanager
-def load(processes: int) -> Iterator[None]:
-    """Keep so many other processes multiplying matrices meanwhile."""
-    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(processes)]
+def load(kind: str, processes: int) -> Iterator[None]:
+    """Keep so many other processes at it meanwhile; none where the kind is quiet."""
+    running = []
+    for _ in range(processes if kind in BUSY else 0):
+        begin, repeat = BUSY[kind]
+        code = (
+            f"import torch\ntorch.set_num_threads(1)\n{begin}\nprint(flush=True)\nwhile True:\n    {repeat}"
+        )
+        running.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE))
     try:
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()
         yield
     finally:
         for process in running:
@@ -84,6 +97,13 @@ class Repeats:
         return [f"{self.ms:.4f}", f"{ratio:.4f}", f"{(high - low) / ratio:.4f}", converged]
 
 
+def change(quiet: Repeats, loud: Repeats) -> str:
+    """How far the medians moved."""
+    ms = 100 * (loud.ms / quiet.ms - 1)
+    ratio = 100 * (float(np.median(loud.ratios)) / float(np.median(quiet.ratios)) - 1)
+    return f"milliseconds {ms:+.1f} %, ratio {ratio:+.1f} %"
+
+
 def main() -> None:
     """Run all models and runtimes, print and record the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,23 +126,18 @@ def main() -> None:
             setting = Setting(runtime_by_name(runtime), threads=1)
             meter = Meter(model, (batch,), setting, max_seconds=arguments.seconds)
             call = setting.runtime.prepare(*setting.form(half, (batch,)))
-            found = []
-            for processes in (0, arguments.processes):
-                with load(processes):
+            found = {}
+            for kind in (QUIET, *BUSY):
+                with load(kind, arguments.processes):
                     pairs = [
                         (plain_ms(call, arguments.seconds), meter.measure(half))
                         for _ in range(arguments.repeats)
                     ]
-                found.append(Repeats(*map(list, zip(*pairs, strict=True))))
-                writer.writerow([name, runtime, processes, *found[-1].row()])
+                found[kind] = Repeats(*map(list, zip(*pairs, strict=True)))
+                writer.writerow([name, runtime, kind, *found[kind].row()])
                 out.flush()
-            quiet, loud = found
-            ms = 100 * (loud.ms / quiet.ms - 1)
-            ratio = 100 * (float(np.median(loud.ratios)) / float(np.median(quiet.ratios)) - 1)
-            print(
-                f"{name:14} {runtime:12} under load: milliseconds {ms:+.1f} %, ratio {ratio:+.1f} %",
-                flush=True,
-            )
+            for kind in BUSY:
+                print(f"{name:14} {runtime:12} {kind:8} {change(found[QUIET], found[kind])}", flush=True)
 
 
 if __name__ == "__main__":

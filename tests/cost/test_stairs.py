@@ -91,6 +91,13 @@ def test_where_all_widths_are_as_fast_only_the_widest_one_is_worth_having() -> N
     assert top_edges((4, 8, 16), (1.0, 1.0, 1.0)) == (16,)
 
 
+def test_what_lies_half_way_on_a_step_that_is_not_level_is_offered_and_what_is_just_past_one_is_not() -> None:
+    # In blocks of sixteen, but for what each channel costs in memory: predicted of a network at batch 64.
+    narrow = [0.361, 0.424, 0.447, 0.460, 0.492, 0.515, 0.538, 0.548]
+    wide = [0.584, 0.606, 0.629, 0.643, 0.675, 0.698, 0.720, 0.626]
+    assert top_edges(range(1, 17), narrow + wide) == (1, 2, 3, 4, 6, 8, 16)
+
+
 @pytest.mark.parametrize(
     ("full", "least", "widths"),
     [(1, 0, [0, 1]), (8, 1, [1, 2, 3, 4, 5, 6, 7, 8]), (20, 2, [2, 4, 8, 12, 16, 20]), (2, 1, [1, 2])],
