@@ -2,7 +2,8 @@
 
 Hypervolume draws a sampler to the cheap end of a front, where each step is worth most; what lies between the
 known plans then stays as coarse as the warm starts. Half of the suggestions therefore go where two
-neighbours are farthest apart in cost, relative to it: whoever comes with a budget finds a plan near it.
+neighbours are farthest apart in cost, relative to it, and rather between good ones than between poor ones:
+whoever comes with a budget finds a plan near it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def between(
 def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
     """The neighbours on the front that differ most in cost, relative to it, cheaper one first.
 
-    A gap counts less the more plans in it have been tried in vain. None for a front of fewer than two plans.
+    A gap counts less the more plans in it have been tried in vain, and the more the cheaper neighbour has
+    lost, down to a half at the front's cheap end. None for a front of fewer than two plans.
     """
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.share, point.loss)):
@@ -70,7 +72,8 @@ def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
     def worth(gap: tuple[Point, Point]) -> float:
         low, high = gap
         tried = sum(low.share < point.share < high.share for point in points)
-        return math.log(high.share / low.share) / (1 + tried)
+        lost = (low.loss - front[-1].loss) / (front[0].loss - front[-1].loss)
+        return math.log(high.share / low.share) * (1 - lost / 2) / (1 + tried)
 
     return max(pairwise(front), key=worth, default=None)
 

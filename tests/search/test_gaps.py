@@ -31,19 +31,32 @@ def trial_of(*values: float | str) -> FrozenTrial:
 LOW, HIGH = trial_of(30, 0.5, 0.0, 4, "l2"), trial_of(80, 2.0, 0.4, 16, "taylor")
 
 
+def shares(gap: tuple[Point, Point] | None) -> list[float]:
+    return [point.share for point in gap or ()]
+
+
 def test_the_widest_gap_is_the_largest_ratio_of_costs_between_neighbours_on_the_front() -> None:
-    points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.5), (0.5, 0.3), (0.7, 0.28), (1.0, 0.2))]
-    gap = widest_gap([*points, Point(0.9, 0.4, LOW)])
-    assert gap is not None
-    assert [point.share for point in gap] == [0.3, 0.5]
+    points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.33), (0.5, 0.32), (0.7, 0.31), (1.0, 0.3))]
+    beaten = Point(1.1, 0.4, LOW)
+    assert shares(widest_gap([*points[1:], beaten])) == [0.7, 1.0]
+    assert shares(widest_gap([Point(0.2, 0.33, LOW), *points[1:], beaten])) == [0.2, 0.5]
     assert widest_gap(points[:1]) is None
     assert widest_gap([*points[:1], Point(0.9, 0.6, LOW)]) is None
 
 
 def test_a_gap_counts_less_the_more_was_tried_in_it() -> None:
-    ends = [Point(0.3, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
+    ends = [Point(0.1, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
     poor = [Point(share, 0.9, LOW) for share in (0.4, 0.5)]
-    assert [gap[0].share for gap in map(widest_gap, (ends, ends + poor)) if gap] == [0.3, 0.6]
+    assert [shares(widest_gap(points)) for points in (ends, ends + poor)] == [[0.1, 0.6], [0.6, 1.0]]
+
+
+def test_a_gap_counts_less_where_more_quality_is_lost() -> None:
+    def front(*losses: float) -> list[Point]:
+        return [Point(share, loss, LOW) for share, loss in zip((0.3, 0.6, 1.0), losses, strict=True)]
+
+    # The first gap is the wider one, 2 times against 1.67, and the second one between better plans.
+    assert shares(widest_gap(front(0.9, 0.2, 0.1))) == [0.6, 1.0]
+    assert shares(widest_gap(front(0.9, 0.8, 0.1))) == [0.3, 0.6]
 
 
 def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -> None:
