@@ -248,3 +248,12 @@ def _wait_for(condition, process: subprocess.Popen[str]) -> None:
             pass
         time.sleep(0.1)
     raise AssertionError(f"the search ended or hung: {process.poll()}")
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "autoprune", "schema"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import select
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -90,6 +92,8 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
         typer.echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
         raise typer.Exit(exit_code(stop)) from None
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            raise  # ends the command without a word
         code = error.exit_code if isinstance(error, AutopruneError) else 1
         if tell is not None:
             tell(_one_line(error), code)
@@ -97,6 +101,13 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
             raise
         complain(_one_line(error))
         raise typer.Exit(code) from None
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether whoever read the pipe has had enough, as ``head`` has."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _one_line(error: Exception) -> str:
