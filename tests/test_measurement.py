@@ -76,8 +76,9 @@ def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Pa
     study.write_text(f'model = "{factory}"\nlatency-seconds = 0.01\nthreads = 1\n')
     same = CliRunner().invoke(app, ["measure", str(study), "--input", "1x3x8x8"])
     assert same.exit_code == 0 and "known from" in same.stdout, same.output
-    bad = CliRunner().invoke(app, [*flags, "-o", str(tmp_path / "stairs.abc")])
+    bad = CliRunner().invoke(app, [*flags, "--again", "-o", str(tmp_path / "stairs.abc")])
     assert bad.exit_code == 2
+    assert bad.stderr == f"error: cannot draw {tmp_path / 'stairs.abc'}: name a file .svg or .png\n"
 
 
 def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(

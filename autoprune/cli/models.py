@@ -105,6 +105,8 @@ def measure(
 
         config = load_config(file, settings)
         use_threads(config)
+        if picture is not None:
+            review.check_drawing(picture)  # before minutes of measuring
         with review.LiveView() as view:
             found = measure(config, inputs or (), view, again=again)
         if picture is not None:

@@ -19,7 +19,7 @@ from autoprune.review.publish import publish, write_study_note
 from autoprune.review.record import study_record
 from autoprune.review.report import write_explanation, write_report
 from autoprune.review.stages import stage_seconds, stages_table
-from autoprune.review.stairs import draw_stairs, profile_table
+from autoprune.review.stairs import check_drawing, draw_stairs, profile_table
 from autoprune.review.storage import open_study
 from autoprune.review.table import front_table, headline, to_csv, to_json
 
@@ -38,6 +38,7 @@ __all__ = [
     "WithCallbacks",
     "best",
     "card_of",
+    "check_drawing",
     "chosen_trial",
     "chosen_trials",
     "comparison_table",

@@ -64,15 +64,24 @@ def _accuracy_text(accuracy: Accuracy | None) -> str:
     )
 
 
+def check_drawing(file: Path) -> None:
+    """Raise MissingExtraError without matplotlib, ConfigError for a file whose format it does not write."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise MissingExtraError("matplotlib", "plot") from None
+    if _format(file) not in FigureCanvasBase.get_supported_filetypes():
+        raise ConfigError(f"cannot draw {file}: name a file .svg or .png")
+
+
 def draw_stairs(name: str, profile: Profile, offered: Offered, file: Path) -> None:
     """Write a picture, one panel a curve, in the format that the file's name says; dots are worth having.
 
-    Raises MissingExtraError without matplotlib, ConfigError for a file that cannot be written.
+    Raises what :func:`check_drawing` raises, ConfigError for a file that cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "plot") from None
+    check_drawing(file)
+    from matplotlib.figure import Figure
+
     curves = _distinct(profile.stairs)
     columns = min(_COLUMNS, len(curves))
     rows = math.ceil(len(curves) / columns)
@@ -88,10 +97,14 @@ def draw_stairs(name: str, profile: Profile, offered: Offered, file: Path) -> No
     figure.supylabel("latency, % of the uncut model", fontsize=9)
     picture = io.BytesIO()
     try:
-        figure.savefig(picture, format=file.suffix.removeprefix(".") or "png")
+        figure.savefig(picture, format=_format(file))
         replace_file(file, picture.getvalue())
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot write the picture {file}: {error}") from error
+
+
+def _format(file: Path) -> str:
+    return file.suffix.removeprefix(".").lower() or "png"
 
 
 def _draw(axes: Axes, title: str, stair: Stair, widths: Sequence[int]) -> None:

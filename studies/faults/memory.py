@@ -20,6 +20,7 @@ MODELS = {
     "resnet50": ("from torchvision.models import resnet50 as built", (3, 64, 64), 16),
 }
 """Name -> how it is made, shape of a sample, batch size."""
+COLUMNS = ("model", "weights_mib", "plain_training_mib", "search_mib", "over_plain_mib")
 
 PROJECT = """
 import atexit
@@ -64,7 +65,7 @@ torch.save(model.state_dict(), "w.pt")
 def peak_of(folder: Path, command: list[str]) -> float:
     """Largest memory of a process that imports ``net.py`` from the folder, in MiB."""
     done = subprocess.run(
-        command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=900
+        command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=3600
     )
     assert done.returncode == 0, done.stderr
     return float((folder / "peak").read_text())
@@ -98,13 +99,14 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     given = parser.parse_args()
     names = [name for name in re.split(r"[, ]+", given.models) if name]
-    rows = [measured(name) for name in names]
     with given.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(row)
+        for name in names:
+            row = measured(name)
+            writer.writerow(row)
+            file.flush()
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
