@@ -242,6 +242,8 @@ def measure(
     done = [item for item in measured if item is not None]
     trials = sum(item.trials for item in done)
     wall = max(item.end for item in done) - min(item.start for item in done)
+    # Whoever finds nothing left to do leaves, as on a cluster.
+    present = sum(item.end - item.start for item in done)
     mean = {
         key: sum(asdict(item)[key] for item in done) / trials for key in ("ask", "storage", "calls", "cpu")
     }
@@ -250,7 +252,7 @@ def measure(
         "trials": trials,
         "wall": round(wall, 1),
         "trials_a_second": round(trials / wall, 3),
-        "efficiency": round(trials * seconds / (workers * wall), 3),
+        "efficiency": round(trials * seconds / present, 3),
         "ask_wall": round(mean["ask"], 3),
         "storage_wall": round(mean["storage"], 3),
         "storage_calls": round(mean["calls"], 1),
