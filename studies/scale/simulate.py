@@ -65,9 +65,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What one worker did: trials, seconds of its own, and when it began and ended."""
+    """What one worker did: trials, seconds of its own, when it began, and when its last evaluation ended."""
 
     trials: int
+    evaluating: float
     ask: float
     storage: float
     calls: int
@@ -100,14 +101,18 @@ def quality(widths: Mapping[str, int], full: Mapping[str, int]) -> float:
     return max(0.0, 0.95 - 0.5 * lost / len(widths))
 
 
-def simulated(seconds: float, count: list[int]) -> Any:
-    """What takes the place of an evaluation."""
+def simulated(seconds: float, slept: list[tuple[float, float]]) -> Any:
+    """What takes the place of an evaluation; keeps the seconds of each, and the time at which it ended.
+
+    The first one is cut short at random, so that workers do not go on in step after their common start.
+    """
 
     def evaluate(problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any) -> Candidate:
         plan = problem.plan(widths)
         with watch.stage("evaluate"):
-            time.sleep(seconds * random.uniform(0.8, 1.2))
-        count[0] += 1
+            own = seconds * random.uniform(0.8, 1.2) * (1.0 if slept else random.random())
+            time.sleep(own)
+        slept.append((own, time.time()))
         full = problem.structure.widths
         score = Score(quality(widths, full), 0.5, len(problem.parts.guiding))
         costs = problem.costs.costs(widths)
@@ -189,8 +194,8 @@ def work(
     """One worker, in a process of its own."""
     try:
         torch.set_num_threads(1)
-        count = [0]
-        loop.evaluate_candidate = simulated(seconds, count)
+        slept: list[tuple[float, float]] = []
+        loop.evaluate_candidate = simulated(seconds, slept)
         began = time.process_time()
         proxy = open_storage(place, must_exist=True)
         assert isinstance(proxy, PatientStorage)
@@ -203,10 +208,11 @@ def work(
         together.wait()
         storage.seconds, storage.calls, began, start = 0.0, 0, time.process_time(), time.time()
         loop.work(problem, study, WeightStore(WEIGHTS), Listener(), seed=seed, worker=name)
-        end, cpu, waited, calls = time.time(), time.process_time() - began, storage.seconds, storage.calls
+        cpu, waited, calls = time.process_time() - began, storage.seconds, storage.calls
+        evaluating = sum(own for own, _ in slept)
         own = [t for t in study.get_trials(deepcopy=False) if _is_own(t)]
         asked = sum(trial.user_attrs.get("seconds", {}).get("sampler", 0.0) for trial in own)
-        results.put(Measured(count[0], asked, waited, calls, cpu, joined, start, end))
+        results.put(Measured(len(slept), evaluating, asked, waited, calls, cpu, joined, start, slept[-1][1]))
     except BaseException:
         traceback.print_exc()
         together.abort()
@@ -242,7 +248,7 @@ def measure(
     done = [item for item in measured if item is not None]
     trials = sum(item.trials for item in done)
     wall = max(item.end for item in done) - min(item.start for item in done)
-    # Whoever finds nothing left to do leaves, as on a cluster.
+    # Whoever finds nothing left to do only waits for the others: that is no loss on a cluster.
     present = sum(item.end - item.start for item in done)
     mean = {
         key: sum(asdict(item)[key] for item in done) / trials for key in ("ask", "storage", "calls", "cpu")
@@ -252,7 +258,7 @@ def measure(
         "trials": trials,
         "wall": round(wall, 1),
         "trials_a_second": round(trials / wall, 3),
-        "efficiency": round(trials * seconds / present, 3),
+        "efficiency": round(sum(item.evaluating for item in done) / present, 3),
         "ask_wall": round(mean["ask"], 3),
         "storage_wall": round(mean["storage"], 3),
         "storage_calls": round(mean["calls"], 1),
