@@ -1,6 +1,6 @@
 """Does a latency budget give faster models than a FLOPs budget, at equal accuracy?
 
-    python studies/latency/versus.py --batches 1 64 --trials 12
+    python studies/latency/versus.py --batches 64 1 --trials 20
 
 One search is told `flops=50%` and knows nothing of the device. For each batch size another one with the same
 trials, recovery and seed is told the latency of the slowest plan on the first one's front as its budget, in

@@ -226,7 +226,23 @@ def test_sparse_training_makes_units_dispensable_and_leaves_the_model(
     assert all(torch.equal(found.scores[name], again.scores[name]) for name in found.scores)
     if method == "slimming":
         assert found.without == ("hidden",)
+    # What is small goes first: a cut by these scores costs less than one of the largest units.
+    losses = []
+    for largest in (True, False):
+        keep = {
+            name: tuple(sorted(values.argsort(descending=largest)[: max(1, 2 * len(values) // 3)].tolist()))
+            for name, values in found.scores.items()
+        }
+        losses.append(loss_of(found, Plan.of(structure, keep), structure, digits))
+    assert losses[0] < losses[1]
     assert float(torch.tensor(agreement(found, structure, digits)).mean()) > 0.3
+
+
+def loss_of(found: Sparsified, plan: Plan, structure: Structure, data: Data) -> float:
+    """Of the trained model, cut, with its BatchNorm statistics estimated anew."""
+    cut = apply(found.model, plan, structure)
+    recalibrate(cut, (inputs for inputs, _ in data.train.batches(500)))
+    return evaluate(cut, data.validation, data.task).loss
 
 
 def agreement(found: Sparsified, structure: Structure, data: Data) -> list[float]:
@@ -234,9 +250,7 @@ def agreement(found: Sparsified, structure: Structure, data: Data) -> list[float
 
     def lost(group: str, unit: int) -> float:
         keep = tuple(other for other in range(structure.widths[group]) if other != unit)
-        cut = apply(found.model, Plan.of(structure, {group: keep}), structure)
-        recalibrate(cut, (inputs for inputs, _ in data.train.batches(500)))
-        return evaluate(cut, data.validation, data.task).loss
+        return loss_of(found, Plan.of(structure, {group: keep}), structure, data)
 
     return [
         float(kendalltau(values, [lost(group, unit) for unit in range(len(values))]).statistic)
