@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -27,10 +27,11 @@ from autoprune.search.learning import configured
 from autoprune.search.prepare import model_spec, pruning_of
 from autoprune.search.pruning import Origin, Prunable, Pruning
 from autoprune.search.sensitivity import measured_curves
+from autoprune.search.timing import measured_profile, offered_widths
 from autoprune.search.within import Within, widths_within
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
-from autoprune.structure.plans import AnyPlan, read_plan
+from autoprune.structure.plans import AnyPlan, Widths, read_plan
 from autoprune.tasks import load_weights, weights_hash
 
 Cut = Selection | Within | AnyPlan | None
@@ -151,12 +152,7 @@ def _plan_for(
     With a problem, what a learned criterion says of each group's loss is measured anew.
     """
     if isinstance(cut, Within):
-        uncut = pruning.costs.uncut(origin.model)
-        grids = grids_of(pruning.structure, _exact(origin.config))
-        curves = None
-        if problem is not None and configured(origin.config, pruning) is not None:
-            curves = measured_curves(problem, listener)
-        plan = pruning.plan(widths_within(cut, origin.config, pruning, uncut, grids, curves))
+        plan = pruning.plan(_widths_within(pruning, origin, cut, listener, problem))
         pruning.widths(plan)
         return plan
     if not isinstance(cut, Plan | MaskPlan):
@@ -170,6 +166,22 @@ def _plan_for(
         return cut
     listener.note("the plan was made for other weights: " + _OTHER_WEIGHTS[type(cut)])
     return cut if isinstance(cut, Plan) else pruning.plan(widths)
+
+
+def _widths_within(
+    pruning: Pruning, origin: Origin, within: Within, listener: Listener, problem: Problem | None
+) -> Widths:
+    """The widths within a budget, at the top edges of the device's steps where its profile is known."""
+    config, curves = origin.config, None
+    stairs = offered_widths(pruning, measured_profile(origin, pruning.structure))
+    if stairs and config.round_to == "auto":
+        listener.note(f"widths are those that {config.runtime} runs best: give --round-to 1 for any width")
+    if configured(config, pruning) is None:
+        config = config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if stairs else _exact(config)
+    elif problem is not None:
+        curves = measured_curves(replace(problem, stairs=stairs), listener)
+    grids = grids_of(pruning.structure, config, stairs)
+    return widths_within(within, origin.config, pruning, pruning.costs.uncut(origin.model), grids, curves)
 
 
 _OTHER_WEIGHTS = {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 
 from autoprune.cli import app
 from autoprune.config import Config
+from autoprune.cost import Profile
+from autoprune.cost.profile import save_profile
 from autoprune.errors import ModelError
 from autoprune.measurement import measure
 from autoprune.review import Listener
@@ -25,7 +28,14 @@ def net():
 
 def head():
     return nn.Linear(3, 4)
+
+def two():
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 3), nn.ReLU(), nn.Conv2d(24, 32, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(32, 4),
+    )
 """
+STATE = ("--format", "state")
 FAST = {"latency_seconds": 0.01, "threads": 1}
 
 
@@ -105,3 +115,45 @@ def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
     assert problem.grids[name] == StairGrid(tuple(w for w in again.offered[name] if w >= 2))
     with pytest.raises(ModelError, match=r"nothing in .*:head can be cut"):
         measure(Config(model=factory.replace(":net", ":head"), **FAST), ["1x3"], Listener())
+
+
+def test_a_cut_to_a_budget_takes_the_widths_of_a_known_profile(factory: str, tmp_path: Path) -> None:
+    model = factory.replace(":net", ":two")
+    flags = (
+        "--model",
+        model,
+        "--input",
+        "1x3x8x8",
+        "--threads",
+        "1",
+        "--format",
+        "state",
+        "-o",
+        str(tmp_path),
+    )
+
+    def cut(*more: str) -> tuple[dict[str, int], str]:
+        made = CliRunner().invoke(app, ["apply", *flags, "--budget", "flops=50%", *more])
+        assert made.exit_code == 0, made.output
+        kept = json.loads((tmp_path / "plan.json").read_text())["keep"]
+        return {"0": 24, "2": 32} | {name: len(units) for name, units in kept.items()}, made.stderr
+
+    exact, said = cut()
+    assert "--round-to" not in said
+    measured = measure(Config(model=model, **FAST), ["1x3x8x8"], Listener())
+    save_profile(replace(measured.profile, **on_paper(measured.profile)), measured.file)
+    aligned, said = cut()
+    assert "give --round-to 1 for any width" in said
+    assert any(width % 8 for width in exact.values())
+    assert not any(width % 8 for width in aligned.values())
+    assert cut("--round-to", "1")[0] == exact
+
+
+def on_paper(profile: Profile) -> dict[str, object]:
+    """Curves of a device that fills blocks of eight channels, whatever was measured."""
+    full = {"0": 24, "2": 32}
+    stairs = {
+        name: replace(stair, ratios=tuple(math.ceil(w / 8) * 8 / full[name] for w in stair.widths))
+        for name, stair in profile.stairs.items()
+    }
+    return {"stairs": stairs, "samples": ()}

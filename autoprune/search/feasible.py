@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from autoprune.errors import BudgetError
+from autoprune.search.grid import AnyGrid
 from autoprune.search.problem import CLOSED_FORM, Problem
 from autoprune.structure.plans import Widths
 from autoprune.units import human_bytes, human_count, human_seconds
@@ -48,7 +49,7 @@ def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:
     """
     if not meets(problem, widths):
         shrunk = largest(lambda share: scaled(problem, widths, share), lambda ws: meets(problem, ws))
-        return filled(problem, shrunk, widths, lambda ws: meets(problem, ws))
+        return filled(shrunk, widths, scalable(problem), lambda ws: meets(problem, ws))
     if used(problem, widths) >= FLOOR:
         return dict(widths)
     room = _room(problem, widths)
@@ -66,20 +67,22 @@ def proportioned(problem: Problem, wanted: Mapping[str, float], level: float) ->
 
     room = _room(problem, wanted)
     widths = largest(lambda share: scaled(problem, wanted, share * room), affordable)
-    return filled(problem, widths, wanted, affordable)
+    return filled(widths, wanted, scalable(problem), affordable)
 
 
 def filled(
-    problem: Problem, widths: Widths, wanted: Mapping[str, float], accept: Callable[[Widths], bool]
+    widths: Widths,
+    wanted: Mapping[str, float],
+    grids: Mapping[str, AnyGrid],
+    accept: Callable[[Widths], bool],
 ) -> Widths:
-    """One step more for each group that stays acceptable, those cut most below what was wanted first.
+    """One step more on each grid that stays acceptable, groups cut most below what was wanted first.
 
     Groups of one width change together when they are scaled, which can leave much of a budget unused.
     """
     widths = dict(widths)
-    scalable = [name for name in widths if name not in problem.blocks]
-    for name in sorted(scalable, key=lambda group: widths[group] / wanted[group]):
-        wider = {**widths, name: problem.grids[name].wider(widths[name])}
+    for name in sorted(grids, key=lambda group: widths[group] / wanted[group]):
+        wider = {**widths, name: grids[name].wider(widths[name])}
         if accept(wider):
             widths = wider
     return widths
@@ -91,6 +94,11 @@ def scaled(problem: Problem, widths: Mapping[str, float], share: float) -> Width
         name: problem.grids[name].nearest(width if name in problem.blocks else width * share)
         for name, width in widths.items()
     }
+
+
+def scalable(problem: Problem) -> dict[str, AnyGrid]:
+    """The grids of groups whose widths can be scaled; blocks stay or go as they did."""
+    return {name: grid for name, grid in problem.grids.items() if name not in problem.blocks}
 
 
 def _room(problem: Problem, widths: Mapping[str, float]) -> float:

@@ -22,7 +22,7 @@ from autoprune.cost import (
 from autoprune.cost.fingerprint import fingerprint_of
 from autoprune.cost.prediction import Predictor, worth_offering
 from autoprune.cost.profile import load_profile, profile_file, profile_key
-from autoprune.search.pruning import Origin, Pruning
+from autoprune.search.pruning import Origin, Prunable, Pruning
 from autoprune.structure import Structure
 from autoprune.tasks.cache import cache_folder
 
@@ -75,10 +75,20 @@ def measured_predictor(origin: Origin, structure: Structure) -> Predictor | None
 
     Raises ConfigError when it cannot be read.
     """
+    profile = measured_profile(origin, structure)
+    return None if profile is None else Predictor.of(structure, profile)
+
+
+def measured_profile(origin: Origin, structure: Prunable) -> Profile | None:
+    """The profile of a model that is not timed, or not yet; None where there is none.
+
+    Raises ConfigError when it cannot be read.
+    """
+    if not isinstance(structure, Structure):
+        return None
     setting, inputs = setting_of(origin.config), timed_batch(origin.config, origin.example)
     fingerprint = fingerprint_of(setting, origin.model, setting.given(inputs))
-    profile = load_profile(profile_path(origin.model, structure, fingerprint))
-    return None if profile is None else Predictor.of(structure, profile)
+    return load_profile(profile_path(origin.model, structure, fingerprint))
 
 
 class StudyTimer:

@@ -12,7 +12,7 @@ from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
 from autoprune.review.origins import EXACT, GREEDY
 from autoprune.search.allocator import Curve, Greedy, exact_plans
-from autoprune.search.feasible import filled, fit, largest, meets, scaled
+from autoprune.search.feasible import filled, fit, largest, meets, scalable, scaled
 from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
@@ -79,7 +79,7 @@ def warm_starts(
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)
         for name, at in methods if level in FEW_LEVELS else []:
-            widths = filled(problem, largest(at, affordable), full, affordable)
+            widths = filled(largest(at, affordable), full, scalable(problem), affordable)
             starts.append(WarmStart(name, fit(problem, widths), _own_criterion(problem, name)))
         if level in FEW_LEVELS:
             starts += _by_other_criteria(problem, allocated[level][0])

@@ -12,8 +12,8 @@ from autoprune.criteria import Ranking
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.selection import Scope, ranked_widths
 from autoprune.errors import BudgetError, ConfigError
-from autoprune.search.feasible import largest
-from autoprune.search.grid import AnyGrid, grids_of
+from autoprune.search.feasible import filled, largest
+from autoprune.search.grid import AnyGrid
 from autoprune.search.learning import allocated, configured
 from autoprune.search.problem import CLOSED_FORM
 from autoprune.search.pruning import Pruning
@@ -67,7 +67,8 @@ def widths_within(
         config: the settings, which name the criterion.
         pruning: the model.
         uncut: its costs.
-        grids: group -> the widths that may be chosen without a learned criterion.
+        grids: group -> the widths that may be chosen. Where these are far apart, as the steps of a device
+            are, groups that got less than the budget allows them are widened as far as it goes.
         curves: sensitivity curves measured now; None where a learned criterion brings its own.
 
     Raises:
@@ -77,27 +78,30 @@ def widths_within(
     limits = within.limits(uncut)
     learned = configured(config, pruning)
     if learned is not None:
-        return allocated(learned, pruning, limits, grids_of(pruning.structure, config), curves)
-    ranking = pruning.rankings[config.criterion]
+        return allocated(learned, pruning, limits, grids, curves)
+    ranking, full = pruning.rankings[config.criterion], pruning.structure.widths
 
     def affordable(widths: Widths) -> bool:
         costs = pruning.costs.costs(widths)
         return all(getattr(costs, CLOSED_FORM[what]) <= limit for what, limit in limits.items())
 
-    found = largest(lambda share: _kept(ranking, within.scope, share, pruning, grids), affordable)
+    def kept(share: float) -> Widths:
+        return {name: max(1, count) for name, count in _counts(ranking, within.scope, share, pruning).items()}
+
+    def on_grid(share: float) -> Widths:
+        return full | {name: grids[name].nearest(count) for name, count in kept(share).items()}
+
+    wanted = full | largest(lambda share: full | kept(share), affordable)
+    found = largest(on_grid, affordable)
     if not affordable(found):
         raise BudgetError("no plan is within the budget: raise it, or lower the bounds")
-    return found
+    short = {name: grids[name] for name in ranking.scores if found[name] < wanted[name]}
+    return filled(found, wanted, short, affordable)
 
 
-def _kept(
-    ranking: Ranking, scope: Scope, share: float, pruning: Pruning, grids: Mapping[str, AnyGrid]
-) -> Widths:
+def _counts(ranking: Ranking, scope: Scope, share: float, pruning: Pruning) -> dict[str, int]:
     """About that share of all units, of each group or of the whole model; blocks stay."""
+    if scope == "global":
+        return ranked_widths(ranking)(share)
     full = pruning.structure.widths
-    counts = (
-        ranked_widths(ranking)(share)
-        if scope == "global"
-        else {name: round(share * full[name]) for name in ranking.scores}
-    )
-    return full | {name: grids[name].nearest(count) for name, count in counts.items()}
+    return {name: round(share * full[name]) for name in ranking.scores}

@@ -14,6 +14,7 @@ from autoprune.review.origins import SAMPLER
 from autoprune.search import Problem, create_study, prepare, run
 from autoprune.search.evaluate import evaluate_candidate
 from autoprune.search.feasible import used
+from autoprune.search.grid import StairGrid, grids_of
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import allocated, configured, learn
 from autoprune.search.sensitivity import measured_curves
@@ -130,6 +131,23 @@ def test_any_criterion_cuts_to_a_budget_at_once(make_problem: Make) -> None:
         assert evaluate_candidate(problem, widths).costs.flops == costs.flops
         found[scope] = widths
     assert found["local"] != found["global"]
+
+
+def test_on_coarse_steps_a_cut_fills_the_budget(make_problem: Make) -> None:
+    problem = make_problem()
+    uncut, full = problem.baseline.costs, problem.structure.widths
+    grids = {name: StairGrid(tuple(range(4, width, 4)) + (width,)) for name, width in full.items()}
+    for share in range(30, 100, 5):
+        within = Within(parse_budget([f"flops={share}%"]))
+        exact, coarse = (
+            widths_within(within, problem.config, problem.pruning, uncut, offered)
+            for offered in (grids_of(problem.structure, load_config(None, {"round_to": "1"})), grids)
+        )
+        assert all(width in grids[name].widths for name, width in coarse.items())
+        assert problem.costs.costs(coarse).flops <= share / 100 * uncut.flops
+        for name in (name for name in full if coarse[name] < exact[name]):
+            wider = coarse | {name: grids[name].wider(coarse[name])}
+            assert problem.costs.costs(wider).flops > share / 100 * uncut.flops
 
 
 @pytest.mark.parametrize("budget", ["trials=5", "flops=50%,time=3m", "latency=50%"])
