@@ -49,7 +49,7 @@ def between(
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
         return None
-    parents = widest_gap(_points(problem, study))
+    parents = widest_gap(_points(problem, study), _repeats(problem, trials))
     if parents is None:
         return None
     random = np.random.default_rng((seed, len(trials)))
@@ -58,11 +58,16 @@ def between(
     return parameters, {name: low.distributions[name] for name in parameters}
 
 
-def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
+def widest_gap(points: Sequence[Point], repeats: Sequence[float] = ()) -> tuple[Point, Point] | None:
     """The neighbours on the front that differ most in cost, relative to it, cheaper one first.
 
     A gap counts less the more plans in it have been tried in vain, and the more the cheaper neighbour has
     lost, down to a half at the front's cheap end. None for a front of fewer than two plans.
+
+    Args:
+        points: all plans that were evaluated.
+        repeats: shares of the budget of plans that were meant for a gap and known already, a neighbour
+            itself for one where few widths lie between.
     """
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.share, point.loss)):
@@ -72,6 +77,7 @@ def widest_gap(points: Sequence[Point]) -> tuple[Point, Point] | None:
     def worth(gap: tuple[Point, Point]) -> float:
         low, high = gap
         tried = sum(low.share < point.share < high.share for point in points)
+        tried += sum(low.share <= share <= high.share for share in repeats)
         lost = (low.loss - front[-1].loss) / (front[0].loss - front[-1].loss)
         return math.log(high.share / low.share) * (1 - lost / 2) / (1 + tried)
 
@@ -107,4 +113,13 @@ def _points(problem: Problem, study: optuna.Study) -> list[Point]:
         Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
         if trial.params and "duplicate_of" not in trial.user_attrs
+    ]
+
+
+def _repeats(problem: Problem, trials: Sequence[FrozenTrial]) -> list[float]:
+    """The share of the budget of each plan that was meant for a gap and was known already."""
+    return [
+        used(problem, trial.user_attrs["widths"])
+        for trial in trials
+        if trial.user_attrs.get("origin") == GAP and {"duplicate_of", "widths"} <= trial.user_attrs.keys()
     ]

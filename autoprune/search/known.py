@@ -18,7 +18,7 @@ from autoprune.search.problem import Problem
 from autoprune.search.record import latency_attributes, values, write
 from autoprune.search.timing import TIMING, StudyTimer
 
-_OWN = ("origin", PROCESS, BEAT, CLAIM, TIMING)
+_OWN = ("origin", "retry_of", PROCESS, BEAT, CLAIM, TIMING)
 """What a trial does not take over from the one with the same plan."""
 
 

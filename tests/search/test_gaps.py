@@ -50,6 +50,13 @@ def test_a_gap_counts_less_the_more_was_tried_in_it() -> None:
     assert [shares(widest_gap(points)) for points in (ends, ends + poor)] == [[0.1, 0.6], [0.6, 1.0]]
 
 
+def test_a_gap_counts_less_the_more_often_it_gave_a_known_plan() -> None:
+    front = [Point(share, loss, LOW) for share, loss in ((0.15, 0.33), (0.5, 0.32), (1.0, 0.31))]
+    assert shares(widest_gap(front)) == [0.15, 0.5]
+    assert shares(widest_gap(front, repeats=[0.15])) == [0.5, 1.0]
+    assert shares(widest_gap(front, repeats=[0.15, 1.0])) == [0.15, 0.5]
+
+
 def test_a_gap_counts_less_where_more_quality_is_lost() -> None:
     def front(*losses: float) -> list[Point]:
         return [Point(share, loss, LOW) for share, loss in zip((0.3, 0.6, 1.0), losses, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 import autoprune
@@ -215,8 +215,16 @@ def test_a_running_trial_of_a_dead_process_is_run_again(
     study = searched(more, tmp_path)
     assert study.trials[lost.number].state is TrialState.FAIL
     assert study.trials[lost.number].user_attrs["reason"] == "its process died"
-    again = [trial for trial in study.trials if trial.user_attrs.get("retry_of") == lost.number]
-    assert [trial.params for trial in again] == [lost.params]
+
+    def again() -> list[FrozenTrial]:
+        return [trial for trial in study.trials if trial.user_attrs.get("retry_of") == lost.number]
+
+    assert [trial.params for trial in again()] == [lost.params]
+    # A later suggestion of the same plan has its result, and took nobody's place.
+    study.enqueue_trial(lost.params, user_attrs={"widths": again()[0].user_attrs["widths"]})
+    study = searched(make_problem(budget=("flops=50%", "trials=15"), finetune_steps=1), tmp_path)
+    assert any(trial.user_attrs.get("duplicate_of") == again()[0].number for trial in study.trials)
+    assert len(again()) == 1
 
 
 def test_a_trial_that_kills_its_process_twice_is_given_up(make_problem: Make, curves_of: Curves) -> None:
