@@ -24,6 +24,7 @@ from autoprune.export.card import finetuned_card
 from autoprune.files import full_disk_told
 from autoprune.search import (
     Problem,
+    check_continues,
     classes_of,
     create_study,
     healed_otherwise,
@@ -288,8 +289,11 @@ def _has_workers(config: Config) -> bool:
 
 
 def _searched(problem: Problem, listener: review.Listener) -> Study:
-    config, problem = problem.config, with_profile(problem, listener)
-    study = create_study(problem, open_storage(config.storage, must_exist=False, note=listener.note))
+    config = problem.config
+    storage = open_storage(config.storage, must_exist=False, note=listener.note)
+    check_continues(problem, storage)
+    problem = with_profile(problem, listener)
+    study = create_study(problem, storage)
     problem = settled_problem(problem, study, listener)
     ended = len(study.get_trials(deepcopy=False))
     if ended:

@@ -6,12 +6,13 @@ from autoprune.search.finalists import rank_finalists
 from autoprune.search.loop import run
 from autoprune.search.prepare import classes_of, prepare
 from autoprune.search.problem import Baseline, Problem
-from autoprune.search.study import ATTRIBUTE, create_study
+from autoprune.search.study import ATTRIBUTE, check_continues, create_study
 
 __all__ = [
     "ATTRIBUTE",
     "Baseline",
     "Problem",
+    "check_continues",
     "classes_of",
     "create_study",
     "healed_otherwise",

@@ -30,14 +30,15 @@ def meets(problem: Problem, widths: Mapping[str, int], level: float = 1.0) -> bo
 
 
 def used(problem: Problem, widths: Mapping[str, int]) -> float:
-    """The share of the tightest limit that the widths take; without one, of what trials lower."""
-    shares = [1 + over for over in excess(problem, widths).values()]
-    if problem.predictor is not None:
-        shares.append(problem.predictor.ratio(widths) * problem.latency_scale)
+    """The share of the tightest limit that the widths take; without one, of what trials lower.
+
+    Where the uncut model meets all limits, the share of what it takes.
+    """
+    shares = problem.shares(widths)
     if not shares:
         lowered, costs = problem.pruning.cost, problem.costs.costs(widths)
         return float(getattr(costs, lowered) / getattr(problem.baseline.costs, lowered))
-    return max(shares)
+    return max(shares) / problem.uncut_share
 
 
 def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:

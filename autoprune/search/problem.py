@@ -209,6 +209,27 @@ class Problem:
         assert self.baseline.latency is not None
         return self.baseline.latency * (1 + self.doubt) / self.limits["latency"]
 
+    def shares(self, widths: Mapping[str, int]) -> list[float]:
+        """The share of every limit that the widths take, by closed forms and by prediction."""
+        costs = self.costs.costs(widths)
+        shares = [
+            getattr(costs, CLOSED_FORM[what]) / limit
+            for what, limit in self.limits.items()
+            if what in CLOSED_FORM
+        ]
+        if self.predictor is not None:
+            shares.append(self.predictor.ratio(widths) * self.latency_scale)
+        return shares
+
+    @cached_property
+    def uncut_share(self) -> float:
+        """The share of the tightest limit that the uncut model takes, or is predicted to; at most 1.
+
+        A budget that the uncut model meets says nothing of how much to cut: plans are then proposed for
+        shares of what it costs.
+        """
+        return min(1.0, max(self.shares(self.structure.widths), default=1.0))
+
     @cached_property
     def blocks(self) -> frozenset[str]:
         """The groups that are whole blocks: they are kept or taken out, and never scaled."""

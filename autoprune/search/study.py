@@ -48,12 +48,22 @@ def study_name(problem: Problem) -> str:
     """The configured name, or one made of model, data and model budget, so that equal commands meet again."""
     if problem.config.study:
         return problem.config.study
-    data = problem.config.data.rpartition("/")[2]
+    data = problem.data.name.rpartition("/")[2]
     parts = [problem.name.rpartition(":")[2], data, *map(str, problem.budget.limits)]
     if problem.config.granularity != UNITS:
         parts.insert(2, problem.config.granularity.replace("block:", "block").replace(":", "of"))
     text = "-".join(parts).replace("%", "pct")
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in text)
+
+
+def check_continues(problem: Problem, storage: optuna.storages.BaseStorage) -> None:
+    """Raise StudyError where a study of that name was made otherwise, before anything that takes long."""
+    name = study_name(problem)
+    if name not in (study.study_name for study in storage.get_all_studies()):
+        return
+    known = storage.get_study_user_attrs(storage.get_study_id_from_name(name)).get(ATTRIBUTE)
+    if known is not None:
+        _check_same(name, known, _record(problem))
 
 
 def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None = None) -> optuna.Study:

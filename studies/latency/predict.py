@@ -3,15 +3,17 @@
     python studies/latency/predict.py --plans 120
 
 For each model and runtime, the profile is measured or taken from the cache, then other random plans are
-measured beside the uncut model. The median of the relative errors of the predicted ratios, and Kendall's tau
-between predicted and measured ones, are printed and written to ``predict.csv`` beside this file, every plan
-to ``predict_plans.csv``.
+measured beside the uncut model, all of them once and then all of them again. Printed and written to
+``predict.csv`` beside this file: the median of the relative errors of the predicted ratios, Kendall's tau
+between predicted ones and the means of the two measurements, and the tau between the two measurements, above
+which no prediction can come by much. Every plan goes to ``predict_plans.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from itertools import product
 from pathlib import Path
@@ -21,7 +23,7 @@ from subjects import MODELS, subject
 
 import autoprune
 from autoprune.cost import Predictor, Setting, accuracy, runtime_by_name
-from autoprune.cost.profile import load_profile, sampled
+from autoprune.cost.profile import Sample, load_profile, sampled
 from autoprune.review import Listener
 from autoprune.search.profiling import measured_anew, profiling_meter
 from autoprune.search.timing import profile_path
@@ -31,8 +33,8 @@ SEED = 1
 """The profile's own random plans are drawn with another one."""
 
 
-def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[float, float]]:
-    """Predicted and measured ratio of each plan."""
+def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[float, float, float]]:
+    """Predicted ratio of each plan, and the measured one of the first and of the second round."""
     model, batch = subject(name)
     structure = autoprune.discover(model, batch)
     setting = Setting(runtime_by_name(runtime), threads=1)
@@ -40,13 +42,17 @@ def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[f
     file = profile_path(model, structure, meter.fingerprint)
     profile = load_profile(file) or measured_anew(model, structure, meter, file, Listener())
     predictor = Predictor.of(structure, profile)
-    drawn = sampled(model, structure, meter, count=plans, seed=SEED)
-    pairs = []
-    for sample in drawn:
-        pairs.append((predictor.ratio(sample.widths), sample.ratio))
-        if len(pairs) % 20 == 0:
-            print(f"{name} {runtime}: {len(pairs)} of {plans} plans", file=sys.stderr, flush=True)
-    return pairs
+    rounds: list[list[Sample]] = [[], []]
+    for number, measured in enumerate(rounds, start=1):
+        for sample in sampled(model, structure, meter, count=plans, seed=SEED):
+            measured.append(sample)
+            if len(measured) % 20 == 0:
+                done = f"{len(measured)} of {plans} plans, round {number}"
+                print(f"{name} {runtime}: {done}", file=sys.stderr, flush=True)
+    return [
+        (predictor.ratio(first.widths), first.ratio, second.ratio)
+        for first, second in zip(*rounds, strict=True)
+    ]
 
 
 def main() -> None:
@@ -62,17 +68,32 @@ def main() -> None:
     summary, every = arguments.folder / "predict.csv", arguments.folder / "predict_plans.csv"
     with summary.open("w", newline="") as out, every.open("w", newline="") as plans:
         results, rows = csv.writer(out), csv.writer(plans)
-        results.writerow(["model", "runtime", "plans", "median_error_percent", "kendall_tau"])
-        rows.writerow(["model", "runtime", "predicted", "measured"])
+        results.writerow(
+            [
+                "model",
+                "runtime",
+                "plans",
+                "median_error_percent",
+                "kendall_tau",
+                "kendall_tau_of_measurements",
+            ]
+        )
+        rows.writerow(["model", "runtime", "predicted", "measured", "measured_again"])
         for name, runtime in product(arguments.models, arguments.runtimes):
-            pairs = compare(name, runtime, arguments.plans, arguments.seconds)
-            found = accuracy(*zip(*pairs, strict=True))
-            error = 100 * found.error
-            results.writerow([name, runtime, found.plans, f"{error:.2f}", f"{found.tau:.3f}"])
-            rows.writerows([name, runtime, f"{p:.4f}", f"{m:.4f}"] for p, m in pairs)
+            found = compare(name, runtime, arguments.plans, arguments.seconds)
+            predicted, first, second = map(list, zip(*found, strict=True))
+            reached = accuracy(predicted, [math.sqrt(a * b) for a, b in zip(first, second, strict=True)])
+            error, limit = 100 * reached.error, accuracy(first, second).tau
+            results.writerow(
+                [name, runtime, reached.plans, f"{error:.2f}", f"{reached.tau:.3f}", f"{limit:.3f}"]
+            )
+            rows.writerows([name, runtime, *(f"{ratio:.4f}" for ratio in plan)] for plan in found)
             out.flush()
+            plans.flush()
             print(
-                f"{name:14} {runtime:12} median error {error:.1f} %, Kendall tau {found.tau:.3f}", flush=True
+                f"{name:14} {runtime:12} median error {error:.1f} %, Kendall tau {reached.tau:.3f}; "
+                f"of one measurement and the next {limit:.3f}",
+                flush=True,
             )
 
 

@@ -11,9 +11,10 @@ from optuna.trial import TrialState
 from torch import nn
 
 from autoprune import review
+from autoprune.api import run_search
 from autoprune.cost import Call, Meter, Profile, Runtime, Setting
 from autoprune.cost.profile import load_profile, profiled
-from autoprune.errors import ConfigError, TrialError
+from autoprune.errors import ConfigError, StudyError, TrialError
 from autoprune.review import Listener
 from autoprune.review.front import measured_on
 from autoprune.search import Problem, create_study, run, settled_problem
@@ -25,6 +26,7 @@ from autoprune.search.sensitivity import sensitivity
 from autoprune.search.spaces import make_space
 from autoprune.search.timing import StudyTimer, offered_widths, profile_path
 from autoprune.search.warmstart import warm_starts
+from autoprune.tasks import Data
 
 Make = Callable[..., Problem]
 
@@ -239,6 +241,19 @@ def test_a_runtime_that_is_not_there_is_said_before_anything_is_trained(make_pro
         make_problem(runtime="tvm", latency=True)
     with pytest.raises(ConfigError, match="times no bfloat16"):
         make_problem(runtime="onnxruntime", latency_dtype="bfloat16", latency=True)
+
+
+def test_other_settings_are_told_before_a_profile_is_measured(
+    make_problem: Make, tiny: nn.Module, digits: Data
+) -> None:
+    limits = {"budget": ("latency=90%", "trials=1"), "latency": True, "study": "one"}
+    known = make_problem(**limits, profile=False)
+    create_study(known)
+    config = known.config.model_copy(update={"profile": True, "seed": 1})
+    watcher = Watcher()
+    with pytest.raises(StudyError, match="seed was 0 and is 1"):
+        run_search(config, watcher, model=tiny, data=digits)
+    assert not any("measured first" in note for note in watcher.notes)
 
 
 def profiled_on_paper(problem: Problem) -> Problem:

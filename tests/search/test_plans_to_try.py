@@ -61,6 +61,20 @@ def test_without_a_limit_the_uncut_model_is_tried_first(make_problem: Make, curv
     assert (first.origin, first.widths) == ("uncut", problem.structure.widths)
 
 
+@pytest.mark.parametrize("budget", ["flops=1G", "size=1GB", "flops=1G,params=1G"])
+def test_a_budget_that_asks_for_no_cut_leaves_something_to_try(
+    make_problem: Make, curves_of: Curves, budget: str
+) -> None:
+    problem = make_problem(budget=(budget, "trials=5"))
+    full, starts = problem.structure.widths, warm_starts(problem, curves_of(problem))
+    assert starts[0].widths == full
+    shares = [used(problem, start.widths) for start in starts]
+    assert min(shares) < 0.4
+    assert len({round(share, 1) for share in shares}) > 4
+    half = {name: problem.grids[name].nearest(0.6 * width) for name, width in full.items()}
+    assert fit(problem, half) == half
+
+
 @pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
 def test_enqueued_parameters_come_back_as_the_widths(
     make_problem: Make, curves_of: Curves, space: type

@@ -13,12 +13,13 @@ from torch import nn
 import autoprune
 from autoprune.errors import StudyError
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, healed_otherwise, run, test_front, trial_model
+from autoprune.search import Problem, create_study, healed_otherwise, prepare, run, test_front, trial_model
 from autoprune.search.allocator import Curve
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
 from autoprune.search.rescue import revive
 from autoprune.search.spaces import make_space
+from autoprune.search.study import study_name
 from autoprune.search.validation import Parts
 from autoprune.tasks import Data, evaluate
 
@@ -116,6 +117,14 @@ def test_a_second_run_continues_and_asks_for_no_more_than_the_budget(
     watcher = Watcher()
     searched(make_problem(budget=("flops=50%", "trials=5")), tmp_path, watcher)
     assert watcher.started == []
+
+
+def test_a_study_is_named_after_the_data_that_it_was_given(
+    make_problem: Make, tiny: nn.Module, digits: Data
+) -> None:
+    config = make_problem().config.model_copy(update={"study": None})
+    problem = prepare(config, Listener(), model=tiny, data=dataclasses.replace(digits, name="mine"))
+    assert study_name(problem) == "TinyNet-mine-flops=50pct"
 
 
 @pytest.mark.parametrize(
