@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import hashlib
 import os
+import queue
 import random
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -189,7 +192,7 @@ def filled(server: Server, name: str, sampler: str, known: int) -> tuple[Problem
 
 
 def work(
-    problem: Problem, place: str, name: str, seconds: float, together: Barrier, results: SimpleQueue[Any]
+    problem: Problem, place: str, name: str, seconds: float, together: Barrier, results: Queue[Any]
 ) -> None:
     """One worker, in a process of its own."""
     try:
@@ -224,6 +227,26 @@ def _is_own(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get("process", {}).get("pid") == os.getpid())
 
 
+def check_alive(crew: Sequence[BaseProcess]) -> None:
+    """End the study when one of the workers was killed, as for want of memory."""
+    dead = [process for process in crew if process.exitcode not in (None, 0)]
+    if dead:
+        for process in crew:
+            process.kill()
+        sys.exit(f"{len(dead)} of {len(crew)} workers were killed: there is memory for fewer --workers")
+
+
+def collected(crew: Sequence[BaseProcess], results: Queue[Any]) -> Iterator[Any]:
+    """What each worker did, as they end."""
+    for _ in crew:
+        while True:
+            try:
+                yield results.get(timeout=1.0)
+                break
+            except queue.Empty:
+                check_alive(crew)
+
+
 def measure(
     problem: Problem, server: Server, url: str, workers: int, seconds: float, total: int
 ) -> dict[str, float | str]:
@@ -231,17 +254,23 @@ def measure(
     problem = replace(problem, budget=replace(problem.budget, trials=total))
     context = get_context("fork")
     with served(url) as (place, serving):
-        results: SimpleQueue[Any] = context.SimpleQueue()
+        results: Queue[Any] = context.Queue()
         together = context.Barrier(workers + 1)
+        # A collection in a worker would write to every page that it shares with this process.
+        gc.collect()
+        gc.freeze()
         crew = [
             context.Process(target=work, args=(problem, place, str(number), seconds, together, results))
             for number in range(workers)
         ]
         for process in crew:
             process.start()
+        while together.n_waiting < workers:
+            check_alive(crew)
+            time.sleep(0.1)
         together.wait()
         before = [processor_seconds(pid) for pid in (serving, server.pid)]
-        measured = [results.get() for _ in crew]
+        measured = list(collected(crew, results))
         shared = [processor_seconds(pid) for pid in (serving, server.pid)]
         for process in crew:
             process.join()
