@@ -18,6 +18,7 @@ from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
 from autoprune.review.estimates import STOPPED, UNCUT, Estimate, guided, in_use, ranked
 from autoprune.review.record import check_trial, study_record
+from autoprune.review.unfinished import is_unfinished
 
 _COSTS = ("flops", "flops_ratio", "parameters", "size")
 _MASKED = ("nonzero", "nonzero_ratio", "effective_multiply_adds")
@@ -66,7 +67,8 @@ class Summary:
         baseline: the uncut model.
         limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
         trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, STOPPED for
-            candidates that were given up before they were healed and scored in full.
+            candidates that were given up before they were healed and scored in full, UNFINISHED for trials
+            that were interrupted and queued again.
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
@@ -280,6 +282,8 @@ def state_of(trial: FrozenTrial) -> str:
     """Optuna's name of a trial's state, or one of the words of :attr:`Summary.trials`."""
     if "duplicate_of" in trial.user_attrs:
         return "REPEAT"
+    if is_unfinished(trial):
+        return "UNFINISHED"
     return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
 
 

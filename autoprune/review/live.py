@@ -20,6 +20,7 @@ from autoprune.review.listener import Count, Listener
 from autoprune.review.plot import points_of
 from autoprune.review.stages import spent_text
 from autoprune.review.text import quality_text, share_text, whole_seconds
+from autoprune.review.unfinished import is_unfinished
 
 # Few frames a second: drawing shares the processor with the timing of candidates.
 _FRAMES_PER_SECOND = 2
@@ -138,7 +139,12 @@ def result_text(study: optuna.Study) -> str:
         trial = best(study)
         quality = quality_text(found.metric, trial.values[0])
         parts.insert(0, f"best {quality} at {_lowered(trial)} (trial {trial.number})")
-    words = {"PRUNED": "over budget", "STOPPED": "given up early", "FAIL": "failed"}
+    words = {
+        "PRUNED": "over budget",
+        "STOPPED": "given up early",
+        "FAIL": "failed",
+        "UNFINISHED": "not finished",
+    }
     parts += [f"{found.trials[state]} {word}" for state, word in words.items() if found.trials.get(state)]
     return ", ".join(parts)
 
@@ -150,6 +156,8 @@ def _plot(study: optuna.Study, found: Summary) -> Plot:
 
 def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
+    if is_unfinished(trial):
+        return f"not finished: {attributes['reason']}"
     if trial.state is TrialState.FAIL:
         return f"failed: {attributes['reason']}" if "reason" in attributes else "failed"
     if trial.state is TrialState.PRUNED:

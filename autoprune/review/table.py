@@ -83,6 +83,7 @@ def counts_text(summary: Summary) -> str:
         "REPEAT": "known plans again",
         "PRUNED": "over budget",
         "FAIL": "failed",
+        "UNFINISHED": "not finished",
         "RUNNING": "running",
     }
     parts = [f"{summary.trials[state]} {word}" for state, word in words.items() if summary.trials.get(state)]

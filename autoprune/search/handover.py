@@ -61,7 +61,11 @@ def differences(record: Mapping[str, Any], problem: Problem) -> list[str]:
     """What keeps this machine from working on the study with that record; empty where nothing does."""
     here = {**fingerprints(problem), "weights": problem.weights}
     found = version_differences(record)
-    found += [f"the {what} differ" for name, what in _MUST_MATCH.items() if record.get(name) != here[name]]
+    differ = [name for name in _MUST_MATCH if record.get(name) != here[name]]
+    if "weights" in differ and "base" in differ:
+        # Sparse training began with them.
+        differ.remove("base")
+    found += [f"the {_MUST_MATCH[name]} differ" for name in differ]
     if not found and record.get("ranking") != here["ranking"]:
         found.append(f"{problem.config.criterion} ranks the units otherwise here")
     return found

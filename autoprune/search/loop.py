@@ -20,6 +20,7 @@ from autoprune.review.health import COST, STAGES
 from autoprune.review.origins import GAP, SAMPLER, SUGGESTED
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
+from autoprune.review.unfinished import INTERRUPTED, NO_ROOM, TOO_LARGE
 from autoprune.search.asking import ask, begun
 from autoprune.search.claims import Turn, claim, plan_key
 from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
@@ -35,7 +36,7 @@ from autoprune.search.pieces import Pieces
 from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
 from autoprune.search.record import HEALED, attributes, values, write
-from autoprune.search.rescue import INTERRUPTED, NO_ROOM, TOO_LARGE, fail, requeue, retried, revive
+from autoprune.search.rescue import fail, requeue, retried, revive
 from autoprune.search.sensitivity import known_curves, sensitivity
 from autoprune.search.snapshot import Snapshot
 from autoprune.search.spaces import Space, make_space

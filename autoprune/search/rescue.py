@@ -9,12 +9,8 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.review.unfinished import DIED
 from autoprune.search.presence import Watch
-
-INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it began"
-TOO_LARGE = "out of memory, to be run again in smaller pieces"
-UNFINISHED = (INTERRUPTED, DIED, NO_ROOM, TOO_LARGE)
-"""Reasons of failed trials that were queued again and do not count."""
 
 
 def revive(

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.budget import Budget
 from autoprune.review import Count
 from autoprune.review.estimates import STOPPED
-from autoprune.search.rescue import UNFINISHED
+from autoprune.review.unfinished import is_unfinished
 
 DEFAULT_TRIALS = 20
 """When the budget limits neither time nor trials."""
@@ -65,7 +65,7 @@ def counts(trial: FrozenTrial) -> bool:
         trial.state.is_finished()
         and "duplicate_of" not in trial.user_attrs
         and STOPPED not in trial.user_attrs
-        and trial.user_attrs.get("reason") not in UNFINISHED
+        and not is_unfinished(trial)
     )
 
 

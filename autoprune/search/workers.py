@@ -19,10 +19,11 @@ from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
 from autoprune.review import Listener
 from autoprune.review.origins import SAMPLER
+from autoprune.review.unfinished import INTERRUPTED
 from autoprune.search.keep import WeightStore
 from autoprune.search.loop import begin, wait_for_others
 from autoprune.search.problem import Problem
-from autoprune.search.rescue import INTERRUPTED, revive
+from autoprune.search.rescue import revive
 from autoprune.search.spent import Spent, spent
 from autoprune.storages import read_address
 

@@ -9,6 +9,8 @@ from optuna.trial import TrialState
 from autoprune.errors import StudyError
 from autoprune.review import best, front, open_study, summary
 from autoprune.review.front import front_trials
+from autoprune.review.table import counts_text
+from autoprune.review.unfinished import DIED
 
 
 @pytest.fixture
@@ -113,6 +115,15 @@ def test_summary_counts_and_knows_the_uncut_model(studied: str) -> None:
     uncut = found.baseline
     assert (uncut.trial, uncut.quality, uncut.quality_error, uncut.test_quality) == (0, 0.97, 0.009, 0.965)
     assert (uncut.flops, uncut.latency_ms) == (FLOPS, 2.0)
+
+
+def test_trials_that_were_queued_again_did_not_fail(study: optuna.Study) -> None:
+    tell(study, 0.5, state=TrialState.FAIL, reason=DIED)
+    tell(study, 0.5, state=TrialState.FAIL, reason="the loss is no number")
+    tell(study, 0.5, 0.9)
+    found = summary(study)
+    assert found.trials == {"UNFINISHED": 1, "FAIL": 1, "COMPLETE": 1}
+    assert counts_text(found) == "3 trials: 1 evaluated, 1 failed, 1 not finished"
 
 
 def test_summary_of_a_study_that_has_just_begun(study: optuna.Study) -> None:

@@ -10,9 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from autoprune.review.unfinished import DIED
 from autoprune.search import presence
 from autoprune.search.presence import BEAT, PROCESS, Heartbeat, Watch, is_gone, is_mine, this_process
-from autoprune.search.rescue import DIED, revive
+from autoprune.search.rescue import revive
 from autoprune.storages import open_storage
 
 

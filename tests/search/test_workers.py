@@ -279,6 +279,14 @@ def test_a_worker_that_does_not_fit_says_why(made: str, key: str, value: str, sa
         work_on(Invitation(made, "one", trust=True), Listener())
 
 
+def test_other_weights_are_told_once_without_sparse_training(made: str) -> None:
+    study = open_study(made, "one")
+    other = dict.fromkeys(("weights", "base"), "0" * 64)
+    study.set_user_attr("autoprune", study.user_attrs["autoprune"] | other)
+    with pytest.raises(StudyError, match="does not fit study 'one': the weights differ: give it"):
+        work_on(Invitation(made, "one", trust=True), Listener())
+
+
 def test_a_worker_with_another_package_refuses_before_it_does_anything(made: str) -> None:
     study = open_study(made, "one")
     record = study.user_attrs["autoprune"]

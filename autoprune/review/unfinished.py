@@ -1,0 +1,14 @@
+"""Why a trial ended before its time: it is queued again, and counts as nothing."""
+
+from __future__ import annotations
+
+from optuna.trial import FrozenTrial, TrialState
+
+INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it began"
+TOO_LARGE = "out of memory, to be run again in smaller pieces"
+REASONS = (INTERRUPTED, DIED, NO_ROOM, TOO_LARGE)
+
+
+def is_unfinished(trial: FrozenTrial) -> bool:
+    """Whether it failed for one of these reasons, which say nothing of its candidate."""
+    return trial.state is TrialState.FAIL and trial.user_attrs.get("reason") in REASONS
