@@ -144,7 +144,7 @@ def why_none(study: optuna.Study) -> str:
     over = [trial for trial in ended if max(trial.constraints.values(), default=0) > 0]
     if over:
         nearest = min(over, key=lambda trial: max(trial.constraints.values()))
-        return f"the nearest one: {nearest.user_attrs['reason']}"
+        return f"the nearest one: {nearest.user_attrs['reason']}; raise the budget, or give it more trials"
     return f"the last one: {ended[-1].user_attrs['reason']}"
 
 

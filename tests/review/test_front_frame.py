@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from autoprune.errors import StudyError
 from autoprune.review import best, front, open_study, summary
-from autoprune.review.front import front_trials
+from autoprune.review.front import front_trials, why_none
 from autoprune.review.table import counts_text
 from autoprune.review.unfinished import DIED
 
@@ -115,6 +115,17 @@ def test_summary_counts_and_knows_the_uncut_model(studied: str) -> None:
     uncut = found.baseline
     assert (uncut.trial, uncut.quality, uncut.quality_error, uncut.test_quality) == (0, 0.97, 0.009, 0.965)
     assert (uncut.flops, uncut.latency_ms) == (FLOPS, 2.0)
+
+
+def test_why_the_front_is_empty_is_said_with_what_to_do(study: optuna.Study) -> None:
+    assert why_none(study) == "none ran"
+    tell(study, 0.5, state=TrialState.FAIL, reason="the loss is no number: lower --lr")
+    assert why_none(study) == "the last one: the loss is no number: lower --lr"
+    for share in (0.9, 0.7, 0.8):
+        tell(study, share, state=TrialState.PRUNED, reason=f"over budget at {share}")
+    assert why_none(study) == (
+        "the nearest one: over budget at 0.7; raise the budget, or give it more trials"
+    )
 
 
 def test_trials_that_were_queued_again_did_not_fail(study: optuna.Study) -> None:
