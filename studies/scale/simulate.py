@@ -60,6 +60,7 @@ COLUMNS = (
         "server_cpu",
         "database_cpu",
         "join_cpu",
+        "private_mib",
         "cores",
         "load",
     ),
@@ -68,7 +69,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What one worker did: trials, seconds of its own, when it began, and when its last evaluation ended."""
+    """What one worker did: trials, seconds, memory, when it began, and when its last evaluation ended."""
 
     trials: int
     evaluating: float
@@ -77,6 +78,7 @@ class Measured:
     calls: int
     cpu: float
     joined: float
+    memory: float
     start: float
     end: float
 
@@ -215,12 +217,19 @@ def work(
         evaluating = sum(own for own, _ in slept)
         own = [t for t in study.get_trials(deepcopy=False) if _is_own(t)]
         asked = sum(trial.user_attrs.get("seconds", {}).get("sampler", 0.0) for trial in own)
-        results.put(Measured(len(slept), evaluating, asked, waited, calls, cpu, joined, start, slept[-1][1]))
+        used, end = private_mebibytes(), slept[-1][1]
+        results.put(Measured(len(slept), evaluating, asked, waited, calls, cpu, joined, used, start, end))
     except BaseException:
         traceback.print_exc()
         together.abort()
         results.put(None)
         sys.stdout.flush()
+
+
+def private_mebibytes() -> float:
+    """Memory of this process that it shares with no other one."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 def _is_own(trial: FrozenTrial) -> bool:
@@ -295,6 +304,7 @@ def measure(
         "server_cpu": round((shared[0] - before[0]) / trials, 3),
         "database_cpu": round((shared[1] - before[1]) / trials, 3),
         "join_cpu": round(sum(item.joined for item in done) / len(done), 2),
+        "private_mib": round(sum(item.memory for item in done) / len(done)),
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
     }
