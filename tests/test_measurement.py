@@ -119,18 +119,7 @@ def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
 
 def test_a_cut_to_a_budget_takes_the_widths_of_a_known_profile(factory: str, tmp_path: Path) -> None:
     model = factory.replace(":net", ":two")
-    flags = (
-        "--model",
-        model,
-        "--input",
-        "1x3x8x8",
-        "--threads",
-        "1",
-        "--format",
-        "state",
-        "-o",
-        str(tmp_path),
-    )
+    flags = ("--model", model, "--input", "1x3x8x8", "--threads", "1", *STATE, "-o", str(tmp_path))
 
     def cut(*more: str) -> tuple[dict[str, int], str]:
         made = CliRunner().invoke(app, ["apply", *flags, "--budget", "flops=50%", *more])

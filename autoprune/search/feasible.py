@@ -16,12 +16,7 @@ FLOOR = 0.3
 
 def excess(problem: Problem, widths: Mapping[str, int]) -> dict[str, float]:
     """Budget name -> how far the widths are over it, relative to the limit; 0 or less is within."""
-    costs = problem.costs.costs(widths)
-    return {
-        what: getattr(costs, CLOSED_FORM[what]) / limit - 1
-        for what, limit in problem.limits.items()
-        if what in CLOSED_FORM
-    }
+    return {what: share - 1 for what, share in problem.counted_shares(widths).items()}
 
 
 def meets(problem: Problem, widths: Mapping[str, int], level: float = 1.0) -> bool:

@@ -209,14 +209,18 @@ class Problem:
         assert self.baseline.latency is not None
         return self.baseline.latency * (1 + self.doubt) / self.limits["latency"]
 
-    def shares(self, widths: Mapping[str, int]) -> list[float]:
-        """The share of every limit that the widths take, by closed forms and by prediction."""
+    def counted_shares(self, widths: Mapping[str, int]) -> dict[str, float]:
+        """Budget name -> the share of its limit that the widths take, of limits on closed-form costs."""
         costs = self.costs.costs(widths)
-        shares = [
-            getattr(costs, CLOSED_FORM[what]) / limit
+        return {
+            what: getattr(costs, CLOSED_FORM[what]) / limit
             for what, limit in self.limits.items()
             if what in CLOSED_FORM
-        ]
+        }
+
+    def shares(self, widths: Mapping[str, int]) -> list[float]:
+        """The share of every limit that the widths take, by closed forms and by prediction."""
+        shares = list(self.counted_shares(widths).values())
         if self.predictor is not None:
             shares.append(self.predictor.ratio(widths) * self.latency_scale)
         return shares

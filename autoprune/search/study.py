@@ -59,9 +59,11 @@ def study_name(problem: Problem) -> str:
 def check_continues(problem: Problem, storage: optuna.storages.BaseStorage) -> None:
     """Raise StudyError where a study of that name was made otherwise, before anything that takes long."""
     name = study_name(problem)
-    if name not in (study.study_name for study in storage.get_all_studies()):
+    try:
+        study = storage.get_study_id_from_name(name)
+    except KeyError:
         return
-    known = storage.get_study_user_attrs(storage.get_study_id_from_name(name)).get(ATTRIBUTE)
+    known = storage.get_study_user_attrs(study).get(ATTRIBUTE)
     if known is not None:
         _check_same(name, known, _record(problem))
 
