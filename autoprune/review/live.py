@@ -19,6 +19,7 @@ from autoprune.review.front import Summary, best, summary
 from autoprune.review.listener import Count, Listener
 from autoprune.review.plot import points_of
 from autoprune.review.stages import spent_text
+from autoprune.review.states import NO_CANDIDATE, state_texts
 from autoprune.review.text import quality_text, share_text, whole_seconds
 from autoprune.review.unfinished import is_unfinished
 
@@ -139,13 +140,7 @@ def result_text(study: optuna.Study) -> str:
         trial = best(study)
         quality = quality_text(found.metric, trial.values[0])
         parts.insert(0, f"best {quality} at {_lowered(trial)} (trial {trial.number})")
-    words = {
-        "PRUNED": "over budget",
-        "STOPPED": "given up early",
-        "FAIL": "failed",
-        "UNFINISHED": "not finished",
-    }
-    parts += [f"{found.trials[state]} {word}" for state, word in words.items() if found.trials.get(state)]
+    parts += state_texts(found.trials, NO_CANDIDATE)
     return ", ".join(parts)
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.review.front import Summary
+from autoprune.review.states import state_texts
 from autoprune.review.text import limits_text, quality_text, share_text
 from autoprune.units import human_bytes, human_count, human_seconds
 
@@ -77,16 +78,7 @@ def masks_text(summary: Summary) -> str:
 
 def counts_text(summary: Summary) -> str:
     """``100 trials: 80 evaluated, 18 over budget, 2 failed``."""
-    words = {
-        "COMPLETE": "evaluated",
-        "STOPPED": "given up early",
-        "REPEAT": "known plans again",
-        "PRUNED": "over budget",
-        "FAIL": "failed",
-        "UNFINISHED": "not finished",
-        "RUNNING": "running",
-    }
-    parts = [f"{summary.trials[state]} {word}" for state, word in words.items() if summary.trials.get(state)]
+    parts = state_texts(summary.trials)
     total = sum(number for state, number in summary.trials.items() if state != "WAITING")
     return f"{total} trial{'' if total == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
 

@@ -33,7 +33,7 @@ class Address:
 
     Attributes:
         kind: an SQLite file, a database server, a journal file, or a gRPC server in front of a storage.
-        shown: how messages name it, without password and query.
+        shown: how messages name it: as it was typed, without password and query.
         url: of a database; None for the other kinds.
         file: of an SQLite database or a journal; None for servers, and for a database in memory.
         host: of a gRPC server.
@@ -74,7 +74,8 @@ def read_address(text: str) -> Address:
         text = f"sqlite:///{text}"
     url = _database(text)
     if url.get_backend_name() != "sqlite":
-        return Address("server", url.set(query={}).render_as_string(hide_password=True), url)
+        shown = url.set(query={}).render_as_string(hide_password=True)
+        return Address("server", shown, url.set(drivername=_DRIVERS.get(url.drivername, url.drivername)))
     name = str(url.database or "")
     file = Path(name) if name not in ("", ":memory:") else None
     return Address("sqlite", name or "sqlite://", url, file)
@@ -119,4 +120,4 @@ def _database(text: str) -> URL:
         raise StudyError(f"the storage {short(shown)} is no database URL: write {FORMS}") from None
     if "@" in (url.host or ""):
         raise StudyError("the user or password in the storage URL has an @: write it as %40")
-    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+    return url

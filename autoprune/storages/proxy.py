@@ -51,11 +51,11 @@ def start_server(storage: BaseStorage, host: str, port: int) -> tuple[grpc.Serve
     _require_grpc()
     import grpc
     from optuna.storages._grpc.auto_generated import api_pb2_grpc
-    from optuna.storages._grpc.servicer import OptunaStorageProxyService
+
+    from autoprune.storages.service import StorageService
 
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=_OPTIONS)
-    service = OptunaStorageProxyService(storage)
-    api_pb2_grpc.add_StorageServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    api_pb2_grpc.add_StorageServiceServicer_to_server(StorageService(storage), server)  # type: ignore[no-untyped-call]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         port = server.add_insecure_port(place)

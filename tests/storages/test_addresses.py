@@ -18,9 +18,9 @@ from autoprune.storages import read_address
         ("studies.journal", "journal", "studies.journal"),
         ("grpc://node1:13000", "grpc", "grpc://node1:13000"),
         ("grpc://[::1]:13000", "grpc", "grpc://[::1]:13000"),
-        ("postgresql://me@host/name", "server", "postgresql+psycopg://me@host/name"),
-        ("postgres://me:pw@host/name", "server", "postgresql+psycopg://me:***@host/name"),
-        ("mysql://me:pw@host/name", "server", "mysql+pymysql://me:***@host/name"),
+        ("postgresql://me@host/name", "server", "postgresql://me@host/name"),
+        ("postgres://me:pw@host/name", "server", "postgres://me:***@host/name"),
+        ("mysql://me:pw@host/name", "server", "mysql://me:***@host/name"),
         ("postgresql+pg8000://host/name", "server", "postgresql+pg8000://host/name"),
     ],
 )
