@@ -12,6 +12,7 @@ from autoprune.cli import app
 from autoprune.config import Config
 from autoprune.cost import Profile
 from autoprune.cost.profile import save_profile
+from autoprune.cost.stairs import Stair
 from autoprune.errors import ModelError
 from autoprune.measurement import measure
 from autoprune.review import Listener
@@ -130,7 +131,7 @@ def test_a_cut_to_a_budget_takes_the_widths_of_a_known_profile(factory: str, tmp
     exact, said = cut()
     assert "--round-to" not in said
     measured = measure(Config(model=model, **FAST), ["1x3x8x8"], Listener())
-    save_profile(replace(measured.profile, **on_paper(measured.profile)), measured.file)
+    save_profile(on_paper(measured.profile), measured.file)
     aligned, said = cut()
     assert "give --round-to 1 for any width" in said
     assert any(width % 8 for width in exact.values())
@@ -138,11 +139,11 @@ def test_a_cut_to_a_budget_takes_the_widths_of_a_known_profile(factory: str, tmp
     assert cut("--round-to", "1")[0] == exact
 
 
-def on_paper(profile: Profile) -> dict[str, object]:
-    """Curves of a device that fills blocks of eight channels, whatever was measured."""
-    full = {"0": 24, "2": 32}
-    stairs = {
-        name: replace(stair, ratios=tuple(math.ceil(w / 8) * 8 / full[name] for w in stair.widths))
-        for name, stair in profile.stairs.items()
-    }
-    return {"stairs": stairs, "samples": ()}
+def on_paper(profile: Profile) -> Profile:
+    """That of a device that fills blocks of eight channels, whatever was measured."""
+
+    def stair(full: int) -> Stair:
+        widths = tuple(range(1, full + 1))
+        return Stair(widths, tuple(math.ceil(width / 8) * 8 / full for width in widths), 0.0)
+
+    return replace(profile, stairs={"0": stair(24), "2": stair(32)}, samples=())

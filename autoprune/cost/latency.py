@@ -16,7 +16,7 @@ from autoprune.cost.lock import timing_lock
 from autoprune.cost.runtimes import Call
 from autoprune.cost.setting import Inputs, Setting
 from autoprune.cost.timing import Comparison, compare_calls
-from autoprune.errors import AutopruneError, ConfigError, TrialError
+from autoprune.errors import AutopruneError, ConfigError, ModelError, TrialError
 from autoprune.structure.site import first_line
 
 
@@ -116,6 +116,13 @@ class Meter:
                 stopwatch=self.setting.stopwatch(self.inputs),
             )
         return _latency(comparison, self.fingerprint)
+
+    def reference_seconds(self) -> float:
+        """Seconds of the reference by itself. Raises ModelError when it cannot be timed."""
+        try:
+            return self.measure(self.reference).reference_seconds
+        except TrialError as error:
+            raise ModelError(f"the uncut model cannot be timed: {error}") from error
 
     def _made_ready(self, threads: int) -> tuple[Call, Callable[[nn.Module], Call]]:
         """The reference's call, and what prepares candidates; anew where torch has other threads since."""

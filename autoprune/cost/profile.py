@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,12 +14,12 @@ import numpy as np
 from torch import nn
 
 from autoprune.cost.fingerprint import DeviceFingerprint
-from autoprune.cost.latency import Meter
+from autoprune.cost.latency import Latency, Meter
 from autoprune.cost.shares import narrowed, work_of
 from autoprune.cost.signature import shape_signature
 from autoprune.cost.stairs import Stair, climb
 from autoprune.documents import is_whole, json_object, read_text
-from autoprune.errors import ConfigError
+from autoprune.errors import ConfigError, TrialError
 from autoprune.files import replace_file
 from autoprune.structure import Structure
 from autoprune.structure.groups import Group
@@ -56,12 +56,20 @@ class Profile:
     samples: Sequence[Sample] = ()
 
 
+Failed = Callable[[str], object]
+"""Is told why a cut model does not run."""
+
+
 def profiled(
-    model: nn.Module, structure: Structure, meter: Meter, known: Mapping[str, Stair] | None = None
+    model: nn.Module,
+    structure: Structure,
+    meter: Meter,
+    known: Mapping[str, Stair] | None = None,
+    failed: Failed = repr,
 ) -> Iterator[tuple[str, Stair]]:
     """Group by group, its curve where that is not known yet; groups that do the same work are measured once.
 
-    Raises TrialError if a model does not run.
+    Widths at which the model does not run are left out. Raises ModelError if the uncut model does not run.
     """
     known = known or {}
     works = {group.name: work_of(structure, group) for group in structure.groups}
@@ -69,19 +77,31 @@ def profiled(
     for group in structure.groups:
         if group.name not in known:
             if works[group.name] not in done:
-                done[works[group.name]] = _climb_group(model, structure, group, meter)
+                done[works[group.name]] = _climb_group(model, structure, group, meter, failed)
             yield group.name, done[works[group.name]]
 
 
 def sampled(
-    model: nn.Module, structure: Structure, meter: Meter, *, count: int = SAMPLES, seed: int = 0
+    model: nn.Module,
+    structure: Structure,
+    meter: Meter,
+    *,
+    count: int = SAMPLES,
+    seed: int = 0,
+    failed: Failed = repr,
 ) -> Iterator[Sample]:
-    """Random plans, timed one by one. Raises TrialError if a model does not run."""
+    """Random plans, timed one by one; those that do not run are left out.
+
+    Raises ModelError if the uncut model does not run.
+    """
     generator = np.random.default_rng(seed)
     for _ in range(count):
         widths = random_widths(structure, generator)
         cut = {name: width for name, width in widths.items() if width < structure.widths[name]}
-        yield Sample(widths, meter.measure(narrowed(model, structure, cut)).ratio if cut else 1.0)
+        if not cut:
+            yield Sample(widths, 1.0)
+        elif (latency := _latency(meter, narrowed(model, structure, cut), failed)) is not None:
+            yield Sample(widths, latency.ratio)
 
 
 def random_widths(structure: Structure, generator: np.random.Generator) -> dict[str, int]:
@@ -172,11 +192,21 @@ def _positive(value: object, least: float = sys.float_info.min) -> float:
     return float(value)
 
 
-def _climb_group(model: nn.Module, structure: Structure, group: Group, meter: Meter) -> Stair:
-    def time(width: int) -> tuple[float, float]:
-        measured = meter.measure(narrowed(model, structure, {group.name: width}))
-        return measured.ratio, (measured.ratio_high - measured.ratio_low) / 2
+def _climb_group(model: nn.Module, structure: Structure, group: Group, meter: Meter, failed: Failed) -> Stair:
+    def time(width: int) -> tuple[float, float] | None:
+        latency = _latency(meter, narrowed(model, structure, {group.name: width}), failed)
+        return None if latency is None else (latency.ratio, (latency.ratio_high - latency.ratio_low) / 2)
 
     # A tenth of the width is as narrow as a search goes unless it is told otherwise.
     least = 0 if group.least == 0 else max(1, group.width // 10)
     return climb(time, group.width, least)
+
+
+def _latency(meter: Meter, cut: nn.Module, failed: Failed) -> Latency | None:
+    """None where the cut model does not run; where the uncut one does not either, that is raised."""
+    try:
+        return meter.measure(cut)
+    except TrialError as error:
+        meter.reference_seconds()
+        failed(str(error))
+        return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median_low
 
 import numpy as np
 
@@ -68,29 +69,35 @@ def top_edges(widths: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]
     return (*narrow, *(width for width, _ in kept))
 
 
-def climb(time: Callable[[int], tuple[float, float]], full: int, least: int = 1) -> Stair:
+def climb(time: Callable[[int], tuple[float, float] | None], full: int, least: int = 1) -> Stair:
     """Time one group at few widths, and by bisection find where the cliffs between them are.
 
     A point far off the line between its neighbours is timed twice more, and the median of the three counts:
     it is an edge, or something else on the machine came between.
 
     Args:
-        time: gives the ratio to the uncut model's latency at a width, and the half-width of its interval.
+        time: gives the ratio to the uncut model's latency at a width, and the half-width of its interval;
+            None where the model does not run at that width, which is left out.
         full: the uncut width, whose ratio is 1.
         least: the narrowest width to time.
     """
-    points = {full: (1.0, 0.0)} | {width: time(width) for width in first_widths(full, least) if width != full}
+    tried = {width: time(width) for width in first_widths(full, least) if width != full}
+    points = {full: (1.0, 0.0)} | {width: point for width, point in tried.items() if point is not None}
     confirmed = {full}
     while True:
         doubtful = _farthest_off(points, confirmed)
         if doubtful is not None:
-            points[doubtful] = sorted([points[doubtful], time(doubtful), time(doubtful)])[1]
+            again = [point for point in (time(doubtful), time(doubtful)) if point is not None]
+            points[doubtful] = median_low([points[doubtful], *again])
             confirmed.add(doubtful)
             continue
-        middle = _steepest(points, max(1, full // 128)) if len(points) < MOST else None
+        untried = len(tried) < MOST - 1
+        middle = _steepest(points, tried, max(1, full // 128)) if untried else None
         if middle is None:
             break
-        points[middle] = time(middle)
+        tried[middle] = point = time(middle)
+        if point is not None:
+            points[middle] = point
     widths = tuple(sorted(points))
     errors = [error for width, (_, error) in points.items() if width != full]
     return Stair(widths, tuple(points[w][0] for w in widths), float(np.median(errors or [0.0])))
@@ -118,8 +125,8 @@ def _farthest_off(points: Points, confirmed: set[int]) -> int | None:
     return found
 
 
-def _steepest(points: Points, resolution: int) -> int | None:
-    """The width between the two neighbours with the highest cliff between them; None where there is none."""
+def _steepest(points: Points, tried: Container[int], resolution: int) -> int | None:
+    """The untried width in the middle of the highest cliff between two neighbours; None if there is none."""
     widths = sorted(points)
     ratios = [points[width][0] for width in widths]
     slope = (max(ratios) - min(ratios)) / max(widths[-1] - widths[0], 1)
@@ -127,6 +134,8 @@ def _steepest(points: Points, resolution: int) -> int | None:
     for left, right in pairwise(widths):
         jump = abs(points[right][0] - points[left][0])
         noise = points[left][1] + points[right][1]
-        if right - left > resolution and jump > max(highest, noise, STEEP * slope * (right - left)):
-            found, highest = (left + right) // 2, jump
+        steep = right - left > resolution and jump > max(highest, noise, STEEP * slope * (right - left))
+        middle = (left + right) // 2
+        if steep and middle not in tried:
+            found, highest = middle, jump
     return found

@@ -101,7 +101,7 @@ def prepare(
     if setting is not None:
         batch = timed_batch(config, example)
         meter = Meter(trained, batch, setting, max_seconds=config.latency_seconds)
-    latency = uncut_seconds if meter is None else meter.measure(trained).reference_seconds
+    latency = uncut_seconds if meter is None else meter.reference_seconds()
     profile = None if meter is None else known_profile(meter, pruning)
     problem = Problem(
         model=trained,

@@ -30,20 +30,25 @@ def measured_anew(
 ) -> Profile:
     """Time all that a profile holds and keep it in the file; what an earlier run timed is not timed again.
 
-    Raises TrialError if a model does not run, ConfigError when files cannot be read or written.
+    Cut models that do not run are left out.
+
+    Raises ModelError if the uncut model does not run, ConfigError when files cannot be read or written.
     """
+    failures: list[str] = []
     part = file.with_suffix(".part")
     listener.phase("latency", f"of each group, {meter.setting.runtime.name}")
-    profile = load_profile(part) or Profile(meter.fingerprint, meter.measure(model).reference_seconds, {})
-    for group, stair in profiled(model, structure, meter, profile.stairs):
+    profile = load_profile(part) or Profile(meter.fingerprint, meter.reference_seconds(), {})
+    for group, stair in profiled(model, structure, meter, profile.stairs, failures.append):
         profile = replace(profile, stairs={**profile.stairs, group: stair})
         save_profile(profile, part)
         listener.progress(len(profile.stairs) / len(structure.groups), group)
     listener.phase("latency", f"of {SAMPLES} random plans")
     samples: list[Sample] = []
-    for sample in sampled(model, structure, meter):
+    for sample in sampled(model, structure, meter, failed=failures.append):
         samples.append(sample)
         listener.progress(len(samples) / SAMPLES)
+    if failures:
+        listener.note(f"{len(failures)} cut models do not run and are left out; the first: {failures[0]}")
     profile = replace(profile, samples=tuple(samples))
     save_profile(profile, file)
     part.unlink(missing_ok=True)

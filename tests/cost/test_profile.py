@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.cost import Call, CostModel, Meter, Profile, Runtime, Setting
 from autoprune.cost.profile import load_profile, profile_key, profiled, random_widths, sampled, save_profile
-from autoprune.errors import ConfigError
+from autoprune.errors import ConfigError, ModelError, TrialError
 from autoprune.structure import Structure
 
 INPUTS = (torch.rand(1, 3, 8, 8),)
@@ -74,6 +75,50 @@ def test_every_group_gets_its_curve_and_equal_ones_are_measured_once() -> None:
             assert ratio == pytest.approx(costs.flops({**structure.widths, name: width}) / full)
     measured = sum(len(stair.widths) - 1 for stair in {id(s): s for s in stairs.values()}.values())
     assert meter.setting.runtime.prepared == 1 + measured
+
+
+class Picky(Counted):
+    """A device that lacks an operator for some widths of the hidden layer, and is unplugged after a while."""
+
+    def __init__(self, wrong: Callable[[int], bool], lasts: int = 10**9) -> None:
+        super().__init__()
+        self.wrong, self.lasts = wrong, lasts
+
+    def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
+        call = super().prepare(model, inputs)
+        if self.wrong(model.hidden.out_features):
+            raise TrialError("there is no operator for this width")
+
+        def timed() -> float:
+            if self.prepared > self.lasts:
+                raise TrialError("no device found")
+            return call()
+
+        return timed
+
+
+def picky_subject(runtime: Runtime) -> tuple[nn.Module, Structure, Meter]:
+    model = Twins().eval()
+    return model, autoprune.discover(model, INPUTS), Meter(model, INPUTS, Setting(runtime, threads=1))
+
+
+def test_cuts_that_do_not_run_are_left_out_with_the_reason() -> None:
+    model, structure, meter = picky_subject(Picky(lambda width: width % 4 == 2))
+    reasons: list[str] = []
+    stairs = dict(profiled(model, structure, meter, failed=reasons.append))
+    assert stairs.keys() == structure.widths.keys()
+    assert stairs["hidden"].widths
+    assert all(width % 4 != 2 for width in stairs["hidden"].widths)
+    samples = list(sampled(model, structure, meter, count=12, failed=reasons.append))
+    assert 0 < len(samples) < 12
+    assert all(sample.widths["hidden"] % 4 != 2 for sample in samples)
+    assert set(reasons) == {"there is no operator for this width"}
+
+
+def test_a_device_that_is_gone_ends_the_profile() -> None:
+    model, structure, meter = picky_subject(Picky(lambda _: False, lasts=4))
+    with pytest.raises(ModelError, match=r"^the uncut model cannot be timed: no device found$"):
+        list(profiled(model, structure, meter))
 
 
 def test_a_file_gives_the_profile_back(profile: Profile, tmp_path: Path) -> None:

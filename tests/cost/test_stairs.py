@@ -109,3 +109,17 @@ def test_first_widths(full: int, least: int, widths: list[int]) -> None:
 def test_between_the_points_are_straight_lines() -> None:
     stair = Stair((4, 8, 16), (0.2, 0.6, 1.0), 0.01)
     assert [stair.at(width) for width in (1, 4, 6, 12, 16)] == pytest.approx([0.2, 0.2, 0.4, 0.8, 1.0])
+
+
+def test_a_width_at_which_the_model_does_not_run_is_left_out_and_tried_once() -> None:
+    device = Device(64, in_blocks_of(16))
+
+    def time(width: int) -> tuple[float, float] | None:
+        point = device.time(width)
+        return None if width in (18, 40) else point
+
+    stair = climb(time, 64, 6)
+    assert not {18, 40} & set(stair.widths)
+    assert [device.asked.count(width) for width in (18, 40)] == [1, 1]
+    assert 16 in edges_of(stair)
+    assert climb(lambda _: None, 64, 6) == Stair((64,), (1.0,), 0.0)

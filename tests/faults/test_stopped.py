@@ -106,6 +106,18 @@ def test_leaving_does_what_is_registered_and_no_more() -> None:
     assert done.returncode == 143
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_again_while_it_leaves_it_ends_at_once_and_without_a_word(number: int) -> None:
+    code = (
+        "import atexit, os, time\nfrom autoprune import stopping\nstopping.take_sigterm()\n"
+        "atexit.register(time.sleep, 60)\n"
+        f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
+        "stopping.leave(143)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (-number, b"")
+
+
 def test_a_search_ends_within_five_seconds_and_says_how_to_go_on(project: Path) -> None:
     process = subprocess.Popen(
         search_command(trials=200), cwd=project, env=environment(), stderr=subprocess.PIPE, text=True
