@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from autoprune.errors import DiskError, StudyError, TrialError
+from autoprune.errors import AutopruneError, DiskError, StudyError, TrialError
 from autoprune.review import Listener
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
@@ -269,7 +269,9 @@ def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
     study = search.study
     short = is_out_of_memory(error) and search.pieces.more()
     if not short:
-        fail(study, _recorded(study, trial.number), summary(error)[:LONGEST_REASON])
+        # An error of our own says all; of a user's code its kind does too.
+        reason = str(error) if isinstance(error, AutopruneError) else summary(error)
+        fail(study, _recorded(study, trial.number), reason[:LONGEST_REASON])
     elif fail(study, _recorded(study, trial.number), TOO_LARGE):
         search.listener.note(
             f"trial {trial.number} ran out of memory: it is run again, and batches go in "

@@ -37,7 +37,7 @@ def search(view: Listener, study: optuna.Study, total: int | None = 3) -> None:
         tell(study, 0.8, state=TrialState.PRUNED, reason="over budget: flops 20.0% over")
         view.trial_finished(study, study.trials[1], Count(2, total, 12.4))
         view.trial_started(2, "sampler", Count(2, total, 12.4))
-        tell(study, 0.3, state=TrialState.FAIL, reason="TrialError: the loss is not finite")
+        tell(study, 0.3, state=TrialState.FAIL, reason="the loss is not finite")
         view.trial_finished(study, study.trials[2], Count(3, total, None))
 
 
@@ -58,7 +58,7 @@ def test_without_a_terminal_one_line_a_phase_and_one_a_trial(study: optuna.Study
         "continues study 'digits': 12 trials are already there",
         "1/3  trial 0 (uniform): accuracy 94.00% at 50% FLOPs, 4m 10s left",
         "2/3  trial 1 (sampler): over budget: flops 20.0% over, 12 s left",
-        "3/3  trial 2 (sampler): failed: TrialError: the loss is not finite",
+        "3/3  trial 2 (sampler): failed: the loss is not finite",
         lines[-1],
     ]
     assert re.fullmatch(r"search:      N s, 3/3 trials, [\d.e+]+ trials a minute", lines[-1])
@@ -106,7 +106,7 @@ def test_a_terminal_keeps_finished_phases_notes_and_failures(
     shown = in_a_terminal(study, monkeypatch)
     assert re.search(r"^\r?baseline: +\d+ s\r?$", shown, re.MULTILINE)
     assert "continues study 'digits'" in shown
-    assert "trial 2 (sampler): failed: TrialError: the loss is not finite" in shown
+    assert "trial 2 (sampler): failed: the loss is not finite" in shown
     assert re.search(r"search: +\d+ s, 3/3 trials, [\d.e+]+ trials a minute\s*$", shown)
     assert "trial 1 (sampler): over budget" not in shown
 
