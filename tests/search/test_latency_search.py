@@ -211,6 +211,7 @@ RUNTIMES = [
         "openvino",
         marks=pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="needs the extra openvino"),
     ),
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
 ]
 
 
