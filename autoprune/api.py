@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pandas as pd
 from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
@@ -276,9 +277,12 @@ def run_search(
     if _has_workers(config):
         check_sharable(config, is_object={"model": model is not None, "data": data is not None})
     with full_disk_told(), engine_ready(config):
+        # A server that does not answer is told before a model is trained for an hour. A file needs no such
+        # question, and would be left behind by a search that never begins.
+        server = _opened(config, listener) if read_address(config.storage).is_remote else None
         problem = prepare(config, listener, model=model, data=data)
         try:
-            return _searched(problem, listener)
+            return _searched(problem, server or _opened(config, listener), listener)
         except (StorageInternalError, SQLAlchemyError) as error:
             raise unusable(read_address(config.storage), error) from None
 
@@ -288,9 +292,12 @@ def _has_workers(config: Config) -> bool:
     return config.workers > 1 or config.engine != "processes"
 
 
-def _searched(problem: Problem, listener: review.Listener) -> Study:
+def _opened(config: Config, listener: review.Listener) -> BaseStorage:
+    return open_storage(config.storage, must_exist=False, note=listener.note)
+
+
+def _searched(problem: Problem, storage: BaseStorage, listener: review.Listener) -> Study:
     config = problem.config
-    storage = open_storage(config.storage, must_exist=False, note=listener.note)
     check_continues(problem, storage)
     problem = with_profile(problem, listener)
     study = create_study(problem, storage)
