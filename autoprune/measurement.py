@@ -72,8 +72,8 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
         again: measure anew what is known.
 
     Raises:
-        UserError: when the model cannot be built, traced, or called, or this machine has no such runtime.
-        TrialError: when the runtime cannot run the model.
+        UserError: when the model cannot be built, traced, or called, this machine has no such runtime, or the
+            runtime cannot run the model.
     """
     name, setting = model_spec(config), setting_of(config)
     listener.phase("structure", name)

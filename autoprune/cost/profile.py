@@ -60,12 +60,16 @@ Failed = Callable[[str], object]
 """Is told why a cut model does not run."""
 
 
+def _untold(_reason: str) -> None:
+    """For callers who need not know."""
+
+
 def profiled(
     model: nn.Module,
     structure: Structure,
     meter: Meter,
     known: Mapping[str, Stair] | None = None,
-    failed: Failed = repr,
+    failed: Failed = _untold,
 ) -> Iterator[tuple[str, Stair]]:
     """Group by group, its curve where that is not known yet; groups that do the same work are measured once.
 
@@ -88,7 +92,7 @@ def sampled(
     *,
     count: int = SAMPLES,
     seed: int = 0,
-    failed: Failed = repr,
+    failed: Failed = _untold,
 ) -> Iterator[Sample]:
     """Random plans, timed one by one; those that do not run are left out.
 
