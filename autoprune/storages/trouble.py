@@ -13,6 +13,7 @@ from sqlalchemy.exc import (
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
+    PendingRollbackError,
     SQLAlchemyError,
 )
 
@@ -62,7 +63,8 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, StorageInternalError):
         cause = error.__cause__
         return cause is not None and is_outage(cause)
-    if isinstance(error, OperationalError | InterfaceError):
+    # Optuna may ask once more within the transaction that the outage has broken.
+    if isinstance(error, OperationalError | InterfaceError | PendingRollbackError):
         return True
     if isinstance(error, DBAPIError):
         return error.connection_invalidated

@@ -12,9 +12,11 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from postgresql_server import Server, running_server
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from autoprune.errors import MissingExtraError, StudyError
 from autoprune.storages import open_storage
@@ -43,6 +45,26 @@ def test_a_call_waits_until_the_database_is_back(own_server: Server) -> None:
     assert "does not answer: waiting for it" in notes[0]
     assert notes[-1].endswith("answers again")
     assert not any("Secret1" in note for note in notes)
+
+
+def test_a_second_question_in_a_transaction_that_an_outage_broke_is_asked_again() -> None:
+    broken = StorageInternalError("an exception is raised during the commit")
+    broken.__cause__ = PendingRollbackError("Can't reconnect until invalid transaction is rolled back.")
+    notes: list[str] = []
+    storage = PatientStorage(InMemoryStorage(), "the server", notes.append)
+    answers = iter([broken, 7])
+
+    def call() -> int:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert storage._patiently(call) == 7
+    assert notes == [
+        "the storage the server does not answer: waiting for it",
+        "the storage the server answers again",
+    ]
 
 
 def test_patience_ends_with_what_to_do(own_server: Server) -> None:
