@@ -91,8 +91,8 @@ def climb(time: Callable[[int], tuple[float, float] | None], full: int, least: i
             points[doubtful] = median_low([points[doubtful], *again])
             confirmed.add(doubtful)
             continue
-        untried = len(tried) < MOST - 1
-        middle = _steepest(points, tried, max(1, full // 128)) if untried else None
+        has_room = len(tried) < MOST - 1  # the full width is not timed, but counts
+        middle = _steepest(points, tried, max(1, full // 128)) if has_room else None
         if middle is None:
             break
         tried[middle] = point = time(middle)
