@@ -7,7 +7,7 @@ from autoprune.recovery.compensation import Compensator
 from autoprune.recovery.finetune import FineTuned, OnStep, finetune
 from autoprune.recovery.lessons import Lesson, draw_lessons
 from autoprune.recovery.moments import Moments, collect_moments
-from autoprune.recovery.rebuild import rebuild
+from autoprune.recovery.rebuild import Rebuilder
 from autoprune.recovery.recipe import Recipe, steps_for_epochs
 
 __all__ = [
@@ -17,12 +17,12 @@ __all__ = [
     "Lesson",
     "Moments",
     "OnStep",
+    "Rebuilder",
     "Recipe",
     "baseline_path",
     "collect_moments",
     "draw_lessons",
     "finetune",
-    "rebuild",
     "recalibrate",
     "steps_for_epochs",
     "train_baseline",

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.recovery.matrices import Fitted, Positions, as_matrix, from_matrix, part_of, rows_kept, write
+from autoprune.recovery.matrices import Fitted, Positions, as_matrix, from_matrix, own, part_of, rows_kept, write
 from autoprune.recovery.moments import Consumer, Moments
 from autoprune.structure.groups import Structure
 from autoprune.structure.plan import Plan
@@ -65,19 +65,20 @@ class Compensator:
         """
         kept = kept_positions(plan, self.structure)
         present = dict(pruned.named_parameters())
-        fitted: list[str] = []
-        for place, consumer in enumerate(self.moments.consumers):
-            inputs = kept.get(consumer.weight, {}).get(consumer.axis)
-            if inputs is None or consumer.weight not in present:
-                continue
-            every = self._fit(place, consumer, inputs)
+        narrowed = [
+            (place, consumer)
+            for place, consumer in enumerate(self.moments.consumers)
+            if consumer.weight in present and consumer.axis in kept.get(consumer.weight, {})
+        ]
+        own(pruned, {name for _, each in narrowed for name in (each.weight, each.bias) if name})
+        for place, consumer in narrowed:
+            every = self._fit(place, consumer, kept[consumer.weight][consumer.axis])
             rows = rows_kept(consumer, kept[consumer.weight], self._tensors[consumer.weight])
             bias = None
             if consumer.bias is not None:
                 bias = part_of(consumer, self._tensors[consumer.bias])[rows.index]
             write(pruned, consumer, _chosen(consumer, every, rows.index), bias, rows.begin)
-            fitted.append(consumer.weight)
-        return tuple(dict.fromkeys(fitted))
+        return tuple(dict.fromkeys(consumer.weight for _, consumer in narrowed))
 
     def _fit(self, place: int, consumer: Consumer, inputs: Positions) -> Fitted:
         key = place, inputs.tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,8 +88,19 @@ def from_matrix(consumer: Consumer, matrix: Tensor, shift: Tensor, like: Tensor)
     )
 
 
+def own(model: nn.Module, names: Set[str]) -> None:
+    """Give a cut model parameters of its own: what a cut leaves whole may be the uncut model's."""
+    for name in names:
+        old = model.get_parameter(name)
+        new = nn.Parameter(old.detach().clone(), requires_grad=old.requires_grad)
+        for module in model.modules():
+            for leaf, parameter in list(module._parameters.items()):
+                if parameter is old:
+                    setattr(module, leaf, new)
+
+
 def write(pruned: nn.Module, consumer: Consumer, fitted: Fitted, bias: Tensor | None, begin: int) -> None:
-    """Put fitted rows into a cut model.
+    """Put fitted rows into a cut model whose parameters are its :func:`own`.
 
     Args:
         pruned: changed in place.
@@ -98,22 +109,12 @@ def write(pruned: nn.Module, consumer: Consumer, fitted: Fitted, bias: Tensor | 
         bias: the uncut bias of these rows, if the consumer has one.
         begin: where the rows begin in the cut weight.
     """
-    _replace(pruned, consumer.weight, fitted.weight, 1 - consumer.axis, begin)
+    _put(pruned.get_parameter(consumer.weight), fitted.weight, 1 - consumer.axis, begin)
     if consumer.bias is not None and bias is not None:
-        _replace(pruned, consumer.bias, bias.double() + fitted.shift, 0, begin)
+        _put(pruned.get_parameter(consumer.bias), bias.double() + fitted.shift, 0, begin)
 
 
-def _replace(model: nn.Module, name: str, values: Tensor, axis: int, begin: int) -> None:
-    """Give a parameter new values along an axis from `begin` on.
-
-    The parameter becomes a new one everywhere in the model: what a cut leaves whole may be the uncut
-    model's own.
-    """
-    old = model.get_parameter(name)
-    value = old.detach().clone()
-    value.narrow(axis, begin, values.shape[axis]).copy_(values)
-    new = nn.Parameter(value, requires_grad=old.requires_grad)
-    for module in model.modules():
-        for leaf, parameter in list(module._parameters.items()):
-            if parameter is old:
-                setattr(module, leaf, new)
+def _put(parameter: nn.Parameter, values: Tensor, axis: int, begin: int) -> None:
+    """Give a parameter new values along an axis from `begin` on."""
+    with torch.no_grad():
+        parameter.narrow(axis, begin, values.shape[axis]).copy_(values)

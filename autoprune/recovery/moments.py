@@ -132,10 +132,10 @@ class _Collector:
         self._axes = axes
         self._most_features, self._most_samples = most_features, most_samples
 
-    def see(self, reading: Reading) -> None:
+    def see(self, reading: Reading) -> bool:
         """Add one reading, if it sums over the axis that holds units."""
         if self._axes.get(reading.weight) != reading.axis:
-            return
+            return False
         place = reading.weight, reading.rows
         known = self.seen.get(place)
         if known is None:
@@ -144,6 +144,7 @@ class _Collector:
             self.seen[place] = known
         known.biases.add(reading.bias)
         known.sums.add(reading.samples(known.unfolded, self._most_samples, self.batch))
+        return False
 
 
 def collect_moments(

@@ -101,7 +101,8 @@ class Reading:
         return samples
 
 
-See = Callable[[Reading], None]
+See = Callable[[Reading], bool]
+"""Is told of a reading; says whether it has put other values into the weight."""
 
 
 class Watch(TorchFunctionMode):
@@ -109,7 +110,8 @@ class Watch(TorchFunctionMode):
 
     Args:
         names: identity of a parameter -> its state-dict name.
-        see: called with every reading, after the operator has run.
+        see: called with every reading, after the operator has run; where it has changed the weight, the
+            operator runs again, and what it then gives is taken.
 
     Attributes:
         otherwise: parameter -> the operators that use it in another way.
@@ -132,8 +134,10 @@ class Watch(TorchFunctionMode):
         result = func(*args, **named)
         kind = getattr(func, "__name__", "")
         readings = list(self._readings(kind, args, named, result))
-        for reading in readings:
-            self._see(reading)
+        for place in range(len(readings)):
+            if self._see(readings[place]):
+                result = func(*args, **named)
+                readings = list(self._readings(kind, args, named, result))
         if len(readings) == 1:
             self._latest = (result, readings[0].weight)
         elif kind == "batch_norm" and args and args[0] is self._latest[0]:

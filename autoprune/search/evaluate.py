@@ -14,7 +14,7 @@ from torch import nn
 
 from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
-from autoprune.recovery import finetune, rebuild, recalibrate
+from autoprune.recovery import finetune, recalibrate
 from autoprune.search.feasible import excess
 from autoprune.search.ladder import Climb, Ladder, Stop, Stopped, cost_values
 from autoprune.search.problem import EVALUATED, Problem
@@ -183,10 +183,9 @@ def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwat
 
 
 def _rebuild(problem: Problem, model: nn.Module, plan: Plan) -> None:
-    compensator, inputs = problem.compensator, [inputs for inputs, _ in problem.calibration]
-    if compensator is not None:
-        rebuild(problem.base, model, plan, compensator.structure, compensator.moments, lambda: inputs)
-        recalibrate(model, inputs)
+    if problem.rebuilder is not None:
+        problem.rebuilder(model, plan)
+        recalibrate(model, (inputs for inputs, _ in problem.calibration))
 
 
 def _heal(

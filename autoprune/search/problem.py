@@ -14,7 +14,7 @@ from autoprune.cost import Costs, Meter, Predictor, Profile
 from autoprune.cost.prediction import cross_validated
 from autoprune.criteria import Ranking
 from autoprune.criteria.mixture import Mixture
-from autoprune.recovery import Compensator, Lesson, Recipe, collect_moments, draw_lessons
+from autoprune.recovery import Compensator, Lesson, Rebuilder, Recipe, collect_moments, draw_lessons
 from autoprune.search.grid import AnyGrid, Stairs, grids_of
 from autoprune.search.mixing import Mixing, mixing_of
 from autoprune.search.pruning import Prices, Prunable, Pruning
@@ -128,6 +128,14 @@ class Problem:
             return None
         inputs = (inputs for inputs, _ in self.calibration)
         return Compensator(self.base, self.structure, collect_moments(self.base, self.structure, inputs))
+
+    @cached_property
+    def rebuilder(self) -> Rebuilder | None:
+        """Fits layers to what a cut model feeds them; None where nothing is removed."""
+        if self.compensator is None or not isinstance(self.structure, Structure):
+            return None
+        inputs = (inputs for inputs, _ in self.calibration)
+        return Rebuilder(self.base, self.structure, self.compensator.moments, inputs)
 
     @cached_property
     def recipe(self) -> Recipe | None:

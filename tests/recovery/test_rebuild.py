@@ -6,7 +6,7 @@ from reading_nets import Attending, Layers, Recurrent, images, least_squares, se
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoprune.recovery import Compensator, collect_moments, rebuild, recalibrate
+from autoprune.recovery import Compensator, Rebuilder, collect_moments, recalibrate
 from autoprune.structure import Plan, Structure, apply, discover
 
 SERIES = torch.randn(16, 5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -23,7 +23,7 @@ def test_every_layer_gives_what_it_gave_from_what_now_comes_in() -> None:
     plan = cut(structure)
     pruned = apply(net, plan, structure)
     moments = collect_moments(net, structure, [x])
-    fitted = rebuild(net, pruned, plan, structure, moments, lambda: x.split(32), ridge=1e-12)
+    fitted = Rebuilder(net, structure, moments, x.split(32), ridge=1e-12)(pruned, plan)
     assert fitted == ("2.weight", "4.weight")
     layers = list(pruned)
     weight, bias = least_squares(torch.relu(layers[0](x)), net[:3](x)[:, ::2], intercept=True)
@@ -52,7 +52,7 @@ def test_the_output_comes_closer(net: nn.Module, x: Tensor) -> None:
     pruned = apply(net, plan, structure)
     Compensator(net, structure, moments)(pruned, plan)
     before = functional.mse_loss(pruned(x), net(x))
-    fitted = rebuild(net, pruned, plan, structure, moments, lambda: x.split(8))
+    fitted = Rebuilder(net, structure, moments, x.split(8))(pruned, plan)
     assert set(fitted) == {part.weight for part in moments.consumers}
     assert functional.mse_loss(pruned(x), net(x)) < before
 
@@ -75,7 +75,7 @@ def test_the_uncut_model_and_running_statistics_stay() -> None:
     plan = cut(structure)
     pruned = apply(net, plan, structure)
     before, statistics = copy.deepcopy(net.state_dict()), copy.deepcopy(dict(pruned.named_buffers()))
-    rebuild(net, pruned, plan, structure, collect_moments(net, structure, [x]), lambda: [x])
+    Rebuilder(net, structure, collect_moments(net, structure, [x]), [x])(pruned, plan)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert all(torch.equal(tensor, statistics[name]) for name, tensor in pruned.named_buffers())
 
@@ -95,5 +95,5 @@ def test_a_shared_layer_called_less_often_is_passed_over() -> None:
     structure = discover(net, x[:2], depth=True)
     plan = Plan.of(structure, {"2": (), "0": (0, 1, 2, 3)})
     pruned = apply(net, plan, structure)
-    fitted = rebuild(net, pruned, plan, structure, collect_moments(net, structure, [x]), lambda: [x])
+    fitted = Rebuilder(net, structure, collect_moments(net, structure, [x]), [x])(pruned, plan)
     assert fitted == ("1.outer.weight", "3.weight")
