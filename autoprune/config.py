@@ -145,6 +145,12 @@ class Config(BaseModel):
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(
         "auto", "auto, gp, tpe, nsga2, nsga3 or random; auto chooses by the number of groups.", SEARCH
     )
+    preview: Literal["auto", "always", "never"] = _setting(
+        "auto",
+        "Whether a first front is shown without training, before its plans are trained; auto: where training "
+        "one takes long.",
+        SEARCH,
+    )
     gaps: bool = _setting(
         True, "Let every second suggestion go between two neighbours where the front is coarsest.", SEARCH
     )
@@ -182,7 +188,7 @@ class Config(BaseModel):
         True, "Fit the weights of layers that read removed units to the units that stay.", RECOVERY
     )
     rebuild: bool = _setting(
-        False, "Also fit them one by one to what the cut model feeds them: better, but slow.", RECOVERY
+        False, "Also fit them one by one to what the cut model feeds them: better without training.", RECOVERY
     )
     finetune_steps: Count | None = _setting(
         None, "Recovery steps of each candidate; default: 150, on small data what five epochs take.", RECOVERY

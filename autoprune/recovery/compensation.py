@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.recovery.matrices import Fitted, Positions, as_matrix, from_matrix, own, part_of, rows_kept, write
+from autoprune.recovery.matrices import (
+    Fitted,
+    Positions,
+    as_matrix,
+    from_matrix,
+    own,
+    part_of,
+    rows_kept,
+    write,
+)
 from autoprune.recovery.moments import Consumer, Moments
 from autoprune.structure.groups import Structure
 from autoprune.structure.plan import Plan

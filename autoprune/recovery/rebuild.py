@@ -3,8 +3,8 @@
 Compensation by the uncut model's moments takes the inputs of every layer for what they were. Here the layers
 are fitted one after the other, in the order in which they run, each to give what it gave in the uncut model
 from what now comes in, as in He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (2017):
-errors made further up are mended, too. The inputs in the uncut model are kept, so that a cut network runs over
-the data once: each layer is fitted at the moment when it is called.
+errors made further up are mended, too. The inputs in the uncut model are kept, so that a cut network runs
+over the data once: each layer is fitted at the moment when it is called.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class _Fitter:
             job.calls, job.seen = 0, _Comparison()
 
     def see(self, reading: Reading) -> bool:
-        """Fit what reads; whether its weight is another one now. Raises _Again after the last of several calls."""
+        """Fit what reads; true where its weight changed. Raises _Again after the last of several calls."""
         job = self._places.get((reading.weight, reading.rows))
         job = job or self._places.get((reading.weight, None))
         if job is None or job.done or job.calls == len(job.before):
@@ -242,7 +242,7 @@ def _refit(consumer: Consumer, part: Tensor, present: Tensor, seen: _Comparison,
 
 def _samples_of(reading: Reading, consumer: Consumer, most: int) -> Tensor:
     """Samples of what is read, ``[groups, n, d]``: of every :data:`ALIKE` inputs at other positions."""
-    parts = reading.inputs.split(ALIKE)
+    parts = torch.split(reading.inputs, ALIKE)
     share = max(1, most // len(parts))
     drawn = (
         replace(reading, inputs=part).samples(consumer.unfolded, share, seed)

@@ -17,6 +17,8 @@ UNCHOSEN = "ranking_samples_alone"
 UNCUT = "baseline"
 STOPPED = "stopped_at"
 """Trial attribute: the stage after which a candidate was given up. Its first value is then a forecast."""
+UNTRAINED = "untrained"
+"""Trial attribute: true of a plan's preview, which is scored without training before the plan is trained."""
 PREDICTED = "latency_predicted"
 """Trial attribute: the latency that was expected before it was measured, as a share of the uncut model's."""
 

@@ -16,7 +16,7 @@ from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import StudyError
 from autoprune.review.front import best
 from autoprune.review.importances import Importances, importances
-from autoprune.review.origins import EVEN, SAMPLER, SUGGESTED
+from autoprune.review.origins import SAMPLER, SUGGESTED, is_even
 from autoprune.review.record import study_record
 from autoprune.review.stages import SENSITIVITY
 
@@ -134,7 +134,7 @@ def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[st
     """Scale and shift of each group in a trial; empty where its plan does not come from coefficients."""
     names: Sequence[str] = list(record["groups"])
     origin = trial.user_attrs.get("origin")
-    if origin in EVEN:
+    if is_even(origin):
         return dict.fromkeys(names, 1.0), {}
     ties: Mapping[str, Sequence[str]] = record.get("ties", {})
     if not ties or origin not in SUGGESTED or not set(ties) <= set(trial.params):

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sklearn.ensemble import RandomForestRegressor
 
-from autoprune.review.estimates import STOPPED
+from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.origins import SUGGESTED
 
 LEAST_TRIALS = 8
@@ -63,7 +63,7 @@ def importances(study: optuna.Study) -> Importances | None:
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.user_attrs.get("widths") and not {"duplicate_of", STOPPED} & set(trial.user_attrs)
+        if trial.user_attrs.get("widths") and not {"duplicate_of", STOPPED, UNTRAINED} & set(trial.user_attrs)
     ]
     if len(trials) < LEAST_TRIALS or len({trial.values[0] for trial in trials}) < 2:
         return None

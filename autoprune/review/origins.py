@@ -3,9 +3,16 @@
 EXACT, GREEDY = "exact by sensitivity", "greedy by sensitivity"
 EVEN = (EXACT, GREEDY)
 """Of plans that lose least by the sensitivity curves, all coefficients being 1."""
+PREVIEW = ", untrained"
+"""Ends the origin of a plan's preview."""
 SAMPLER = "sampler"
 """Of trials that Optuna's sampler suggested."""
 GAP = "gap of the front"
 """Of trials between two neighbours on the front."""
 SUGGESTED = (SAMPLER, GAP)
 """Of trials whose plans follow from their parameters."""
+
+
+def is_even(origin: object) -> bool:
+    """Whether a plan, or its preview, loses least by the sensitivity curves."""
+    return isinstance(origin, str) and origin.removesuffix(PREVIEW) in EVEN

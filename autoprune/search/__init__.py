@@ -3,9 +3,9 @@
 from autoprune.search.devices import settled_problem
 from autoprune.search.final import healed_otherwise, test_front, trial_model
 from autoprune.search.finalists import rank_finalists
-from autoprune.search.loop import run
 from autoprune.search.prepare import classes_of, prepare
 from autoprune.search.problem import Baseline, Problem
+from autoprune.search.start import run
 from autoprune.search.study import ATTRIBUTE, check_continues, create_study
 
 __all__ = [

@@ -49,11 +49,12 @@ class Decision:
     ahead: int | None = None
 
 
-def plan_key(widths: Mapping[str, int], plan: AnyPlan | None) -> str:
+def plan_key(widths: Mapping[str, int], plan: AnyPlan | None, *, trained: bool = True) -> str:
     """What two trials have in common that give the same model: the plan, or widths where those say it all."""
+    key = hashlib.sha256(json.dumps(dict(widths), sort_keys=True).encode()).hexdigest()[:24]
     if plan is not None:
-        return plan.hash
-    return hashlib.sha256(json.dumps(dict(widths), sort_keys=True).encode()).hexdigest()[:24]
+        key = plan.hash
+    return key if trained else f"{key} untrained"
 
 
 def decide(number: int, plan: str, trials: Sequence[FrozenTrial], total: int | None) -> Decision:

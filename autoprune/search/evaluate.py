@@ -89,13 +89,16 @@ def evaluate_candidate(
     ladder: Ladder | None = None,
     watch: Stopwatch | None = None,
     pieces: int = 1,
+    *,
+    trained: bool = True,
 ) -> Candidate:
     """Cut the model to these widths, heal it, and measure quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
     measurement with the problem's meter; with `ladder` the candidate is given up where that says so;
-    `watch` is where its seconds are added; batches are computed in so many `pieces`. The same plan, weights,
-    data, seed and pieces give the same quality, whatever ran before.
+    `watch` is where its seconds are added; batches are computed in so many `pieces`; one that is not to be
+    `trained` is rebuilt instead. The same plan, weights, data, seed and pieces give the same quality,
+    whatever ran before.
 
     Raises:
         OverBudget: before any training, when a limit is not met.
@@ -121,7 +124,7 @@ def evaluate_candidate(
             widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
         )
     climb = None if ladder is None else ladder.climb(cost_values(problem, costs, latency))
-    score, stop = _healed_score(problem, model, plan, watch, climb, pieces)
+    score, stop = _healed_score(problem, model, plan, watch, climb, pieces, trained)
     stages = {} if climb is None else climb.stages
     with watch.stage("evaluate"):
         others = others_of(problem, model, pieces)
@@ -140,11 +143,17 @@ def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, 
 
 
 def _healed_score(
-    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, climb: Climb | None, pieces: int
+    problem: Problem,
+    model: nn.Module,
+    plan: AnyPlan,
+    watch: Stopwatch,
+    climb: Climb | None,
+    pieces: int,
+    trained: bool,
 ) -> tuple[Score, Stop | None]:
     """Heal the model and score it on the guiding samples, or say why it was given up."""
     try:
-        _heal(problem, model, plan, watch, climb, pieces)
+        _heal(problem, model, plan, watch, climb, pieces, trained=trained)
     except Stopped as stopped:
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
@@ -160,16 +169,24 @@ def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
     return problem.model if plan is None else problem.pruning.cut(plan)
 
 
-def recover(problem: Problem, plan: AnyPlan, pieces: int = 1) -> nn.Module:
+def recover(problem: Problem, plan: AnyPlan, pieces: int = 1, *, trained: bool = True) -> nn.Module:
     """Cut and heal exactly as the search did; gives the same weights again."""
     model = cut_model(problem, plan)
-    _heal(problem, model, plan, Stopwatch(), pieces=pieces)
+    _heal(problem, model, plan, Stopwatch(), pieces=pieces, trained=trained)
     return model
 
 
-def mend(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
-    """What is done for a cut model without training it, in place: compensation and BatchNorm statistics."""
+def mend(
+    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, *, rebuilt: bool = False
+) -> None:
+    """What is done for a cut model without training it, in place: compensation and BatchNorm statistics.
+
+    Where it is to be `rebuilt`, its layers are fitted to what it feeds them in between.
+    """
     compensate(problem, model, plan, watch)
+    if rebuilt and isinstance(plan, Plan) and problem.rebuilder is not None:
+        with watch.stage("rebuild"):
+            problem.rebuilder(model, plan)
     with watch.stage("recalibrate"):
         recalibrate(model, (inputs for inputs, _ in problem.calibration))
 
@@ -182,12 +199,6 @@ def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwat
                 problem.compensator(model, plan)
 
 
-def _rebuild(problem: Problem, model: nn.Module, plan: Plan) -> None:
-    if problem.rebuilder is not None:
-        problem.rebuilder(model, plan)
-        recalibrate(model, (inputs for inputs, _ in problem.calibration))
-
-
 def _heal(
     problem: Problem,
     model: nn.Module,
@@ -195,13 +206,12 @@ def _heal(
     watch: Stopwatch,
     climb: Climb | None = None,
     pieces: int = 1,
+    *,
+    trained: bool,
 ) -> None:
     """Mend the model and fine-tune it, in place. Raises Stopped on the way where `climb` says so."""
-    mend(problem, model, plan, watch)
-    if isinstance(plan, Plan) and problem.config.rebuild:
-        with watch.stage("rebuild"):
-            _rebuild(problem, model, plan)
-    recipe = problem.recipe
+    mend(problem, model, plan, watch, rebuilt=problem.config.rebuild or not trained)
+    recipe = problem.recipe if trained else None
     if recipe is None:
         return
     if climb is not None:

@@ -11,7 +11,7 @@ from torch import nn
 from autoprune.documents import is_whole
 from autoprune.errors import StudyError
 from autoprune.review import Listener
-from autoprune.review.estimates import STOPPED
+from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.front import front_trials
 from autoprune.search.evaluate import cut_model, recover
 from autoprune.search.keep import WeightStore
@@ -75,7 +75,10 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     if store.load(number, model) and healed in (None, weights_hash(model)):
         return model.eval(), plan
     pieces = trial.user_attrs.get(PIECES, 1)
-    return recover(problem, plan, pieces if is_whole(pieces, 1) else 1).eval(), plan
+    model = recover(
+        problem, plan, pieces if is_whole(pieces, 1) else 1, trained=UNTRAINED not in trial.user_attrs
+    )
+    return model.eval(), plan
 
 
 def healed_otherwise(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:

@@ -19,6 +19,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import feasible_trials
 from autoprune.review.origins import GAP, SAMPLER
 from autoprune.search.feasible import used
@@ -112,7 +113,7 @@ def _points(problem: Problem, study: optuna.Study) -> list[Point]:
     return [
         Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
-        if trial.params and "duplicate_of" not in trial.user_attrs
+        if trial.params and not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
     ]
 
 

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.criteria.mixture import Mixture
+from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import measured_on
 from autoprune.search.claims import CLAIM
 from autoprune.search.evaluate import OverBudget, cut_model, latency_excess, latency_of, over_text
@@ -23,15 +24,24 @@ _OWN = ("origin", "retry_of", PROCESS, BEAT, CLAIM, TIMING)
 
 
 def known_plan(
-    problem: Problem, study: optuna.Study, widths: Mapping[str, int], mixture: Mixture | None = None
+    problem: Problem,
+    study: optuna.Study,
+    widths: Mapping[str, int],
+    mixture: Mixture | None = None,
+    *,
+    trained: bool = True,
 ) -> FrozenTrial | None:
-    """The first trial with these widths and the same units, however it ended.
+    """The first trial with these widths and the same units, `trained` or not, however it ended.
 
     Where the budget limits latency, trials that were timed elsewhere come last, and those of them that ended
     without a quality not at all.
     """
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    same = [trial for trial in ended if trial.user_attrs.get("widths") == widths]
+    same = [
+        trial
+        for trial in ended
+        if trial.user_attrs.get("widths") == widths and (UNTRAINED not in trial.user_attrs) == trained
+    ]
     if mixture is not None and same and widths != problem.structure.widths:
         # Over budget or not is a matter of widths: those trials have no plan.
         plan = problem.plan(widths, mixture).hash

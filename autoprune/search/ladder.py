@@ -29,7 +29,7 @@ from torch import nn
 from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.recovery import OnStep
-from autoprune.review.estimates import STOPPED
+from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.front import affordable_trials
 from autoprune.review.health import CHECKPOINT, COST, PROXY, STAGES, predictor
 from autoprune.search.problem import Problem
@@ -291,7 +291,11 @@ def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Lad
     if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.others:
         return None
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
-    trials = [trial for trial in affordable_trials(study) if "duplicate_of" not in trial.user_attrs]
+    trials = [
+        trial
+        for trial in affordable_trials(study)
+        if not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
+    ]
     staged = [trial for trial in trials if STAGES in trial.user_attrs]
     stages = [predictor(study, staged, stage) for stage in (PROXY, CHECKPOINT)]
     off = frozenset(item.stage for item in stages if not item.predicts)

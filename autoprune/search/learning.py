@@ -26,7 +26,7 @@ from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.front import estimate_of, summary
-from autoprune.review.origins import EVEN, SAMPLER, SUGGESTED
+from autoprune.review.origins import SAMPLER, SUGGESTED, is_even
 from autoprune.review.stages import SENSITIVITY
 from autoprune.search.allocator import Greedy, Task
 from autoprune.search.grid import AnyGrid, widths_of
@@ -154,7 +154,7 @@ def _coefficients(
     problem: Problem, curves: Mapping[str, Curve], trial: FrozenTrial
 ) -> tuple[dict[str, float], dict[str, float]]:
     full, origin = problem.structure.widths, trial.user_attrs.get("origin")
-    if origin in EVEN:
+    if is_even(origin):
         return dict.fromkeys(full, 1.0), dict.fromkeys(full, 0.0)
     space = make_space(problem, curves)
     if isinstance(space, CriterionSpace) and origin in SUGGESTED:

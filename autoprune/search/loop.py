@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, StudyError, TrialError
 from autoprune.review import Listener
+from autoprune.review.estimates import UNTRAINED
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
 from autoprune.review.origins import GAP, SAMPLER, SUGGESTED
@@ -24,25 +25,21 @@ from autoprune.review.unfinished import INTERRUPTED, NO_ROOM, TOO_LARGE
 from autoprune.search.asking import ask, begun
 from autoprune.search.claims import Turn, claim, plan_key
 from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
-from autoprune.search.feasible import out_of_reach
 from autoprune.search.finalists import worth_keeping
 from autoprune.search.gaps import between
-from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
 from autoprune.search.known import known_plan, tell_again, timer_of
 from autoprune.search.ladder import ladder_of
-from autoprune.search.learning import configured
 from autoprune.search.pieces import Pieces
 from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
 from autoprune.search.record import HEALED, attributes, values, write
 from autoprune.search.rescue import fail, requeue, retried, revive
-from autoprune.search.sensitivity import known_curves, sensitivity
+from autoprune.search.sensitivity import known_curves
 from autoprune.search.snapshot import Snapshot
 from autoprune.search.spaces import Space, make_space
-from autoprune.search.spent import begin_time, counts, spent, total_of
+from autoprune.search.spent import counts, spent, total_of
 from autoprune.search.study import constrain
-from autoprune.search.warmstart import WarmStart, warm_starts
 from autoprune.stopping import check, finishing
 from autoprune.tasks import weights_hash
 from autoprune.tasks.exhausted import is_out_of_memory
@@ -93,41 +90,6 @@ class Search:
         return revived
 
 
-def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
-    """Search until the trials or the time of the budget are spent.
-
-    A failing candidate is recorded with its reason and the search goes on. Ctrl-C ends it: the trial at
-    hand is recorded as failed and queued again, and KeyboardInterrupt is raised again. Other processes may
-    work on the study meanwhile; in the end the trials that they run are waited for.
-    """
-    began = time.monotonic()
-    begin(problem, study, store, listener)
-    listener.phase("search", str(problem.budget))
-    work(problem, study, store, listener, began=began)
-    wait_for_others(study, listener)
-
-
-def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
-    """Record what workers need: sensitivity curves, the plans to try first, and when time is up."""
-    begin_time(problem.budget, study)
-    if problem.config.weights is None:
-        store.save_uncut(problem.model)
-    if problem.is_out_of_reach:
-        listener.note(out_of_reach(problem))
-    curves = sensitivity(problem, study, listener)
-    revived = revive(study)
-    if revived:
-        listener.note(f"{revived} trial(s) of a search that was killed are run again")
-    if not study.get_trials(deepcopy=False):
-        space = make_space(problem, curves)
-        for start in warm_starts(problem, curves, configured(problem.config, problem.pruning)):
-            study.enqueue_trial(
-                _parameters(problem, space, start),
-                user_attrs={"origin": start.origin, "widths": start.widths},
-            )
-    study.set_user_attr(READY, True)
-
-
 def work(
     problem: Problem,
     study: optuna.Study,
@@ -165,15 +127,12 @@ def wait_for_others(study: optuna.Study, listener: Listener) -> None:
         time.sleep(IDLE_SECONDS)
 
 
-def _parameters(problem: Problem, space: Space, start: WarmStart) -> dict[str, Any]:
-    """Parameters with which a trial is that warm start."""
-    mixing, own = problem.mixing, space.parameters(start.widths)
-    if mixing is None:
-        return {**own}
-    return {**own, **mixing.parameters(start.criterion or mixing.criteria[0])}
+def try_queued(search: Search) -> None:
+    """Evaluate what is queued, and nothing else, while the budget lasts."""
+    _search(search, queued_only=True)
 
 
-def _search(search: Search) -> None:
+def _search(search: Search, *, queued_only: bool = False) -> None:
     study, listener, repeats, failures = search.study, search.listener, 0, 0
     heart, budget, now = Heartbeat(study), search.problem.budget, Snapshot(study)
     while repeats < MOST_REPEATS:
@@ -181,7 +140,9 @@ def _search(search: Search) -> None:
         if search.rescue(now):
             now = Snapshot(study)
         before = spent(budget, now)
-        if before.is_over:
+        if before.is_over or (
+            queued_only and not now.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        ):
             return
         if not before.has_room:
             time.sleep(IDLE_SECONDS)
@@ -213,13 +174,14 @@ def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
     again = retried(study)
     if again is not None:
         return again
-    gap = between(search.problem, study, search.seed) if repeats == 0 else None
+    seen = study.without_previews()
+    gap = between(search.problem, seen, search.seed) if repeats == 0 else None
     if gap is not None:
-        return begun(study, *gap, _marks(GAP))
+        return begun(seen, *gap, _marks(GAP))
     if repeats < FEW_REPEATS or repeats % 2:
-        return ask(study, _marks(SAMPLER))
+        return ask(seen, _marks(SAMPLER))
     # A trial asks the sampler of its study only when it is asked for parameters.
-    chance = copy.copy(study)
+    chance = copy.copy(seen)
     chance.sampler = RandomSampler(seed=(search.seed + len(study.get_trials(deepcopy=False))) % 2**32)
     return chance.ask()
 
@@ -290,10 +252,11 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
     mixed = mixture is not None and widths != problem.structure.widths
     plan = problem.plan(widths, mixture) if mixed else None
-    seen = _may_begin(search, trial, plan_key(widths, plan))
+    trained = UNTRAINED not in trial.user_attrs
+    seen = _may_begin(search, trial, plan_key(widths, plan, trained=trained))
     if seen is None:
         return _recorded(study, trial.number).user_attrs.get("reason") != NO_ROOM
-    before = known_plan(problem, seen, widths, mixture)
+    before = known_plan(problem, seen, widths, mixture, trained=trained)
     if before is not None:
         tell_again(problem, study, trial, before)
         return True
@@ -310,6 +273,7 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
         ladder=ladder,
         watch=watch,
         pieces=search.pieces.count,
+        trained=trained,
     )
     _tell(problem, study, search.store, trial, candidate)
     return False

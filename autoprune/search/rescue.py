@@ -9,6 +9,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.review.estimates import UNTRAINED
 from autoprune.review.unfinished import DIED
 from autoprune.search.presence import Watch
 
@@ -44,8 +45,12 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put the parameters of a trial that did not finish back into the queue."""
     parameters = trial.params or trial.system_attrs.get("fixed_params")
     if parameters:
-        again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("origin", "widths")}
+        again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
         study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
+
+
+_KEPT = ("origin", "widths", UNTRAINED)
+"""What a trial that is queued again takes over."""
 
 
 def retried(study: optuna.Study) -> optuna.Trial | None:

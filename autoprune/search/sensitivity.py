@@ -60,15 +60,15 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     return curves_of(problem, points)
 
 
-def measured_curves(problem: Problem, listener: Listener) -> dict[str, Curve]:
-    """The curves of all groups at the problem's budget, for this once."""
+def measured_curves(problem: Problem, listener: Listener, *, samples: int = SAMPLES) -> dict[str, Curve]:
+    """The curves of all groups at the problem's budget, for this once, on so many samples."""
     names = list(problem.structure.widths)
     listener.phase("sensitivity", f"of {len(names)} groups")
     context = proportioned(problem, problem.structure.widths, CONTEXT)
     points: Points = {}
     for done, name in enumerate(names):
         listener.progress(done / len(names), name)
-        points[name] = _increases(problem, context, name)
+        points[name] = _increases(problem, context, name, samples)
     return curves_of(problem, points)
 
 
@@ -91,9 +91,9 @@ def measured_widths(grid: AnyGrid, full: int) -> list[int]:
     return sorted({below[place] for place in places}) if below else []
 
 
-def loss(problem: Problem, model: nn.Module) -> float:
-    """Mean loss on the samples that curves are measured on; infinite where the output is not finite."""
-    samples = min(SAMPLES, len(problem.parts.guiding))
+def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
+    """Mean loss on the first samples that guide; infinite where the output is not finite."""
+    samples = min(samples, len(problem.parts.guiding))
     # Batches of one size: a last one of a few samples would have statistics of its own.
     size = math.ceil(samples / math.ceil(samples / BATCH))
     try:
@@ -110,21 +110,23 @@ def loss(problem: Problem, model: nn.Module) -> float:
     return score.loss
 
 
-def _increases(problem: Problem, context: Widths, group: str) -> dict[str, float | None]:
+def _increases(
+    problem: Problem, context: Widths, group: str, samples: int = SAMPLES
+) -> dict[str, float | None]:
     full = problem.structure.widths[group]
-    base = _loss_of(problem, {**context, group: full})
+    base = _loss_of(problem, {**context, group: full}, samples)
     found: dict[str, float | None] = {}
     for width in measured_widths(problem.grids[group], full):
-        increase = _loss_of(problem, {**context, group: width}) - base
+        increase = _loss_of(problem, {**context, group: width}, samples) - base
         found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
     return found
 
 
-def _loss_of(problem: Problem, widths: Widths) -> float:
+def _loss_of(problem: Problem, widths: Widths, samples: int) -> float:
     """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
     if problem.structure.settled(widths) == problem.structure.widths:
-        return loss(problem, problem.base)
+        return loss(problem, problem.base, samples)
     plan = problem.plan(widths)
     model = cut_model(problem, plan)
     compensate(problem, model, plan, Stopwatch())
-    return loss(problem, model)
+    return loss(problem, model, samples)

@@ -10,6 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
+from autoprune.review.estimates import UNTRAINED
+
 
 class Snapshot(optuna.Study):
     """The trials and attributes that a study has when they are first looked at.
@@ -24,6 +26,12 @@ class Snapshot(optuna.Study):
         vars(self).update(vars(study))
         self._seen: list[FrozenTrial] = study.get_trials(deepcopy=False)
         self._known: dict[str, Any] | None = None
+
+    def without_previews(self) -> Snapshot:
+        """What a sampler is to see: a plan's quality without training says another thing than its quality."""
+        same = copy.copy(self)
+        same._seen = [trial for trial in self._seen if UNTRAINED not in trial.user_attrs]
+        return same
 
     @override
     def _get_trials(

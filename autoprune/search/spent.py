@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.budget import Budget
 from autoprune.review import Count
-from autoprune.review.estimates import STOPPED
+from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.unfinished import is_unfinished
 
 DEFAULT_TRIALS = 20
@@ -24,7 +24,7 @@ DEADLINE = "deadline"
 class Spent:
     """How much of the search budget is used: distinct plans recorded, and time.
 
-    Candidates that the ladder gave up took next to no time and do not count.
+    Previews, and candidates that the ladder gave up, took next to no time and do not count.
 
     Attributes:
         trials: that count and have ended.
@@ -64,7 +64,7 @@ def counts(trial: FrozenTrial) -> bool:
     return (
         trial.state.is_finished()
         and "duplicate_of" not in trial.user_attrs
-        and STOPPED not in trial.user_attrs
+        and not {STOPPED, UNTRAINED} & trial.user_attrs.keys()
         and not is_unfinished(trial)
     )
 

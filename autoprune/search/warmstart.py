@@ -10,9 +10,10 @@ from functools import partial
 from autoprune.criteria import Ranking
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
-from autoprune.review.origins import EXACT, GREEDY
+from autoprune.review.origins import EXACT, GREEDY, PREVIEW
 from autoprune.search.allocator import Curve, Greedy, exact_plans
 from autoprune.search.feasible import filled, fit, largest, meets, scalable, scaled
+from autoprune.search.preview import is_previewed
 from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
@@ -39,11 +40,13 @@ class WarmStart:
         origin: name of the method.
         widths: group -> units.
         criterion: what orders the units, where trials choose that; empty for the configured one.
+        trained: false for a preview of the plan.
     """
 
     origin: str
     widths: Widths
     criterion: str = ""
+    trained: bool = True
 
 
 def warm_starts(
@@ -74,7 +77,11 @@ def warm_starts(
             allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
     # The ends of the front first: what lies between adds less to it, and what lies between that even less.
     first, *between, last = LEVELS
-    starts += [allocated[level][0] for level in (first, last, *between[1::2], *between[::2])]
+    order = (first, last, *between[1::2], *between[::2])
+    if is_previewed(problem):
+        # A front is there already, and training adds most to its cheap end.
+        order = LEVELS[::-1]
+    starts += [allocated[level][0] for level in order]
     for level in LEVELS:
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)
@@ -84,6 +91,15 @@ def warm_starts(
         if level in FEW_LEVELS:
             starts += _by_other_criteria(problem, allocated[level][0])
     return _distinct(starts + _shallower(problem))
+
+
+def previews(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
+    """The plans that lose least by the sensitivity curves, one a level, to be scored without training."""
+    first, *between, last = LEVELS
+    plans = dict(zip(LEVELS, exact_plans(task_of(problem, curves), LEVELS), strict=True))
+    # The cheap end first: alone, it makes most of a front.
+    order = (last, first, *between[1::2], *between[::2])
+    return _distinct([WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order])
 
 
 def _uncut_is_affordable(problem: Problem) -> bool:
@@ -145,7 +161,7 @@ def _distinct(starts: list[WarmStart]) -> list[WarmStart]:
     seen: set[tuple[object, ...]] = set()
     kept = []
     for start in starts:
-        key = (start.criterion, *sorted(start.widths.items()))
+        key = (start.criterion, start.trained, *sorted(start.widths.items()))
         if key not in seen:
             seen.add(key)
             kept.append(start)

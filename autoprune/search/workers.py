@@ -21,10 +21,11 @@ from autoprune.review import Listener
 from autoprune.review.origins import SAMPLER
 from autoprune.review.unfinished import INTERRUPTED
 from autoprune.search.keep import WeightStore
-from autoprune.search.loop import begin, wait_for_others
+from autoprune.search.loop import wait_for_others
 from autoprune.search.problem import Problem
 from autoprune.search.rescue import revive
 from autoprune.search.spent import Spent, spent
+from autoprune.search.start import begin
 from autoprune.storages import read_address
 
 LOOK_SECONDS = 0.5

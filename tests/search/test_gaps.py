@@ -10,8 +10,8 @@ from autoprune.review.origins import GAP, SAMPLER
 from autoprune.search import Problem, create_study
 from autoprune.search.gaps import Point, blended, widest_gap
 from autoprune.search.keep import WeightStore
-from autoprune.search.loop import run
 from autoprune.search.spaces.base import LEVEL
+from autoprune.search.start import run
 
 Make = Callable[..., Problem]
 SPACE = {

@@ -1,0 +1,91 @@
+"""A search from its beginning: what is recorded for all workers, the previews, and then the trials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+
+from autoprune.review import Listener
+from autoprune.review.estimates import UNTRAINED
+from autoprune.search.feasible import out_of_reach
+from autoprune.search.handover import READY
+from autoprune.search.keep import WeightStore
+from autoprune.search.learning import configured
+from autoprune.search.loop import Search, try_queued, wait_for_others, work
+from autoprune.search.pieces import Pieces
+from autoprune.search.preview import SAMPLES, is_previewed
+from autoprune.search.problem import Problem
+from autoprune.search.rescue import revive
+from autoprune.search.sensitivity import measured_curves, sensitivity
+from autoprune.search.spaces import Space, make_space
+from autoprune.search.spent import begin_time
+from autoprune.search.warmstart import WarmStart, previews, warm_starts
+
+
+def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
+    """Search until the trials or the time of the budget are spent.
+
+    A failing candidate is recorded with its reason and the search goes on. Ctrl-C ends it: the trial at
+    hand is recorded as failed and queued again, and KeyboardInterrupt is raised again. Other processes may
+    work on the study meanwhile; in the end the trials that they run are waited for.
+    """
+    began = time.monotonic()
+    begin(problem, study, store, listener)
+    listener.phase("search", str(problem.budget))
+    work(problem, study, store, listener, began=began)
+    wait_for_others(study, listener)
+
+
+def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
+    """Record what workers need: sensitivity curves, the plans to try first, and when time is up.
+
+    Where training takes long, a first front without it comes before all that.
+    """
+    begin_time(problem.budget, study)
+    if problem.config.weights is None:
+        store.save_uncut(problem.model)
+    if problem.is_out_of_reach:
+        listener.note(out_of_reach(problem))
+    if is_previewed(problem) and not study.get_trials(deepcopy=False):
+        _preview(problem, study, store, listener)
+    curves = sensitivity(problem, study, listener)
+    revived = revive(study)
+    if revived:
+        listener.note(f"{revived} trial(s) of a search that was killed are run again")
+    if all(UNTRAINED in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+        starts = warm_starts(problem, curves, configured(problem.config, problem.pruning))
+        _enqueue(problem, study, make_space(problem, curves), starts)
+    study.set_user_attr(READY, True)
+
+
+def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
+    """Make a first front of plans that are not trained, by curves that are measured on few samples."""
+    curves = measured_curves(problem, listener, samples=SAMPLES)
+    space = make_space(problem, curves)
+    _enqueue(problem, study, space, previews(problem, curves))
+    listener.phase("preview", "a first front without training")
+    pieces = Pieces(problem.config.batch_size)
+    try_queued(Search(problem, study, store, listener, space, problem.config.seed, pieces))
+
+
+def _enqueue(problem: Problem, study: optuna.Study, space: Space, starts: Sequence[WarmStart]) -> None:
+    for start in starts:
+        study.enqueue_trial(
+            _parameters(problem, space, start),
+            user_attrs={
+                "origin": start.origin,
+                "widths": start.widths,
+                **({} if start.trained else {UNTRAINED: True}),
+            },
+        )
+
+
+def _parameters(problem: Problem, space: Space, start: WarmStart) -> dict[str, Any]:
+    """Parameters with which a trial is that warm start."""
+    mixing, own = problem.mixing, space.parameters(start.widths)
+    if mixing is None:
+        return {**own}
+    return {**own, **mixing.parameters(start.criterion or mixing.criteria[0])}
