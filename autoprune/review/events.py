@@ -12,12 +12,12 @@ Every object has ``event``, what it tells of, and ``seconds``, since the command
                     towards the budget; ``total``, of them, or null; ``seconds_left`` of the time
                     budget, or null
 ``trial``           ``trial``; ``origin``; ``finished``, ``total`` and ``seconds_left``; ``state``:
-                    COMPLETE, PRUNED (over budget), STOPPED (given up early), FAIL, UNFINISHED (interrupted,
-                    and queued again), or REPEAT (a plan that is known already); ``values``, objective ->
-                    value, or null; ``reason`` of a trial that is not COMPLETE, or null; ``numbers``, the
-                    trial's costs and its quality with its error; ``stages``, stage -> seconds; ``best``,
-                    number of the best trial within the budget so far, or null; ``front``, the number of
-                    trials on the front
+                    COMPLETE, PREVIEW (without training), PRUNED (over budget), STOPPED (given up early),
+                    FAIL, UNFINISHED (interrupted, and queued again), or REPEAT (a plan that is known
+                    already); ``values``, objective -> value, or null; ``reason`` of a trial without one, or
+                    null; ``numbers``, the trial's costs and its quality with its error; ``stages``, stage ->
+                    seconds; ``best``, number of the best trial within the budget so far, or null; ``front``,
+                    the number of trials on the front
 ``finished``        ``study``; ``storage``; ``trials``, state -> number; ``best``; ``front``, a list of
                     objects, as ``autoprune front --json`` gives it
 ``error``           ``message``, the line that stands on standard error; ``exit_code``

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
-from autoprune.review.estimates import STOPPED, UNCUT, Estimate, guided, in_use, ranked
+from autoprune.review.estimates import STOPPED, UNCUT, UNTRAINED, Estimate, guided, in_use, ranked
 from autoprune.review.record import check_trial, study_record
 from autoprune.review.unfinished import is_unfinished
 
@@ -66,9 +66,9 @@ class Summary:
         samples: number of validation samples.
         baseline: the uncut model.
         limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
-        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, STOPPED for
-            candidates that were given up before they were healed and scored in full, UNFINISHED for trials
-            that were interrupted and queued again.
+        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, PREVIEW for
+            plans that were scored without training, STOPPED for candidates that were given up before they
+            were healed and scored in full, UNFINISHED for trials that were interrupted and queued again.
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
@@ -284,6 +284,8 @@ def state_of(trial: FrozenTrial) -> str:
         return "REPEAT"
     if is_unfinished(trial):
         return "UNFINISHED"
+    if UNTRAINED in trial.user_attrs and trial.state is TrialState.COMPLETE:
+        return "PREVIEW"
     return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
 
 

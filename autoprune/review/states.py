@@ -8,6 +8,7 @@ NO_CANDIDATE = ("PRUNED", "STOPPED", "FAIL", "UNFINISHED")
 """States of trials that ended and gave none."""
 _WORDS = {
     "COMPLETE": "evaluated",
+    "PREVIEW": "without training",
     "STOPPED": "given up early",
     "REPEAT": "known plans again",
     "PRUNED": "over budget",

@@ -97,3 +97,62 @@ def test_a_shared_layer_called_less_often_is_passed_over() -> None:
     pruned = apply(net, plan, structure)
     fitted = Rebuilder(net, structure, collect_moments(net, structure, [x]), [x])(pruned, plan)
     assert fitted == ("1.outer.weight", "3.weight")
+
+
+def test_a_layer_that_is_called_twice_is_fitted_to_both_calls() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.inner, self.last = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.first(x))
+            return self.last(torch.relu(self.inner(torch.relu(self.inner(x)))))
+
+    net = seeded(Twice())
+    x = SERIES.flatten(0, 1)
+    structure = discover(net, x[:2])
+    plan = cut(structure)
+    pruned = apply(net, plan, structure)
+    moments = collect_moments(net, structure, [x])
+    assert Rebuilder(net, structure, moments, [x], ridge=1e-12)(pruned, plan) == (
+        "inner.weight",
+        "last.weight",
+    )
+
+    kept = torch.arange(0, 8, 2)
+    before = [torch.relu(net.first(x)), torch.relu(net.inner(torch.relu(net.first(x))))]
+    # When the layer was fitted, its second call read what the layer gave that came from a mere cut.
+    plain = apply(net, plan, structure)
+    now = [torch.relu(plain.first(x)), torch.relu(plain.inner(torch.relu(plain.first(x))))]
+    wanted = torch.cat([net.inner(z)[:, kept] for z in before])
+    weight, bias = least_squares(torch.cat(now), wanted, intercept=True)
+    torch.testing.assert_close(pruned.inner.weight.detach(), weight)
+    torch.testing.assert_close(pruned.inner.bias.detach(), bias)
+
+
+def test_batches_of_another_shape_are_left_out() -> None:
+    net = seeded(Attending())
+    structure = discover(net, SERIES[:2])
+    plan = cut(structure)
+    moments = collect_moments(net, structure, [SERIES])
+    results = []
+    for batches in ([SERIES], [SERIES, SERIES[:, :3]]):
+        pruned = apply(net, plan, structure)
+        Rebuilder(net, structure, moments, batches)(pruned, plan)
+        results.append(pruned(SERIES))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_what_is_kept_of_the_inputs_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = seeded(Layers())
+    structure = discover(net, images()[:2])
+    moments = collect_moments(net, structure, [images()])
+    features = sum(part.mean.numel() for part in moments.consumers)
+    monkeypatch.setattr("autoprune.recovery.rebuild.MOST_BYTES", 4 * 40 * features)
+    plan = cut(structure)
+    pruned = apply(net, plan, structure)
+    rebuilder = Rebuilder(net, structure, moments, [images()])
+    kept = [each.shape[1] for calls in rebuilder._before.values() for each in calls]
+    assert 0 < max(kept) <= 40
+    assert rebuilder(pruned, plan)

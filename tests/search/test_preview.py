@@ -1,0 +1,121 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from autoprune.review import Listener
+from autoprune.review.estimates import UNTRAINED
+from autoprune.review.front import front, summary
+from autoprune.review.origins import PREVIEW
+from autoprune.search import Problem, create_study, run, trial_model
+from autoprune.search.claims import plan_key
+from autoprune.search.keep import WeightStore
+from autoprune.search.known import known_plan
+from autoprune.search.ladder import ladder_of
+from autoprune.search.preview import LONG, PASSES, is_previewed
+from autoprune.search.snapshot import Snapshot
+from autoprune.search.warmstart import LEVELS
+from autoprune.tasks import evaluate
+
+Make = Callable[..., Problem]
+
+
+def searched(problem: Problem, folder: Path) -> optuna.Study:
+    study = create_study(problem)
+    run(problem, study, WeightStore(folder), Listener())
+    return study
+
+
+def test_a_first_front_comes_before_anything_is_trained(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(preview="always", budget=("flops=50%", "trials=2"))
+    study = searched(problem, tmp_path)
+    trials = study.get_trials(states=(TrialState.COMPLETE,))
+    previews = [trial for trial in trials if UNTRAINED in trial.user_attrs]
+    trained = [trial for trial in trials if UNTRAINED not in trial.user_attrs]
+    assert len(previews) == len(LEVELS)
+    assert len(trained) == 2
+    assert max(trial.number for trial in previews) < min(trial.number for trial in trained)
+    for trial in previews:
+        assert trial.user_attrs["origin"].endswith(PREVIEW)
+        assert "rebuild" in trial.user_attrs["seconds"]
+        assert "finetune" not in trial.user_attrs["seconds"]
+    assert all("finetune" in trial.user_attrs["seconds"] for trial in trained)
+    # Training begins where it gains most.
+    assert trained[0].user_attrs["flops_ratio"] == min(trial.user_attrs["flops_ratio"] for trial in trained)
+    counted = summary(study).trials
+    assert (counted["PREVIEW"], counted["COMPLETE"]) == (len(previews), 2)
+
+
+def test_a_preview_is_a_model_like_any_other(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(preview="always", budget=("flops=50%", "trials=1"))
+    study = searched(problem, tmp_path)
+    preview = study.trials[1]
+    for store in (WeightStore(tmp_path), WeightStore(tmp_path / "nothing")):
+        model, _ = trial_model(problem, preview, store)
+        score = evaluate(model, problem.parts.guiding, problem.data.task)
+        assert score.value == pytest.approx(preview.values[0])
+    # Lost or not, what stands in the front can be taken from it.
+    assert any(origin.endswith(PREVIEW) for origin in front(study)["origin"])
+
+
+def test_neither_the_sampler_nor_the_ladder_sees_previews(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(preview="always", budget=("flops=50%", "trials=3"))
+    study = searched(problem, tmp_path)
+    seen = Snapshot(study).without_previews()
+    assert len(seen.get_trials()) == len(study.trials) - len(LEVELS)
+    ladder = ladder_of(problem, study)
+    assert ladder is not None
+    assert len(ladder.known) == 3
+
+
+def test_a_plan_is_not_known_by_its_preview(make_problem: Make, tmp_path: Path) -> None:
+    problem = make_problem(preview="always", budget=("flops=50%", "trials=1"))
+    study = searched(problem, tmp_path)
+    # The widest plan: the one trial that counts had the narrowest.
+    widths = study.trials[1].user_attrs["widths"]
+    assert known_plan(problem, study, widths) is None
+    known = known_plan(problem, study, widths, trained=False)
+    assert known is not None
+    assert known.number == 1
+    assert plan_key(widths, None) != plan_key(widths, None, trained=False)
+
+
+def test_an_interrupted_preview_goes_on(make_problem: Make, tmp_path: Path) -> None:
+    class Impatient(Listener):
+        def trial_started(self, number: int, *rest: object) -> None:
+            if number == 2:
+                raise KeyboardInterrupt
+
+    problem = make_problem(preview="always", budget=("flops=50%", "trials=1"))
+    study = create_study(problem)
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, study, WeightStore(tmp_path), Impatient())
+    run(problem, study, WeightStore(tmp_path), Listener())
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    plans = [trial.user_attrs["plan"] for trial in complete if UNTRAINED in trial.user_attrs]
+    assert len(plans) == len(set(plans)) >= 2
+    assert summary(study).trials["COMPLETE"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"preview": "always"}, True),
+        ({"preview": "never"}, False),
+        ({"preview": "always", "finetune_steps": 0}, False),
+        ({"preview": "always", "compensate": False}, False),
+        ({"preview": "always", "granularity": "weights", "budget": ("nonzero=50%",)}, False),
+        ({}, False),
+    ],
+)
+def test_when_there_are_previews(make_problem: Make, settings: dict[str, object], expected: bool) -> None:
+    assert is_previewed(make_problem(**settings)) is expected
+
+
+def test_long_training_has_previews_by_itself(make_problem: Make) -> None:
+    flops = make_problem().baseline.costs.flops
+    steps = int(LONG / (PASSES * flops * 128))
+    assert not is_previewed(make_problem(finetune_steps=steps))
+    assert is_previewed(make_problem(finetune_steps=steps + 1))
