@@ -11,6 +11,7 @@ from subject import Point, Run
 
 from autoprune.api import Study, run_search
 from autoprune.review import Listener
+from autoprune.review.estimates import UNTRAINED
 
 ABLATIONS: dict[str, dict[str, object]] = {
     "no compensation": {"compensate": False},
@@ -59,7 +60,7 @@ def _point(run: Run, study: Study, trial: optuna.trial.FrozenTrial, start: float
         seed=run.seed,
         seconds=ended.timestamp() - start,
         flops=run.multiply_adds(model) / run.uncut,
-        steps=study.problem.config.finetune_steps,
+        steps=0 if UNTRAINED in trial.user_attrs else study.problem.config.finetune_steps,
         validation=run.accuracy(model),
         test=run.tested(model),
     )
