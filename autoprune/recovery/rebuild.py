@@ -26,13 +26,13 @@ from autoprune.structure.sharing import described
 from autoprune.structure.surgery import kept_positions
 from autoprune.tasks.evaluate import call, device_of
 
-MOST_INPUTS = 512
-"""Inputs that the networks run over, in one batch."""
+MOST_INPUTS, MOST_INPUT_BYTES = 512, 1 << 25
+"""Inputs that the networks run over in one batch; where they take more memory, the first batch alone."""
 MOST_SAMPLES = 8192
 """Samples of a layer's input that are kept."""
 ALIKE = 64
 """Inputs of which samples are taken at the same positions."""
-MOST_BYTES = 1 << 29
+MOST_BYTES = 1 << 28
 """Memory that the kept samples of all layers may take; fewer are kept where it would be more."""
 
 
@@ -43,8 +43,8 @@ class Rebuilder:
         model: the uncut model that was given to :func:`autoprune.discover`.
         structure: its structure.
         moments: from :func:`autoprune.recovery.collect_moments`: which layers can be fitted, and how.
-        batches: calibration inputs ``[N, ...]``; as many as have the first one's shape, up to
-            :data:`MOST_INPUTS`, are made one batch.
+        batches: calibration inputs ``[N, ...]``; those of the first one's shape are made one batch, see
+            :data:`MOST_INPUTS`.
         ridge: λ as a share of the mean second moment of an input; more keeps the weights closer to what
             they are.
     """
@@ -252,10 +252,11 @@ def _samples_of(reading: Reading, consumer: Consumer, most: int) -> Tensor:
 
 
 def _one_batch(batches: Iterable[Tensor]) -> Tensor:
-    """The inputs that have the shape of the first, up to :data:`MOST_INPUTS`."""
-    several = list(batches)
-    alike = [batch for batch in several if batch.shape[1:] == several[0].shape[1:]]
-    return torch.cat(alike)[:MOST_INPUTS]
+    """The inputs that have the shape of the first, as many as are run over."""
+    first, *others = batches
+    each = first[0].nbytes
+    most = max(len(first), min(MOST_INPUTS, MOST_INPUT_BYTES // max(1, each)))
+    return torch.cat([first, *(batch for batch in others if batch.shape[1:] == first.shape[1:])])[:most]
 
 
 def _samples_kept(consumers: Iterable[Consumer]) -> int:

@@ -18,8 +18,8 @@ from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
 
-LEVELS = tuple(2 ** (-step / 4) for step in range(7))
-"""Shares of the budget at which the allocator is tried: 100, 84, 71, 59, 50, 42 and 35 %."""
+LEVELS = tuple(2 ** (-step / 4) for step in range(9))
+"""Shares of the budget at which the allocator is tried: 100, 84, 71, 59, 50, 42, 35, 30 and 25 %."""
 FEW_LEVELS = (1.0, 0.5)
 """Those at which every other method is, so that short searches too have trials left for sampling."""
 DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)

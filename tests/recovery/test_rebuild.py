@@ -156,3 +156,18 @@ def test_what_is_kept_of_the_inputs_is_limited(monkeypatch: pytest.MonkeyPatch) 
     kept = [each.shape[1] for calls in rebuilder._before.values() for each in calls]
     assert 0 < max(kept) <= 40
     assert rebuilder(pruned, plan)
+
+
+def test_of_large_inputs_the_first_batch_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = seeded(Layers())
+    structure = discover(net, images()[:2])
+    moments, plan = collect_moments(net, structure, [images()]), cut(structure)
+    monkeypatch.setattr("autoprune.recovery.rebuild.MOST_INPUT_BYTES", 0)
+    first, *rest = images().split(8)
+    results = []
+    for batches in ([first, *rest], [first]):
+        pruned = apply(net, plan, structure)
+        Rebuilder(net, structure, moments, batches)(pruned, plan)
+        results.append(pruned(images()))
+    assert rest
+    torch.testing.assert_close(*results, rtol=0, atol=0)
