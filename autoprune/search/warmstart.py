@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,8 +18,10 @@ from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
 
-LEVELS = tuple(2 ** (-step / 4) for step in range(9))
-"""Shares of the budget at which the allocator is tried: 100, 84, 71, 59, 50, 42, 35, 30 and 25 %."""
+LEVELS = tuple(2 ** (-step / 4) for step in range(7))
+"""Shares of the budget at which the allocator is tried: 100, 84, 71, 59, 50, 42 and 35 %."""
+DEEPER = tuple(2 ** (-step / 4) for step in range(7, 9))
+"""Further ones where previews make a first front, 30 and 25 %: there they take seconds."""
 FEW_LEVELS = (1.0, 0.5)
 """Those at which every other method is, so that short searches too have trials left for sampling."""
 DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
@@ -70,19 +72,16 @@ def warm_starts(
             if name != "random"
         ),
     ]
-    allocated = _allocated(problem, curves)
+    levels = _levels(problem)
+    allocated = _allocated(problem, curves, levels)
     if learned is not None:
         taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
-        for level in LEVELS:
+        for level in levels:
             allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
-    # The ends of the front first: what lies between adds less to it, and what lies between that even less.
-    first, *between, last = LEVELS
-    order = (first, last, *between[1::2], *between[::2])
-    if is_previewed(problem):
-        # A front is there already, and training adds most to its cheap end.
-        order = LEVELS[::-1]
+    # Where a front is there already, training adds most to its cheap end.
+    order = levels[::-1] if is_previewed(problem) else _ends_first(levels)
     starts += [allocated[level][0] for level in order]
-    for level in LEVELS:
+    for level in levels:
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)
         for name, at in methods if level in FEW_LEVELS else []:
@@ -95,11 +94,23 @@ def warm_starts(
 
 def previews(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
     """The plans that lose least by the sensitivity curves, one a level, to be scored without training."""
-    first, *between, last = LEVELS
-    plans = dict(zip(LEVELS, exact_plans(task_of(problem, curves), LEVELS), strict=True))
-    # The cheap end first: alone, it makes most of a front.
-    order = (last, first, *between[1::2], *between[::2])
-    return _distinct([WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order])
+    levels = _levels(problem)
+    plans = dict(zip(levels, exact_plans(task_of(problem, curves), levels), strict=True))
+    # The cheap end before all: alone, it makes most of a front.
+    first, last, *between = _ends_first(levels)
+    return _distinct(
+        [WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in (last, first, *between)]
+    )
+
+
+def _levels(problem: Problem) -> tuple[float, ...]:
+    return (*LEVELS, *DEEPER) if is_previewed(problem) else LEVELS
+
+
+def _ends_first(levels: Sequence[float]) -> tuple[float, ...]:
+    """Levels by what they add to a front: its ends first, then what lies between, and between that."""
+    first, *between, last = levels
+    return (first, last, *between[1::2], *between[::2])
 
 
 def _uncut_is_affordable(problem: Problem) -> bool:
@@ -120,12 +131,14 @@ def _by_other_criteria(problem: Problem, start: WarmStart) -> list[WarmStart]:
     return [replace(start, origin=f"{start.origin}, {name}", criterion=name) for name in others]
 
 
-def _allocated(problem: Problem, curves: Mapping[str, Curve]) -> dict[float, list[WarmStart]]:
+def _allocated(
+    problem: Problem, curves: Mapping[str, Curve], levels: Sequence[float]
+) -> dict[float, list[WarmStart]]:
     """Level -> the plans that lose least by the sensitivity curves."""
     task = task_of(problem, curves)
     starts = {
         level: [WarmStart(EXACT, best.widths)]
-        for level, best in zip(LEVELS, exact_plans(task, LEVELS), strict=True)
+        for level, best in zip(levels, exact_plans(task, levels), strict=True)
     }
     greedy = Greedy(task)
     for level in FEW_LEVELS:

@@ -16,7 +16,7 @@ from autoprune.search.known import known_plan
 from autoprune.search.ladder import ladder_of
 from autoprune.search.preview import LONG, PASSES, is_previewed
 from autoprune.search.snapshot import Snapshot
-from autoprune.search.warmstart import LEVELS
+from autoprune.search.warmstart import DEEPER, LEVELS
 from autoprune.tasks import evaluate
 
 Make = Callable[..., Problem]
@@ -34,7 +34,7 @@ def test_a_first_front_comes_before_anything_is_trained(make_problem: Make, tmp_
     trials = study.get_trials(states=(TrialState.COMPLETE,))
     previews = [trial for trial in trials if UNTRAINED in trial.user_attrs]
     trained = [trial for trial in trials if UNTRAINED not in trial.user_attrs]
-    assert len(previews) == len(LEVELS)
+    assert len(previews) == len(LEVELS + DEEPER)
     assert len(trained) == 2
     assert max(trial.number for trial in previews) < min(trial.number for trial in trained)
     for trial in previews:
@@ -64,7 +64,7 @@ def test_neither_the_sampler_nor_the_ladder_sees_previews(make_problem: Make, tm
     problem = make_problem(preview="always", budget=("flops=50%", "trials=3"))
     study = searched(problem, tmp_path)
     seen = Snapshot(study).without_previews()
-    assert len(seen.get_trials()) == len(study.trials) - len(LEVELS)
+    assert len(seen.get_trials()) == len(study.trials) - len(LEVELS + DEEPER)
     ladder = ladder_of(problem, study)
     assert ladder is not None
     assert len(ladder.known) == 3
