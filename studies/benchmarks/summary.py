@@ -136,7 +136,7 @@ def main() -> None:
         print(case, table(points), sep="\n\n", end="\n\n")
         final = together(points).groupby(["method", "seed"])[list(points)].apply(hypervolume)
         print(final.groupby("method").agg(["mean", "sem"]).sort_values("mean", ascending=False).round(2))
-        print(overtaken(points))
+        print(overtaken(points).to_string())
         picture(points, given.folder / case / "hypervolume.svg")
 
 
