@@ -132,6 +132,26 @@ class Rebuilder:
         return jobs
 
 
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """What a layer reads in the uncut model (``x``) and in the cut one (``z``)."""
+
+    across: Accumulator = field(default_factory=Accumulator)
+    now: Accumulator = field(default_factory=Accumulator)
+
+    def add(self, x: Tensor, z: Tensor) -> None:
+        self.across.add(x, z)
+        self.now.add(z)
+
+    def moments(self, centred: bool) -> tuple[Tensor, Tensor]:
+        """Means of ``x zᵀ`` and ``z zᵀ``, about the means where `centred`."""
+        across, now = self.across.second, self.now.second
+        if centred:
+            across = across - self.across.mean.unsqueeze(2) * self.now.mean.unsqueeze(1)
+            now = now - self.now.mean.unsqueeze(2) * self.now.mean.unsqueeze(1)
+        return across, now
+
+
 @dataclass(eq=False)
 class _Job:
     """A layer of a cut network that is to be fitted.
@@ -152,7 +172,7 @@ class _Job:
     part: Tensor
     bias: Tensor | None
     before: list[Tensor]
-    seen: _Comparison = field(default_factory=lambda: _Comparison())
+    seen: _Comparison = field(default_factory=_Comparison)
     calls: int = 0
     done: bool = False
 
@@ -209,33 +229,13 @@ class _Fitter:
         job.done, job.seen = True, _Comparison()
 
 
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """What a layer reads in the uncut model (``x``) and in the cut one (``z``)."""
-
-    across: Accumulator = field(default_factory=Accumulator)
-    now: Accumulator = field(default_factory=Accumulator)
-
-    def add(self, x: Tensor, z: Tensor) -> None:
-        self.across.add(x, z)
-        self.now.add(z)
-
-    def moments(self, centred: bool) -> tuple[Tensor, Tensor]:
-        """Means of ``x zᵀ`` and ``z zᵀ``, about the means where `centred`."""
-        across, now = self.across.second, self.now.second
-        if centred:
-            across = across - self.across.mean.unsqueeze(2) * self.now.mean.unsqueeze(1)
-            now = now - self.now.mean.unsqueeze(2) * self.now.mean.unsqueeze(1)
-        return across, now
-
-
 def _refit(consumer: Consumer, part: Tensor, present: Tensor, seen: _Comparison, ridge: float) -> Fitted:
     """The rows that are to give what `part` gave in the uncut model, close to `present` in the cut one."""
-    wanted, own = as_matrix(consumer, part), as_matrix(consumer, present)
+    wanted, current = as_matrix(consumer, part), as_matrix(consumer, present)
     across, now = seen.moments(consumer.centred)
-    missing = wanted @ across - own @ now
+    missing = wanted @ across - current @ now
     change = torch.cholesky_solve(missing.transpose(1, 2), factorized(now, ridge)).transpose(1, 2)
-    matrix = own + change
+    matrix = current + change
     shift = wanted @ seen.across.mean.unsqueeze(2) - matrix @ seen.now.mean.unsqueeze(2)
     return from_matrix(consumer, matrix, shift.squeeze(2), present)
 

@@ -51,9 +51,10 @@ class Decision:
 
 def plan_key(widths: Mapping[str, int], plan: AnyPlan | None, *, trained: bool = True) -> str:
     """What two trials have in common that give the same model: the plan, or widths where those say it all."""
-    key = hashlib.sha256(json.dumps(dict(widths), sort_keys=True).encode()).hexdigest()[:24]
     if plan is not None:
         key = plan.hash
+    else:
+        key = hashlib.sha256(json.dumps(dict(widths), sort_keys=True).encode()).hexdigest()[:24]
     return key if trained else f"{key} untrained"
 
 
