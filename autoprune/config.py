@@ -212,7 +212,7 @@ class Config(BaseModel):
     )
     clip: float = _setting(0.0, "Largest gradient norm; 0: any.", RECOVERY, ge=0, allow_inf_nan=False)
     precision: Literal["auto", "float32", "bf16"] = _setting(
-        "auto", "auto, float32 or bf16 (mixed); auto: mixed on CUDA devices.", RECOVERY
+        "auto", "auto, float32 or bf16 (mixed); auto: mixed on CUDA devices and on CPUs with AMX.", RECOVERY
     )
     augment: Literal["data", "none", "shift", "shift-flip"] = _setting(
         "data",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.tasks.evaluate import call, device_of, training_mode
+from autoprune.tasks.layout import fast_layout
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -28,7 +29,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
         return 0
     device = device_of(model)
     momenta = [module.momentum for module in modules]
-    with training_mode(model, False), torch.no_grad():
+    with training_mode(model, False), fast_layout(model), torch.no_grad():
         try:
             for module in modules:
                 module.reset_running_stats()

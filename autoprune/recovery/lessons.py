@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from autoprune.recovery.precision import Precision
 from autoprune.recovery.recipe import Recipe
 from autoprune.recovery.stream import Stream
 from autoprune.tasks.data import Split
 from autoprune.tasks.evaluate import call, device_of, training_mode
+from autoprune.tasks.layout import fast_layout
 
 MOST_BYTES = 1 << 30
 """Batches that need more memory than this are drawn anew for every candidate."""
@@ -46,10 +48,18 @@ def draw_lessons(
         if not lessons and recipe.steps * (inputs.nbytes + targets.nbytes) > MOST_BYTES:
             return None
         inputs, targets = inputs.to(device), targets.to(device)
-        lessons.append(Lesson(inputs, targets, taught(teacher, inputs)))
+        lessons.append(Lesson(inputs, targets, _answers(teacher, inputs, recipe)))
         if len(lessons) == recipe.steps:
             break
     return lessons
+
+
+def _answers(teacher: nn.Module | None, inputs: Tensor, recipe: Recipe) -> Tensor | None:
+    """What the teacher says, in the precision in which it is asked during training."""
+    if teacher is None:
+        return None
+    with fast_layout(teacher), Precision(recipe.precision, teacher).forward():
+        return taught(teacher, inputs)
 
 
 def taught(teacher: nn.Module | None, inputs: Tensor) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from autoprune.errors import ConfigError
+from autoprune.tasks.evaluate import device_of
 
 PrecisionName = Literal["auto", "float32", "bf16"]
 _FORMATS = {"float32": None, "bf16": torch.bfloat16}
@@ -26,16 +27,17 @@ class Precision:
     """How one training run computes; what it keeps between steps is the scale of its losses.
 
     ``auto`` is bfloat16 on a CUDA device that computes with it, float16 on older ones (with losses scaled
-    so that small gradients survive, Micikevicius et al., 2018), and float32 on a CPU, where few gain from
-    less.
+    so that small gradients survive, Micikevicius et al., 2018). On a CPU it is bfloat16 where that has
+    AMX (ResNet-20 trains twice as fast) and the model no grouped convolutions (with depthwise ones it
+    trains 1.5 times as long), and float32 otherwise.
     """
 
-    def __init__(self, name: str, device: torch.device) -> None:
+    def __init__(self, name: str, model: nn.Module) -> None:
         check_precision(name)
-        self._device = device.type
-        self._format = _automatic(device) if name == "auto" else _FORMATS[name]
+        self._device = device_of(model).type
+        self._format = _automatic(model) if name == "auto" else _FORMATS[name]
         halves = self._format is torch.float16
-        self._scaler = torch.amp.GradScaler(device.type, enabled=halves)
+        self._scaler = torch.amp.GradScaler(self._device, enabled=halves)
 
     def forward(self) -> AbstractContextManager[object]:
         """What surrounds a forward pass with its loss."""
@@ -64,7 +66,13 @@ class Precision:
         self._scaler.load_state_dict(state)
 
 
-def _automatic(device: torch.device) -> torch.dtype | None:
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+def _automatic(model: nn.Module) -> torch.dtype | None:
+    if device_of(model).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    is_grouped = any(getattr(module, "groups", 1) > 1 for module in model.modules())
+    return torch.bfloat16 if _has_amx() and not is_grouped else None
+
+
+def _has_amx() -> bool:
+    # Older versions of torch cannot tell.
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16"))

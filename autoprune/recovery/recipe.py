@@ -31,7 +31,8 @@ class Recipe:
         temperature: softens both sides of the distillation term.
         clip: largest gradient norm; 0 means no clipping.
         distill_features: weight of the relative error of outputs inside that have the teacher's shapes.
-        precision: ``"float32"``, ``"bf16"`` (mixed), or ``"auto"``: mixed on CUDA devices.
+        precision: ``"float32"``, ``"bf16"`` (mixed), or ``"auto"``: mixed where that is faster, see
+            :class:`autoprune.recovery.precision.Precision`.
     """
 
     steps: int = 150

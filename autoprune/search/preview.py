@@ -1,8 +1,7 @@
 """A first front without training: the plans that are trained first are shown before that.
 
 Training a candidate takes most of what it costs. A plan that is cut, compensated and fitted layer by layer
-is a usable model after a few seconds, and a few of them make a front, which training then improves from the
-cheap end on, where it gains most.
+is a usable model after a few seconds, and a few of them make a front, which training then improves.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from autoprune.structure import Structure
 
 LONG = 5e11
 """Multiply-adds of training one candidate from which on previews pay: some ten seconds of one CPU core."""
-SAMPLES = 256
+SAMPLES = 128
 """Guiding samples on which the curves for previews are measured."""
 PASSES = 3
 """What a step costs, in forward passes."""

@@ -79,7 +79,7 @@ def warm_starts(
         for level in levels:
             allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
     # Where a front is there already, training adds most to its cheap end.
-    order = levels[::-1] if is_previewed(problem) else _ends_first(levels)
+    order = _ends_first(levels[::-1] if is_previewed(problem) else levels)
     starts += [allocated[level][0] for level in order]
     for level in levels:
         starts += allocated[level]
@@ -97,20 +97,24 @@ def previews(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
     levels = _levels(problem)
     plans = dict(zip(levels, exact_plans(task_of(problem, curves), levels), strict=True))
     # The cheap end before all: alone, it makes most of a front.
-    first, last, *between = _ends_first(levels)
-    return _distinct(
-        [WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in (last, first, *between)]
-    )
+    order = _ends_first(levels[::-1])
+    return _distinct([WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order])
 
 
 def _levels(problem: Problem) -> tuple[float, ...]:
     return (*LEVELS, *DEEPER) if is_previewed(problem) else LEVELS
 
 
-def _ends_first(levels: Sequence[float]) -> tuple[float, ...]:
-    """Levels by what they add to a front: its ends first, then what lies between, and between that."""
-    first, *between, last = levels
-    return (first, last, *between[1::2], *between[::2])
+def _ends_first(levels: Sequence[float]) -> list[float]:
+    """Levels by what they add to a front: its ends first, then again and again what is midway between."""
+    gaps = [(0, len(levels) - 1)]
+    order = list(gaps[0])
+    for low, high in gaps:
+        middle = (low + high) // 2
+        if middle > low:
+            order.append(middle)
+            gaps += [(low, middle), (middle, high)]
+    return [levels[place] for place in order]
 
 
 def _uncut_is_affordable(problem: Problem) -> bool:

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from autoprune.errors import DataError, ModelError, TrialError
 from autoprune.tasks.data import Split
 from autoprune.tasks.exhausted import is_out_of_memory
+from autoprune.tasks.layout import fast_layout
 from autoprune.tasks.noise import BLOCKS, Noise, bootstrap, counts_samples, wilson
 from autoprune.tasks.task import Task
 
@@ -102,7 +103,7 @@ def evaluate(
     metric, block = task.new_metric().to(device), task.new_metric().to(device)
     size = 0 if counts_samples(task) else max(1, -(-len(split) // BLOCKS))
     loss, samples, blocks = 0.0, 0, []
-    with training_mode(model, False), torch.inference_mode():
+    with training_mode(model, False), fast_layout(model), torch.inference_mode():
         for inputs, targets in split.batches(batch_size):
             targets = targets.to(device)
             outputs = call(model, inputs.to(device))

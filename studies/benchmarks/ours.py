@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -45,9 +47,19 @@ def _search(run: Run, settings: dict[str, object]) -> None:
         config = run.config.model_copy(update=limits | settings)
         start = time.time()
         study = run_search(config, Listener())
-        for trial in study.optuna.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        for trial in _seen_in_front(study.optuna.get_trials(states=[optuna.trial.TrialState.COMPLETE])):
             if "quality" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
                 run.write(_point(run, study, trial, start))
+
+
+def _seen_in_front(trials: Iterable[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
+    """Those which were in the front when they were found, in the order in which they were."""
+    seen: list[optuna.trial.FrozenTrial] = []
+    for trial in sorted(trials, key=lambda trial: trial.datetime_complete or datetime.max):
+        quality, cost = trial.values
+        if not any(other.values[0] >= quality and other.values[1] <= cost for other in seen):
+            seen.append(trial)
+    return seen
 
 
 def _point(run: Run, study: Study, trial: optuna.trial.FrozenTrial, start: float) -> Point:

@@ -25,10 +25,17 @@ def test_a_model_learns_in_mixed_precision_and_keeps_float32_weights():
     assert weights_hash(plain) != weights_hash(model)
 
 
-def test_automatic_precision_is_float32_on_a_cpu():
+@pytest.mark.parametrize(
+    ("capabilities", "groups", "same_as"),
+    [({"amx_bf16": True}, 1, "bf16"), ({"amx_bf16": True}, 4, "float32"), ({}, 1, "float32")],
+)
+def test_automatic_precision_on_a_cpu(monkeypatch, capabilities, groups, same_as):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     hashes = []
-    for precision in ("auto", "float32"):
-        model = network()
+    for precision in ("auto", same_as):
+        torch.manual_seed(0)
+        grouped = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), grouped, nn.Flatten(), nn.Linear(128, 3))
         finetune(model, made_data(), replace(RECIPE, precision=precision), seed=0)
         hashes.append(weights_hash(model))
     assert hashes[0] == hashes[1]
@@ -39,7 +46,7 @@ def test_the_gradient_norm_is_bounded():
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     loss = 1000 * model(torch.ones(3, 4)).sum()
-    precision = Precision("float32", CPU)
+    precision = Precision("float32", model)
     precision.backward(loss)
     precision.update(model, optimizer, clip=0.5)
     moved = [p.detach() - old for p, old in zip(model.parameters(), before, strict=True)]
