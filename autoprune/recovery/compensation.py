@@ -21,6 +21,7 @@ from autoprune.recovery.matrices import (
     Fitted,
     Positions,
     as_matrix,
+    bias_kept,
     from_matrix,
     own,
     part_of,
@@ -83,9 +84,7 @@ class Compensator:
         for place, consumer in narrowed:
             every = self._fit(place, consumer, kept[consumer.weight][consumer.axis])
             rows = rows_kept(consumer, kept[consumer.weight], self._tensors[consumer.weight])
-            bias = None
-            if consumer.bias is not None:
-                bias = part_of(consumer, self._tensors[consumer.bias])[rows.index]
+            bias = bias_kept(consumer, self._tensors, rows)
             write(pruned, consumer, _chosen(consumer, every, rows.index), bias, rows.begin)
         return tuple(dict.fromkeys(consumer.weight for _, consumer in narrowed))
 

@@ -51,6 +51,13 @@ def rows_kept(consumer: Consumer, kept: Mapping[int, Positions], weight: Tensor)
     return Rows(torch.from_numpy(every[begin:end] - first).to(weight.device), int(begin))
 
 
+def bias_kept(consumer: Consumer, tensors: Mapping[str, Tensor], rows: Rows) -> Tensor | None:
+    """The uncut bias of the rows that stay; None for a consumer without one."""
+    if consumer.bias is None:
+        return None
+    return part_of(consumer, tensors[consumer.bias])[rows.index]
+
+
 def as_matrix(consumer: Consumer, part: Tensor) -> Tensor:
     """Rows of a weight as ``[groups, rows, features]`` in float64.
 

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.recovery.compensation import RIDGE, factorized
-from autoprune.recovery.matrices import Fitted, as_matrix, from_matrix, own, part_of, rows_kept, write
+from autoprune.recovery.matrices import (
+    Fitted,
+    as_matrix,
+    bias_kept,
+    from_matrix,
+    own,
+    part_of,
+    rows_kept,
+    write,
+)
 from autoprune.recovery.moments import Accumulator, Consumer, Moments
 from autoprune.recovery.reading import Reading, Watch, names_in, watchable
 from autoprune.structure.groups import Structure
@@ -124,9 +133,7 @@ class Rebuilder:
                 continue
             weight = self._tensors[consumer.weight]
             rows = rows_kept(consumer, kept.get(consumer.weight, {}), weight)
-            bias = None
-            if consumer.bias is not None:
-                bias = part_of(consumer, self._tensors[consumer.bias])[rows.index]
+            bias = bias_kept(consumer, self._tensors, rows)
             part = part_of(consumer, weight).index_select(1 - consumer.axis, rows.index)
             jobs.append(_Job(consumer, rows.begin, part, bias, self._before[at]))
         return jobs

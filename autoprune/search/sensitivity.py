@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,10 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     points: Points = dict(record.get("points", {}))
     missing = [name for name in problem.structure.widths if name not in points]
     if missing:
-        listener.phase("sensitivity", f"of {len(missing)} groups")
         start, before = time.perf_counter(), record.get("seconds", 0.0)
-        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, CONTEXT)
-        for done, name in enumerate(missing):
-            listener.progress(done / len(missing), name)
-            points[name] = _increases(problem, context, name)
+        context: Widths = record.get("context") or _context(problem)
+        for name, increases in _measured(problem, missing, context, listener, SAMPLES):
+            points[name] = increases
             seconds = round(before + time.perf_counter() - start, 3)
             record = {"samples": SAMPLES, "context": context, "seconds": seconds, "points": points}
             study.set_user_attr(SENSITIVITY, record)
@@ -62,14 +61,8 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
 
 def measured_curves(problem: Problem, listener: Listener, *, samples: int = SAMPLES) -> dict[str, Curve]:
     """The curves of all groups at the problem's budget, for this once, on so many samples."""
-    names = list(problem.structure.widths)
-    listener.phase("sensitivity", f"of {len(names)} groups")
-    context = proportioned(problem, problem.structure.widths, CONTEXT)
-    points: Points = {}
-    for done, name in enumerate(names):
-        listener.progress(done / len(names), name)
-        points[name] = _increases(problem, context, name, samples)
-    return curves_of(problem, points)
+    measured = _measured(problem, list(problem.structure.widths), _context(problem), listener, samples)
+    return curves_of(problem, dict(measured))
 
 
 def known_curves(problem: Problem, study: optuna.Study) -> dict[str, Curve]:
@@ -110,9 +103,21 @@ def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     return score.loss
 
 
-def _increases(
-    problem: Problem, context: Widths, group: str, samples: int = SAMPLES
-) -> dict[str, float | None]:
+def _context(problem: Problem) -> Widths:
+    return proportioned(problem, problem.structure.widths, CONTEXT)
+
+
+def _measured(
+    problem: Problem, names: Sequence[str], context: Widths, listener: Listener, samples: int
+) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """Each group with its points, one after the other, with progress."""
+    listener.phase("sensitivity", f"of {len(names)} groups")
+    for done, name in enumerate(names):
+        listener.progress(done / len(names), name)
+        yield name, _increases(problem, context, name, samples)
+
+
+def _increases(problem: Problem, context: Widths, group: str, samples: int) -> dict[str, float | None]:
     full = problem.structure.widths[group]
     base = _loss_of(problem, {**context, group: full}, samples)
     found: dict[str, float | None] = {}
