@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -44,22 +45,31 @@ def draw_lessons(
     them the augmentation and, with distillation from outputs alone, the teacher's forward passes.
     """
     lessons: list[Lesson] = []
-    for inputs, targets in Stream(split, recipe.batch_size, seed):
-        if not lessons and recipe.steps * (inputs.nbytes + targets.nbytes) > MOST_BYTES:
-            return None
-        inputs, targets = inputs.to(device), targets.to(device)
-        lessons.append(Lesson(inputs, targets, _answers(teacher, inputs, recipe)))
-        if len(lessons) == recipe.steps:
-            break
+    with _asking(teacher, recipe) as answers:
+        for inputs, targets in Stream(split, recipe.batch_size, seed):
+            if not lessons and recipe.steps * (inputs.nbytes + targets.nbytes) > MOST_BYTES:
+                return None
+            inputs, targets = inputs.to(device), targets.to(device)
+            lessons.append(Lesson(inputs, targets, answers(inputs)))
+            if len(lessons) == recipe.steps:
+                break
     return lessons
 
 
-def _answers(teacher: nn.Module | None, inputs: Tensor, recipe: Recipe) -> Tensor | None:
-    """What the teacher says, in the precision in which it is asked during training."""
+@contextmanager
+def _asking(teacher: nn.Module | None, recipe: Recipe) -> Iterator[Callable[[Tensor], Tensor | None]]:
+    """Gives what a teacher says of a batch, in the precision in which it is asked during training."""
     if teacher is None:
-        return None
-    with fast_layout(teacher), Precision(recipe.precision, teacher).forward():
-        return taught(teacher, inputs)
+        yield lambda inputs: None
+        return
+    precision = Precision(recipe.precision, teacher)
+
+    def answers(inputs: Tensor) -> Tensor | None:
+        with precision.forward():
+            return taught(teacher, inputs)
+
+    with fast_layout(teacher):
+        yield answers
 
 
 def taught(teacher: nn.Module | None, inputs: Tensor) -> Tensor | None:

@@ -47,9 +47,10 @@ def _search(run: Run, settings: dict[str, object]) -> None:
         config = run.config.model_copy(update=limits | settings)
         start = time.time()
         study = run_search(config, Listener())
-        for trial in _seen_in_front(study.optuna.get_trials(states=[optuna.trial.TrialState.COMPLETE])):
-            if "quality" in trial.user_attrs and "duplicate_of" not in trial.user_attrs:
-                run.write(_point(run, study, trial, start))
+        complete = study.optuna.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+        scored = [t for t in complete if "quality" in t.user_attrs and "duplicate_of" not in t.user_attrs]
+        for trial in _seen_in_front(scored):
+            run.write(_point(run, study, trial, start))
 
 
 def _seen_in_front(trials: Iterable[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:

@@ -27,3 +27,25 @@ def test_kernels_that_are_unsafe_channels_last_stay_as_they_are():
     before = strides(model)
     with fast_layout(model):
         assert strides(model) == before
+
+
+def test_weights_that_are_channels_last_stay_so():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3)).to(
+        memory_format=torch.channels_last
+    )
+    before = strides(model)
+    with fast_layout(model):
+        assert strides(model) == before
+    assert strides(model) == before
+
+
+def test_one_use_within_another_ends_with_the_outer_one():
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    before = strides(model)
+    with fast_layout(model):
+        assert model(torch.randn(2, 1, 6, 6)).is_contiguous(memory_format=torch.channels_last)
+        meanwhile = strides(model)
+        with fast_layout(model):
+            assert strides(model) == meanwhile
+        assert strides(model) == meanwhile
+    assert strides(model) == before
