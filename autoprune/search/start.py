@@ -55,14 +55,14 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
     revived = revive(study)
     if revived:
         listener.note(f"{revived} trial(s) of a search that was killed are run again")
-    if all(UNTRAINED in trial.user_attrs for trial in study.get_trials(deepcopy=False)):
+    if not study.user_attrs.get(READY):
         starts = warm_starts(problem, curves, configured(problem.config, problem.pruning))
         _enqueue(problem, study, make_space(problem, curves), starts)
     study.set_user_attr(READY, True)
 
 
 def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
-    """Make a first front of plans that are not trained, by curves that are measured on few samples."""
+    """Make a first front without training, by curves on few samples, and then train its cheap end."""
     curves = measured_curves(problem, listener, samples=SAMPLES)
     space = make_space(problem, curves)
     _enqueue(problem, study, space, previews(problem, curves))

@@ -78,9 +78,7 @@ def warm_starts(
         taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
         for level in levels:
             allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
-    # Where a front is there already, training adds most to its cheap end.
-    order = _ends_first(levels[::-1] if is_previewed(problem) else levels)
-    starts += [allocated[level][0] for level in order]
+    starts += [allocated[level][0] for level in _order(problem, levels)]
     for level in levels:
         starts += allocated[level]
         affordable = partial(meets, problem, level=level)
@@ -93,16 +91,29 @@ def warm_starts(
 
 
 def previews(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
-    """The plans that lose least by the sensitivity curves, one a level, to be scored without training."""
+    """The plans that lose least by the sensitivity curves, one a level, to be scored without training.
+
+    Behind them the cheapest one to be trained: there training adds most, and need not wait for finer curves.
+    """
     levels = _levels(problem)
     plans = dict(zip(levels, exact_plans(task_of(problem, curves), levels), strict=True))
     # The cheap end before all: alone, it makes most of a front.
     order = _ends_first(levels[::-1])
-    return _distinct([WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order])
+    shown = [WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order]
+    return [*_distinct(shown), WarmStart(EXACT, plans[order[0]].widths)]
 
 
 def _levels(problem: Problem) -> tuple[float, ...]:
     return (*LEVELS, *DEEPER) if is_previewed(problem) else LEVELS
+
+
+def _order(problem: Problem, levels: Sequence[float]) -> list[float]:
+    """Levels in the order in which their best plans are trained."""
+    if not is_previewed(problem):
+        return _ends_first(levels)
+    # The cheap end of a front that is there already has been trained once, by coarser curves.
+    cheapest, *others = _ends_first(levels[::-1])
+    return [*others, cheapest]
 
 
 def _ends_first(levels: Sequence[float]) -> list[float]:

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from autoprune.review import Listener
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import front, summary
-from autoprune.review.origins import PREVIEW
+from autoprune.review.origins import EXACT, PREVIEW
 from autoprune.search import Problem, create_study, run, trial_model
 from autoprune.search.claims import plan_key
 from autoprune.search.keep import WeightStore
@@ -42,7 +42,8 @@ def test_a_first_front_comes_before_anything_is_trained(make_problem: Make, tmp_
         assert "rebuild" in trial.user_attrs["seconds"]
         assert "finetune" not in trial.user_attrs["seconds"]
     assert all("finetune" in trial.user_attrs["seconds"] for trial in trained)
-    # Training begins where it gains most.
+    # Training begins where it gains most, before finer curves are there.
+    assert trained[0].user_attrs["plan"] == previews[0].user_attrs["plan"]
     assert trained[0].user_attrs["flops_ratio"] == min(trial.user_attrs["flops_ratio"] for trial in trained)
     counted = summary(study).trials
     assert (counted["PREVIEW"], counted["COMPLETE"]) == (len(previews), 2)
@@ -97,6 +98,29 @@ def test_an_interrupted_preview_goes_on(make_problem: Make, tmp_path: Path) -> N
     plans = [trial.user_attrs["plan"] for trial in complete if UNTRAINED in trial.user_attrs]
     assert len(plans) == len(set(plans)) >= 2
     assert summary(study).trials["COMPLETE"] == 1
+
+
+def test_interrupted_early_training_leaves_all_other_plans_to_be_tried(
+    make_problem: Make, tmp_path: Path
+) -> None:
+    class Impatient(Listener):
+        def trial_started(self, number: int, *rest: object) -> None:
+            if number == len(LEVELS + DEEPER):
+                raise KeyboardInterrupt
+
+    problem = make_problem(preview="always", budget=("flops=50%", "trials=3"))
+    study = create_study(problem)
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, study, WeightStore(tmp_path), Impatient())
+    run(problem, study, WeightStore(tmp_path), Listener())
+    trained = [
+        trial
+        for trial in study.get_trials(states=(TrialState.COMPLETE,))
+        if UNTRAINED not in trial.user_attrs
+    ]
+    assert [trial.user_attrs["origin"] for trial in trained] == [EXACT] * 3
+    waiting = {trial.user_attrs["origin"] for trial in study.get_trials(states=(TrialState.WAITING,))}
+    assert {EXACT, "uniform"} <= waiting
 
 
 @pytest.mark.parametrize(
