@@ -21,6 +21,8 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "no ladder": {"ladder": False},
     "widths, not coefficients": {"space": "sparsity"},
     "random sampler": {"sampler": "random"},
+    "no previews": {"preview": "never"},
+    "no gaps": {"gaps": False},
 }
 """Mechanism that is missing -> settings without it."""
 
