@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from scipy.stats import kendalltau
 
-from autoprune.review.estimates import STOPPED, UNCHOSEN, UNCUT, ranked
+from autoprune.review.estimates import STOPPED, UNCHOSEN, UNCUT, UNTRAINED, ranked
 from autoprune.review.front import feasible_trials
 
 STAGES = "stages"
@@ -82,7 +82,7 @@ def predictors(study: optuna.Study) -> list[Predictor]:
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        if STAGES in trial.user_attrs and "duplicate_of" not in trial.user_attrs
+        if STAGES in trial.user_attrs and not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
     ]
     found = [predictor(study, trials, stage) for stage in (COST, PROXY, CHECKPOINT)]
     return [item for item in found if item.trials or item.stopped]

@@ -22,6 +22,7 @@ _WORDS = {
     "cut": "cutting",
     "latency": "timing latency",
     "compensate": "compensating weights",
+    "rebuild": "fitting layer by layer",
     "recalibrate": "BatchNorm statistics",
     "proxy": "scoring before training",
     "finetune": "fine-tuning",

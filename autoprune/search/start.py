@@ -10,6 +10,7 @@ import optuna
 
 from autoprune.review import Listener
 from autoprune.review.estimates import UNTRAINED
+from autoprune.review.stages import SENSITIVITY
 from autoprune.search.feasible import out_of_reach
 from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
@@ -63,7 +64,10 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
 
 def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Make a first front without training, by curves on few samples, and then train its cheap end."""
+    start = time.perf_counter()
     curves = measured_curves(problem, listener, samples=SAMPLES)
+    # The study's own curves come later, and add to this.
+    study.set_user_attr(SENSITIVITY, {"seconds": round(time.perf_counter() - start, 3)})
     space = make_space(problem, curves)
     _enqueue(problem, study, space, previews(problem, curves))
     listener.phase("preview", "a first front without training")

@@ -5,10 +5,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from autoprune.review import Listener
+from autoprune.review import Listener, predictors
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import front, summary
 from autoprune.review.origins import EXACT, PREVIEW
+from autoprune.review.stages import SENSITIVITY
 from autoprune.search import Problem, create_study, run, trial_model
 from autoprune.search.claims import plan_key
 from autoprune.search.keep import WeightStore
@@ -45,6 +46,7 @@ def test_a_first_front_comes_before_anything_is_trained(make_problem: Make, tmp_
     # Training begins where it gains most, before finer curves are there.
     assert trained[0].user_attrs["plan"] == previews[0].user_attrs["plan"]
     assert trained[0].user_attrs["flops_ratio"] == min(trial.user_attrs["flops_ratio"] for trial in trained)
+    assert {item.trials for item in predictors(study)} == {len(trained)}
     counted = summary(study).trials
     assert (counted["PREVIEW"], counted["COMPLETE"]) == (len(previews), 2)
 
@@ -59,6 +61,20 @@ def test_a_preview_is_a_model_like_any_other(make_problem: Make, tmp_path: Path)
         assert score.value == pytest.approx(preview.values[0])
     # Lost or not, what stands in the front can be taken from it.
     assert any(origin.endswith(PREVIEW) for origin in front(study)["origin"])
+
+
+def test_curves_for_previews_are_in_the_time_of_the_search(make_problem: Make, tmp_path: Path) -> None:
+    class Impatient(Listener):
+        def trial_started(self, *rest: object) -> None:
+            raise KeyboardInterrupt
+
+    study = create_study(problem := make_problem(preview="always", budget=("flops=50%", "trials=1")))
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, study, WeightStore(tmp_path), Impatient())
+    before = study.user_attrs[SENSITIVITY]["seconds"]
+    assert before > 0
+    run(problem, study, WeightStore(tmp_path), Listener())
+    assert study.user_attrs[SENSITIVITY]["seconds"] > before
 
 
 def test_neither_the_sampler_nor_the_ladder_sees_previews(make_problem: Make, tmp_path: Path) -> None:
