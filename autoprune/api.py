@@ -39,11 +39,13 @@ from autoprune.search import (
 from autoprune.search.gradual import recover_gradually
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import learn
-from autoprune.search.longer import recover_longer
+from autoprune.search.longer import Longer, recover_longer
 from autoprune.search.profiling import with_profile
+from autoprune.search.rebuilding import recover_rebuilt
 from autoprune.search.workers import check_sharable, run_workers
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
+from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import Data, data_of, evaluate
 from autoprune.trust import require_trust
 
@@ -91,6 +93,7 @@ class Study:
         *,
         finetune: str | None = None,
         gradual: int | None = None,
+        rebuild: bool = False,
         listener: review.Listener | None = None,
     ) -> tuple[Exported, ...]:
         """Write a trial's model in the given formats, load each back and compare it.
@@ -103,6 +106,8 @@ class Study:
                 stopped goes on where it was.
             gradual: cut the plan anew in so many rounds, which share that length, instead of training the
                 trial's model on.
+            rebuild: cut the plan anew and fit its layers one by one to what the cut network feeds them,
+                instead of taking the trial's weights; with `finetune`, that is trained.
             listener: is told how that goes.
 
         Raises:
@@ -110,28 +115,13 @@ class Study:
             ConfigError: for a length that cannot be read, or rounds without one.
             ExportError: when a file differs from the model.
         """
-        if gradual is not None and finetune is None:
-            raise ConfigError("to cut in rounds takes training between them: give --finetune 5epochs too")
         chosen = self._trial(trial)
-        model, plan = trial_model(self.problem, chosen, self._store)
-        problem, listener = self.problem, listener or review.Listener()
-        for line in healed_otherwise(problem, chosen, model):
-            listener.note(line)
+        listener = listener or review.Listener()
+        model, plan, longer = self._recovered(chosen, finetune, gradual, rebuild, listener)
+        problem = self.problem
         card = review.card_of(self.optuna, chosen, data=problem.data.name)
-        if finetune is not None:
-            if plan is None:
-                raise StudyError(f"trial {chosen.number} is the uncut model: there is nothing to heal")
-            folder = self._store.folder
-            if gradual is None:
-                longer = recover_longer(problem, model, plan, finetune, folder, listener)
-            else:
-                model, longer = recover_gradually(
-                    problem, model, plan, chosen, finetune, gradual, folder, listener
-                )
-            card = finetuned_card(
-                card, longer.steps, longer.before, longer.quality, longer.test, longer.others, gradual or 1
-            )
-            model.eval()
+        if longer is not None:
+            card = finetuned_card(card, longer.how, longer.before, longer.quality, longer.test, longer.others)
         candidate = Candidate(
             model=model,
             plan=plan or problem.plan(problem.structure.widths),
@@ -154,6 +144,38 @@ class Study:
             seconds=problem.config.latency_seconds if problem.config.latency else 0.0,
             threads=problem.config.threads,
         )
+
+    def _recovered(
+        self,
+        trial: FrozenTrial,
+        finetune: str | None,
+        gradual: int | None,
+        rebuild: bool,
+        listener: review.Listener,
+    ) -> tuple[nn.Module, AnyPlan | None, Longer | None]:
+        """A trial's model as it is to be exported, its plan, and what was done with it after the search."""
+        if gradual is not None and finetune is None:
+            raise ConfigError("to cut in rounds takes training between them: give --finetune 5epochs too")
+        if gradual is not None and rebuild:
+            raise ConfigError("a plan is cut anew either in rounds or at once: give --gradual or --rebuild")
+        problem, folder = self.problem, self._store.folder
+        model, plan = trial_model(problem, trial, self._store)
+        for line in healed_otherwise(problem, trial, model):
+            listener.note(line)
+        if finetune is None and not rebuild:
+            return model, plan, None
+        if plan is None:
+            raise StudyError(f"trial {trial.number} is the uncut model: there is nothing to heal")
+        if rebuild:
+            model, longer = recover_rebuilt(problem, model, plan, finetune, folder, listener)
+        elif gradual is not None and finetune is not None:
+            model, longer = recover_gradually(
+                problem, model, plan, trial, finetune, gradual, folder, listener
+            )
+        else:
+            assert finetune is not None
+            longer = recover_longer(problem, model, plan, finetune, folder, listener)
+        return model.eval(), plan, longer
 
     def folders(self, which: int | str, to: str | Path) -> dict[int, Path]:
         """Trial number -> the folder to export it to: `to` itself for one trial, else folders in it.

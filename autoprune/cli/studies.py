@@ -159,6 +159,13 @@ def export(
             metavar="N", help="With --finetune: cut the plan anew in N rounds, training between them."
         ),
     ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Cut the plan anew and fit layers one by one, instead of the trial's weights.",
+        ),
+    ] = False,
     quantize: Annotated[
         str | None, typer.Option(metavar="int8", help="int8: also an ONNX file in eight-bit integers.")
     ] = None,
@@ -183,7 +190,13 @@ def export(
                 folders = result.folders(chosen, to)
                 written = {
                     number: result.export(
-                        number, named, folder, finetune=finetune, gradual=gradual, listener=view
+                        number,
+                        named,
+                        folder,
+                        finetune=finetune,
+                        gradual=gradual,
+                        rebuild=rebuild,
+                        listener=view,
                     )
                     for number, folder in folders.items()
                 }

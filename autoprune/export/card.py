@@ -64,20 +64,9 @@ def findings_text(card: Card) -> str:
 
 
 def finetuned_card(
-    card: Card,
-    steps: int,
-    before: float,
-    quality: float,
-    test: float,
-    others: Mapping[str, float],
-    rounds: int = 1,
+    card: Card, how: str, before: float, quality: float, test: float, others: Mapping[str, float]
 ) -> Card:
-    """The card of a model that was trained for some more steps after the search, or cut again in rounds."""
-    how = (
-        f"fine-tuned for {steps} steps more"
-        if rounds == 1
-        else f"cut anew in {rounds} rounds of {steps} steps"
-    )
+    """The card of a model after something was done with it that the search had not done."""
     text = (
         f"After the search it was {how}: {card.metric} on validation data went "
         f"from {before:.4f} to {quality:.4f}."

@@ -73,7 +73,7 @@ def recover_gradually(
         known = keep
         share = steps // rounds if number < rounds else steps - (rounds - 1) * (steps // rounds)
         train_on(problem, model, plan, share, folder, listener, f"round {number} of {rounds}")
-    return model, Longer.of(problem, model, steps, before)
+    return model, Longer.of(problem, model, f"cut anew in {rounds} rounds of {steps} steps", steps, before)
 
 
 def kept_by_round(

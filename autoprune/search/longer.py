@@ -24,6 +24,7 @@ class Longer:
     """What it gave.
 
     Attributes:
+        how: what was done, in words.
         steps: optimiser steps, after those of the search.
         before: quality before, on the validation samples that judged the trial.
         quality: quality after, on the same samples.
@@ -31,6 +32,7 @@ class Longer:
         others: further qualities after, by name, on validation samples.
     """
 
+    how: str
     steps: int
     before: float
     quality: float
@@ -38,9 +40,10 @@ class Longer:
     others: Mapping[str, float]
 
     @classmethod
-    def of(cls, problem: Problem, model: nn.Module, steps: int, before: float) -> Longer:
+    def of(cls, problem: Problem, model: nn.Module, how: str, steps: int, before: float) -> Longer:
         """What a model is worth after so many steps."""
         return cls(
+            how=how,
             steps=steps,
             before=before,
             quality=judged(problem, model),
@@ -60,7 +63,7 @@ def recover_longer(
     steps = steps_of(length, problem.data.train, problem.config.batch_size)
     before = judged(problem, model)
     train_on(problem, model, plan, steps, folder, listener)
-    return Longer.of(problem, model, steps, before)
+    return Longer.of(problem, model, f"fine-tuned for {steps} steps more", steps, before)
 
 
 def judged(problem: Problem, model: nn.Module) -> float:

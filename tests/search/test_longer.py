@@ -1,7 +1,9 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from autoprune.api import Study
@@ -54,6 +56,35 @@ def test_a_chosen_model_is_healed_for_longer_and_its_card_says_so(
     assert again == longer or (again.quality, again.test) == (longer.quality, longer.test)
     pairs = zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.fixture
+def untrained(make_problem: Make) -> Study:
+    """A study of small models that nothing was done for but compensation."""
+    problem = make_problem(budget=("flops=30%", "trials=1"), finetune_steps=0)
+    found = create_study(problem)
+    run(problem, found, WeightStore.beside(problem.config.storage, found.study_name), Listener())
+    return Study(found, problem)
+
+
+def test_a_chosen_model_is_rebuilt_and_trained_on_from_that(untrained: Study, tmp_path: Path) -> None:
+    def exported(**settings: str) -> tuple[dict[str, torch.Tensor], str]:
+        (state,) = untrained.export(to=tmp_path, formats=["state"], rebuild=True, **settings)
+        return safetensors.torch.load_file(state.path), (tmp_path / "README.md").read_text()
+
+    weights, card = exported()
+    assert re.search(r"was rebuilt layer by layer: accuracy on validation data went from 0\.\d+ to 0\.", card)
+    assert any(
+        not torch.equal(value, weights[name]) for name, value in untrained.model().state_dict().items()
+    )
+    trained, card = exported(finetune="5steps")
+    assert "rebuilt layer by layer, then fine-tuned for 5 steps" in card
+    assert any(not torch.equal(value, weights[name]) for name, value in trained.items())
+
+
+def test_rounds_and_rebuilding_exclude_each_other(untrained: Study, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--gradual or --rebuild"):
+        untrained.export(to=tmp_path, formats=["state"], finetune="9steps", gradual=3, rebuild=True)
 
 
 def test_augmentation_takes_the_place_of_the_data_sets_own(digits: Data) -> None:
