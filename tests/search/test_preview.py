@@ -23,6 +23,17 @@ from autoprune.tasks import evaluate
 Make = Callable[..., Problem]
 
 
+class Impatient(Listener):
+    """Stops the search when the trial of a number begins."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+    def trial_started(self, number: int, *rest: object) -> None:
+        if number == self.last:
+            raise KeyboardInterrupt
+
+
 def searched(problem: Problem, folder: Path) -> optuna.Study:
     study = create_study(problem)
     run(problem, study, WeightStore(folder), Listener())
@@ -64,13 +75,9 @@ def test_a_preview_is_a_model_like_any_other(make_problem: Make, tmp_path: Path)
 
 
 def test_curves_for_previews_are_in_the_time_of_the_search(make_problem: Make, tmp_path: Path) -> None:
-    class Impatient(Listener):
-        def trial_started(self, *rest: object) -> None:
-            raise KeyboardInterrupt
-
     study = create_study(problem := make_problem(preview="always", budget=("flops=50%", "trials=1")))
     with pytest.raises(KeyboardInterrupt):
-        run(problem, study, WeightStore(tmp_path), Impatient())
+        run(problem, study, WeightStore(tmp_path), Impatient(0))
     before = study.user_attrs[SENSITIVITY]["seconds"]
     assert before > 0
     run(problem, study, WeightStore(tmp_path), Listener())
@@ -100,15 +107,10 @@ def test_a_plan_is_not_known_by_its_preview(make_problem: Make, tmp_path: Path) 
 
 
 def test_an_interrupted_preview_goes_on(make_problem: Make, tmp_path: Path) -> None:
-    class Impatient(Listener):
-        def trial_started(self, number: int, *rest: object) -> None:
-            if number == 2:
-                raise KeyboardInterrupt
-
     problem = make_problem(preview="always", budget=("flops=50%", "trials=1"))
     study = create_study(problem)
     with pytest.raises(KeyboardInterrupt):
-        run(problem, study, WeightStore(tmp_path), Impatient())
+        run(problem, study, WeightStore(tmp_path), Impatient(2))
     run(problem, study, WeightStore(tmp_path), Listener())
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     plans = [trial.user_attrs["plan"] for trial in complete if UNTRAINED in trial.user_attrs]
@@ -119,15 +121,10 @@ def test_an_interrupted_preview_goes_on(make_problem: Make, tmp_path: Path) -> N
 def test_interrupted_early_training_leaves_all_other_plans_to_be_tried(
     make_problem: Make, tmp_path: Path
 ) -> None:
-    class Impatient(Listener):
-        def trial_started(self, number: int, *rest: object) -> None:
-            if number == len(LEVELS + DEEPER):
-                raise KeyboardInterrupt
-
     problem = make_problem(preview="always", budget=("flops=50%", "trials=3"))
     study = create_study(problem)
     with pytest.raises(KeyboardInterrupt):
-        run(problem, study, WeightStore(tmp_path), Impatient())
+        run(problem, study, WeightStore(tmp_path), Impatient(len(LEVELS + DEEPER)))
     run(problem, study, WeightStore(tmp_path), Listener())
     trained = [
         trial
