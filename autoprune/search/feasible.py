@@ -10,9 +10,6 @@ from autoprune.search.problem import CLOSED_FORM, Problem
 from autoprune.structure.plans import Widths
 from autoprune.units import human_bytes, human_count, human_seconds
 
-FLOOR = 0.3
-"""Share of the budget below which plans are not looked for: they are too poor to be of use."""
-
 
 def excess(problem: Problem, widths: Mapping[str, int]) -> dict[str, float]:
     """Budget name -> how far the widths are over it, relative to the limit; 0 or less is within."""
@@ -36,8 +33,8 @@ def used(problem: Problem, widths: Mapping[str, int]) -> float:
     return max(shares) / problem.uncut_share
 
 
-def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:
-    """The widths, scaled in proportion where their costs are outside the range of interest.
+def fit(problem: Problem, widths: Mapping[str, int], floor: float) -> Widths:
+    """The widths, scaled in proportion where their costs are not between `floor` and all of the budget.
 
     Over the budget they shrink until they meet it; far below it they grow. What the sampler says about
     how groups compare is kept, and no suggestion is wasted on a candidate that is known to be too
@@ -46,12 +43,12 @@ def fit(problem: Problem, widths: Mapping[str, int]) -> Widths:
     if not meets(problem, widths):
         shrunk = largest(lambda share: scaled(problem, widths, share), lambda ws: meets(problem, ws))
         return filled(shrunk, widths, scalable(problem), lambda ws: meets(problem, ws))
-    if used(problem, widths) >= FLOOR:
+    if used(problem, widths) >= floor:
         return dict(widths)
     room = _room(problem, widths)
     return largest(
         lambda share: scaled(problem, widths, 1 + share * (room - 1)),
-        lambda ws: meets(problem, ws, FLOOR),
+        lambda ws: meets(problem, ws, floor),
     )
 
 

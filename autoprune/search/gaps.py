@@ -98,13 +98,12 @@ def blended(low: FrozenTrial, high: FrozenTrial, random: np.random.Generator) ->
 
 def _between(distribution: BaseDistribution, low: Any, high: Any, place: float) -> Any:
     """What lies at that place between two values of a parameter."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return low if place < 0.5 else high
+    mean = low ** (1 - place) * high**place if distribution.log else (1 - place) * low + place * high
     if isinstance(distribution, FloatDistribution):
-        mean = low ** (1 - place) * high**place if distribution.log else (1 - place) * low + place * high
         return min(max(float(mean), distribution.low), distribution.high)  # not outside by rounding
-    if isinstance(distribution, IntDistribution):
-        steps = ((1 - place) * low + place * high - distribution.low) / distribution.step
-        return distribution.low + distribution.step * round(steps)
-    return low if place < 0.5 else high
+    return distribution.low + distribution.step * round((mean - distribution.low) / distribution.step)
 
 
 def _points(problem: Problem, study: optuna.Study) -> list[Point]:

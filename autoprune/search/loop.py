@@ -30,6 +30,7 @@ from autoprune.search.gaps import between
 from autoprune.search.keep import WeightStore
 from autoprune.search.known import known_plan, tell_again, timer_of
 from autoprune.search.ladder import ladder_of
+from autoprune.search.levels import known_floor
 from autoprune.search.pieces import Pieces
 from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
@@ -105,7 +106,7 @@ def work(
     `began` is when the process did, by :func:`time.monotonic`.
     """
     began = time.monotonic() if began is None else began
-    space = make_space(problem, known_curves(problem, study))
+    space = make_space(problem, known_curves(problem, study), known_floor(study))
     seed = problem.config.seed if seed is None else seed
     search = Search(problem, study, store, listener, space, seed, Pieces(problem.config.batch_size), worker)
     try:

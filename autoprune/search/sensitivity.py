@@ -103,6 +103,16 @@ def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     return score.loss
 
 
+def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
+    """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
+    if problem.structure.settled(widths) == problem.structure.widths:
+        return loss(problem, problem.base, samples)
+    plan = problem.plan(widths)
+    model = cut_model(problem, plan)
+    compensate(problem, model, plan, Stopwatch())
+    return loss(problem, model, samples)
+
+
 def _context(problem: Problem) -> Widths:
     return proportioned(problem, problem.structure.widths, CONTEXT)
 
@@ -119,19 +129,9 @@ def _measured(
 
 def _increases(problem: Problem, context: Widths, group: str, samples: int) -> dict[str, float | None]:
     full = problem.structure.widths[group]
-    base = _loss_of(problem, {**context, group: full}, samples)
+    base = loss_of(problem, {**context, group: full}, samples)
     found: dict[str, float | None] = {}
     for width in measured_widths(problem.grids[group], full):
-        increase = _loss_of(problem, {**context, group: width}, samples) - base
+        increase = loss_of(problem, {**context, group: width}, samples) - base
         found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
     return found
-
-
-def _loss_of(problem: Problem, widths: Widths, samples: int) -> float:
-    """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
-    if problem.structure.settled(widths) == problem.structure.widths:
-        return loss(problem, problem.base, samples)
-    plan = problem.plan(widths)
-    model = cut_model(problem, plan)
-    compensate(problem, model, plan, Stopwatch())
-    return loss(problem, model, samples)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 
+from autoprune.criteria.curve import Curve
 from autoprune.review import Listener
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.stages import SENSITIVITY
@@ -15,11 +16,13 @@ from autoprune.search.feasible import out_of_reach
 from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import configured
+from autoprune.search.levels import ATTRIBUTE, floor_of, levels_of
 from autoprune.search.loop import Search, try_queued, wait_for_others, work
 from autoprune.search.pieces import Pieces
 from autoprune.search.preview import SAMPLES, is_previewed
 from autoprune.search.problem import Problem
 from autoprune.search.rescue import revive
+from autoprune.search.sensitivity import SAMPLES as CURVES_SAMPLES
 from autoprune.search.sensitivity import measured_curves, sensitivity
 from autoprune.search.spaces import Space, make_space
 from autoprune.search.spent import begin_time
@@ -57,8 +60,9 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
     if revived:
         listener.note(f"{revived} trial(s) of a search that was killed are run again")
     if not study.user_attrs.get(READY):
-        starts = warm_starts(problem, curves, configured(problem.config, problem.pruning))
-        _enqueue(problem, study, make_space(problem, curves), starts)
+        levels = _levels(problem, study, curves)
+        starts = warm_starts(problem, curves, levels, configured(problem.config, problem.pruning))
+        _enqueue(problem, study, make_space(problem, curves, floor_of(levels)), starts)
     study.set_user_attr(READY, True)
 
 
@@ -68,11 +72,21 @@ def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener
     curves = measured_curves(problem, listener, samples=SAMPLES)
     # The study's own curves come later, and add to this.
     study.set_user_attr(SENSITIVITY, {"seconds": round(time.perf_counter() - start, 3)})
-    space = make_space(problem, curves)
-    _enqueue(problem, study, space, previews(problem, curves))
+    levels = _levels(problem, study, curves, SAMPLES)
+    space = make_space(problem, curves, floor_of(levels))
+    _enqueue(problem, study, space, previews(problem, curves, levels))
     listener.phase("preview", "a first front without training")
     pieces = Pieces(problem.config.batch_size)
     try_queued(Search(problem, study, store, listener, space, problem.config.seed, pieces))
+
+
+def _levels(
+    problem: Problem, study: optuna.Study, curves: Mapping[str, Curve], samples: int = CURVES_SAMPLES
+) -> tuple[float, ...]:
+    """The study's levels; they are chosen once, so that all of its trials have the same range."""
+    if ATTRIBUTE not in study.user_attrs:
+        study.set_user_attr(ATTRIBUTE, levels_of(problem, curves, samples))
+    return tuple(study.user_attrs[ATTRIBUTE])
 
 
 def _enqueue(problem: Problem, study: optuna.Study, space: Space, starts: Sequence[WarmStart]) -> None:

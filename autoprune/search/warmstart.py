@@ -13,15 +13,12 @@ from autoprune.criteria.selection import ranked_widths
 from autoprune.review.origins import EXACT, GREEDY, PREVIEW
 from autoprune.search.allocator import Curve, Greedy, exact_plans
 from autoprune.search.feasible import filled, fit, largest, meets, scalable, scaled
+from autoprune.search.levels import floor_of
 from autoprune.search.preview import is_previewed
 from autoprune.search.problem import Problem
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
 
-LEVELS = tuple(2 ** (-step / 4) for step in range(7))
-"""Shares of the budget at which the allocator is tried: 100, 84, 71, 59, 50, 42 and 35 %."""
-DEEPER = tuple(2 ** (-step / 4) for step in range(7, 9))
-"""Further ones where previews make a first front, 30 and 25 %: there they take seconds."""
 FEW_LEVELS = (1.0, 0.5)
 """Those at which every other method is, so that short searches too have trials left for sampling."""
 DEPTHS, DEPTH_LEVELS = (0.01, 0.25, 0.5), (1.0, 0.5)
@@ -52,15 +49,18 @@ class WarmStart:
 
 
 def warm_starts(
-    problem: Problem, curves: Mapping[str, Curve], learned: LearnedCriterion | None = None
+    problem: Problem,
+    curves: Mapping[str, Curve],
+    levels: Sequence[float],
+    learned: LearnedCriterion | None = None,
 ) -> list[WarmStart]:
-    """The uncut model where it is affordable, then the plans of every one-shot method at several levels.
+    """The uncut model where it is affordable, then the plans of every one-shot method at these levels.
 
     Those that lose least by the sensitivity curves come first, being the best as a rule, one at each level so
     that a search which ends early has a whole front; before them those by what another search learned. Where
     trials choose a criterion, each is tried.
     """
-    full = problem.structure.widths
+    full, floor = problem.structure.widths, floor_of(levels)
     starts = [WarmStart("uncut", dict(full))] if _uncut_is_affordable(problem) else []
     if problem.is_out_of_reach:
         starts.append(WarmStart(NARROWEST, problem.narrowest))
@@ -72,7 +72,6 @@ def warm_starts(
             if name != "random"
         ),
     ]
-    levels = _levels(problem)
     allocated = _allocated(problem, curves, levels)
     if learned is not None:
         taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
@@ -84,27 +83,22 @@ def warm_starts(
         affordable = partial(meets, problem, level=level)
         for name, at in methods if level in FEW_LEVELS else []:
             widths = filled(largest(at, affordable), full, scalable(problem), affordable)
-            starts.append(WarmStart(name, fit(problem, widths), _own_criterion(problem, name)))
+            starts.append(WarmStart(name, fit(problem, widths, floor), _own_criterion(problem, name)))
         if level in FEW_LEVELS:
             starts += _by_other_criteria(problem, allocated[level][0])
-    return _distinct(starts + _shallower(problem))
+    return _distinct(starts + _shallower(problem, floor))
 
 
-def previews(problem: Problem, curves: Mapping[str, Curve]) -> list[WarmStart]:
+def previews(problem: Problem, curves: Mapping[str, Curve], levels: Sequence[float]) -> list[WarmStart]:
     """The plans that lose least by the sensitivity curves, one a level, to be scored without training.
 
     Behind them the cheapest one to be trained: there training adds most, and need not wait for finer curves.
     """
-    levels = _levels(problem)
     plans = dict(zip(levels, exact_plans(task_of(problem, curves), levels), strict=True))
     # The cheap end before all: alone, it makes most of a front.
     order = _ends_first(levels[::-1])
     shown = [WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order]
     return [*_distinct(shown), WarmStart(EXACT, plans[order[0]].widths)]
-
-
-def _levels(problem: Problem) -> tuple[float, ...]:
-    return (*LEVELS, *DEEPER) if is_previewed(problem) else LEVELS
 
 
 def _order(problem: Problem, levels: Sequence[float]) -> list[float]:
@@ -161,7 +155,7 @@ def _allocated(
     return starts
 
 
-def _shallower(problem: Problem) -> list[WarmStart]:
+def _shallower(problem: Problem, floor: float) -> list[WarmStart]:
     """Plans without the blocks that matter least, the rest cut evenly where the budget wants it."""
     order = problem.pruning.spare_blocks()
     starts = []
@@ -170,7 +164,8 @@ def _shallower(problem: Problem) -> list[WarmStart]:
         for level in DEPTH_LEVELS:
             affordable = partial(meets, problem, level=level)
             widths = largest(partial(scaled, problem, base), affordable)
-            starts.append(WarmStart(f"{count} block{'' if count == 1 else 's'} fewer", fit(problem, widths)))
+            name = f"{count} block{'' if count == 1 else 's'} fewer"
+            starts.append(WarmStart(name, fit(problem, widths, floor)))
     return [start for start in starts if meets(problem, start.widths)]
 
 

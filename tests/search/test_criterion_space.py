@@ -9,6 +9,7 @@ import pytest
 from autoprune.search import Problem
 from autoprune.search.allocator import Curve, Greedy
 from autoprune.search.feasible import meets, used
+from autoprune.search.levels import LEVELS
 from autoprune.search.spaces import FEW_GROUPS, CriterionSpace, OffsetSpace, make_space
 from autoprune.search.spaces.base import LEVEL
 from autoprune.search.spaces.ties import MOST, ties
@@ -96,7 +97,7 @@ def test_the_parameters_of_a_plan_lead_back_near_it(make_problem: Make, curves_o
     curves = curves_of(problem)
     space, study = CriterionSpace(problem, curves), optuna.create_study()
     distances = []
-    for start in warm_starts(problem, curves):
+    for start in warm_starts(problem, curves, LEVELS):
         study.enqueue_trial(space.parameters(start.widths))
         widths = space.suggest(study.ask())
         assert meets(problem, widths)
@@ -107,7 +108,7 @@ def test_the_parameters_of_a_plan_lead_back_near_it(make_problem: Make, curves_o
 def test_warm_starts_contain_the_plans_by_sensitivity(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem()
     curves = curves_of(problem)
-    starts = warm_starts(problem, curves)
+    starts = warm_starts(problem, curves, LEVELS)
     origins = [start.origin for start in starts]
     assert origins[0] == EXACT
     assert set(origins) <= {GREEDY, EXACT, "uniform", "global l2", "global taylor"}

@@ -17,6 +17,7 @@ from autoprune.review import Listener
 from autoprune.search import Problem, prepare
 from autoprune.search.allocator import Curve
 from autoprune.search.feasible import meets
+from autoprune.search.levels import LEVELS
 from autoprune.search.spaces import OffsetSpace, SparsitySpace
 from autoprune.search.warmstart import warm_starts
 from autoprune.structure import apply
@@ -113,7 +114,7 @@ def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(
     make_deep: Make, curves_of: Curves
 ) -> None:
     problem = make_deep()
-    starts = warm_starts(problem, curves_of(problem))
+    starts = warm_starts(problem, curves_of(problem), LEVELS)
     assert all(meets(problem, start.widths) for start in starts)
     gone = {start.origin: [n for n in problem.blocks if not start.widths[n]] for start in starts}
     assert gone["uniform"] == gone["global l2"] == []
@@ -134,7 +135,7 @@ def test_suggestions_take_blocks_out_and_meet_the_budget(
         assert meets(problem, widths)
         taken |= {name for name in problem.blocks if widths[name] == 0}
     assert taken == problem.blocks
-    for start in warm_starts(problem, curves_of(problem)):
+    for start in warm_starts(problem, curves_of(problem), LEVELS):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
         assert {n: widths[n] for n in problem.blocks} == {n: start.widths[n] for n in problem.blocks}
@@ -181,6 +182,8 @@ def test_blocks_may_be_all_there_is_to_search(make_deep: Make, curves_of: Curves
     assert set(problem.structure.widths) == problem.blocks
     form, study = space(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert any(meets(problem, form.suggest(study.ask())) for _ in range(10))
-    fewer = [start for start in warm_starts(problem, curves_of(problem)) if start.origin.endswith("fewer")]
+    fewer = [
+        start for start in warm_starts(problem, curves_of(problem), LEVELS) if start.origin.endswith("fewer")
+    ]
     assert fewer
     assert all(meets(problem, start.widths) for start in fewer)

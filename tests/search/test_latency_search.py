@@ -21,6 +21,7 @@ from autoprune.search import Problem, create_study, run, settled_problem
 from autoprune.search.devices import TIMED_AGAIN
 from autoprune.search.grid import StairGrid
 from autoprune.search.keep import WeightStore
+from autoprune.search.levels import LEVELS
 from autoprune.search.profiling import with_profile
 from autoprune.search.sensitivity import sensitivity
 from autoprune.search.spaces import make_space
@@ -327,7 +328,7 @@ def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space
     assert later.grids["conv1"] == StairGrid((3, 7, 16))
     curves = sensitivity(later, study, Watcher())
     form = make_space(later, curves)
-    for start in warm_starts(later, curves):
+    for start in warm_starts(later, curves, LEVELS):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
         assert widths["conv1"] in (3, 7, 16)

@@ -17,6 +17,7 @@ from autoprune.search.feasible import used
 from autoprune.search.grid import StairGrid, grids_of
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import allocated, configured, learn
+from autoprune.search.levels import LEVELS
 from autoprune.search.sensitivity import measured_curves
 from autoprune.search.warmstart import EXACT, LEARNED, warm_starts
 from autoprune.search.within import Within, widths_within
@@ -103,7 +104,7 @@ def test_a_search_begins_with_what_another_one_learned(
     learned = configured(other.config, other.pruning)
     assert learned is not None
     curves = measured_curves(other, Listener())
-    starts = warm_starts(other, curves, learned)
+    starts = warm_starts(other, curves, LEVELS, learned)
     taught = [start for start in starts if start.origin == LEARNED]
     assert starts[0].origin == LEARNED
     assert taught

@@ -17,6 +17,7 @@ from autoprune.search import Problem, create_study, run, trial_model
 from autoprune.search.allocator import Curve
 from autoprune.search.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.keep import WeightStore
+from autoprune.search.levels import LEVELS
 from autoprune.search.spaces import OffsetSpace, SparsitySpace
 from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
 from autoprune.structure.masks import MaskPlan
@@ -135,7 +136,7 @@ def test_plans_to_try_are_by_sensitivity_uniform_and_by_one_threshold(
     make_problem: Make, curves_of: Curves
 ) -> None:
     problem = make_problem(**MASKS)
-    starts = warm_starts(problem, curves_of(problem))
+    starts = warm_starts(problem, curves_of(problem), LEVELS)
     assert {start.origin for start in starts} - {GREEDY} == {EXACT, "uniform", "global l2", "global taylor"}
     uniform = next(start for start in starts if start.origin == "uniform")
     shares = [width / problem.structure.widths[name] for name, width in uniform.widths.items()]

@@ -11,6 +11,7 @@ from autoprune.review.explanation import MIXTURE, SHIFT
 from autoprune.search import Problem, create_study, run, trial_model
 from autoprune.search.allocator import Curve
 from autoprune.search.keep import WeightStore
+from autoprune.search.levels import LEVELS
 from autoprune.search.mixing import MOST_CLASSES, classes_of_groups
 from autoprune.search.spaces import CriterionSpace
 from autoprune.search.warmstart import warm_starts
@@ -113,7 +114,7 @@ def test_shifts_are_searched_where_asked_for(make_problem: Make, curves_of: Curv
     scales, shifts = space.coefficients(trial.params)
     assert all(0 < shift <= space.MOST_SHIFT for shift in shifts.values())
     assert all(trial.params[name] == scale for name, scale in scales.items())
-    for start in warm_starts(problem, curves):
+    for start in warm_starts(problem, curves, LEVELS):
         given = space.parameters(start.widths)
         assert {value for name, value in given.items() if name.startswith(SHIFT)} == {0.0}
     wider = []

@@ -6,7 +6,8 @@ import pytest
 from autoprune.errors import BudgetError
 from autoprune.search import Problem
 from autoprune.search.allocator import Curve
-from autoprune.search.feasible import FLOOR, excess, fit, meets, used
+from autoprune.search.feasible import excess, fit, meets, used
+from autoprune.search.levels import FLOOR, LEVELS
 from autoprune.search.spaces import OffsetSpace, SparsitySpace, make_space
 from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
 
@@ -19,18 +20,18 @@ def test_shrunk_widths_meet_the_budget_and_are_not_far_below(make_problem: Make,
     problem = make_problem(budget=(budget, "trials=5"))
     full = problem.structure.widths
     assert not meets(problem, full)
-    widths = fit(problem, full)
+    widths = fit(problem, full, FLOOR)
     over = excess(problem, widths)
     assert all(value <= 0 for value in over.values())
     assert max(over.values()) > -0.1
-    assert fit(problem, widths) == widths
+    assert fit(problem, widths, FLOOR) == widths
 
 
 def test_widths_within_the_budget_are_left_alone_unless_far_below_it(make_problem: Make) -> None:
     problem = make_problem()
     half = {name: problem.grids[name].nearest(0.6 * w) for name, w in problem.structure.widths.items()}
-    assert fit(problem, half) == half
-    grown = fit(problem, problem.narrowest)
+    assert fit(problem, half, FLOOR) == half
+    grown = fit(problem, problem.narrowest, FLOOR)
     flops = [problem.costs.flops(widths) for widths in (problem.narrowest, grown)]
     assert flops[0] < 0.8 * flops[1]
     assert used(problem, grown) <= FLOOR
@@ -45,7 +46,7 @@ def test_a_budget_that_no_plan_meets_says_what_the_narrowest_needs(make_problem:
 
 def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem()
-    starts = warm_starts(problem, curves_of(problem))
+    starts = warm_starts(problem, curves_of(problem), LEVELS)
     assert {start.origin for start in starts} - {GREEDY} == {EXACT, "uniform", "global l2", "global taylor"}
     assert len({tuple(start.widths.values()) for start in starts}) == len(starts) >= 9
     assert all(meets(problem, start.widths) for start in starts)
@@ -57,7 +58,7 @@ def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make, curv
 
 def test_without_a_limit_the_uncut_model_is_tried_first(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem(budget=("trials=5",))
-    first = warm_starts(problem, curves_of(problem))[0]
+    first = warm_starts(problem, curves_of(problem), LEVELS)[0]
     assert (first.origin, first.widths) == ("uncut", problem.structure.widths)
 
 
@@ -66,13 +67,13 @@ def test_a_budget_that_asks_for_no_cut_leaves_something_to_try(
     make_problem: Make, curves_of: Curves, budget: str
 ) -> None:
     problem = make_problem(budget=(budget, "trials=5"))
-    full, starts = problem.structure.widths, warm_starts(problem, curves_of(problem))
+    full, starts = problem.structure.widths, warm_starts(problem, curves_of(problem), LEVELS)
     assert starts[0].widths == full
     shares = [used(problem, start.widths) for start in starts]
     assert min(shares) < 0.4
     assert len({round(share, 1) for share in shares}) > 4
     half = {name: problem.grids[name].nearest(0.6 * width) for name, width in full.items()}
-    assert fit(problem, half) == half
+    assert fit(problem, half, FLOOR) == half
 
 
 @pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
@@ -81,7 +82,7 @@ def test_enqueued_parameters_come_back_as_the_widths(
 ) -> None:
     problem = make_problem()
     form, study = space(problem), optuna.create_study()
-    for start in warm_starts(problem, curves_of(problem)):
+    for start in warm_starts(problem, curves_of(problem), LEVELS):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
         assert meets(problem, widths)

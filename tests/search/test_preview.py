@@ -15,9 +15,9 @@ from autoprune.search.claims import plan_key
 from autoprune.search.keep import WeightStore
 from autoprune.search.known import known_plan
 from autoprune.search.ladder import ladder_of
+from autoprune.search.levels import DEEPER, LEVELS
 from autoprune.search.preview import LONG, PASSES, is_previewed
 from autoprune.search.snapshot import Snapshot
-from autoprune.search.warmstart import DEEPER, LEVELS
 from autoprune.tasks import evaluate
 
 Make = Callable[..., Problem]

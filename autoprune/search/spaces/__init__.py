@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autoprune.search.allocator import Curve
+from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import Space
 from autoprune.search.spaces.criterion import CriterionSpace
@@ -22,12 +23,18 @@ def space_name(problem: Problem) -> str:
     return "offset" if len(problem.structure.groups) < FEW_GROUPS else "criterion"
 
 
-def make_space(problem: Problem, curves: Mapping[str, Curve]) -> Space:
-    """The configured space; `curves` are the sensitivity curves of all groups."""
+def make_space(problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> Space:
+    """The configured space.
+
+    Args:
+        problem: what is pruned.
+        curves: the sensitivity curves of all groups.
+        floor: the share of the budget below which nothing is suggested.
+    """
     name = space_name(problem)
     if name == "sparsity":
-        return SparsitySpace(problem)
-    return OffsetSpace(problem) if name == "offset" else CriterionSpace(problem, curves)
+        return SparsitySpace(problem, floor)
+    return OffsetSpace(problem, floor) if name == "offset" else CriterionSpace(problem, curves, floor)
 
 
 __all__ = [

@@ -7,13 +7,12 @@ from typing import Protocol
 
 import optuna
 
-from autoprune.search.feasible import FLOOR, used
+from autoprune.search.feasible import used
 from autoprune.search.problem import Problem
 from autoprune.structure.plans import Widths
 
 LEVEL = "level %"
 """Parameter that says which share of the budget a plan takes, in the spaces that have one."""
-LEVEL_STEP = 5
 
 
 class Space(Protocol):
@@ -29,12 +28,15 @@ class Space(Protocol):
         """
 
 
-def suggested_level(trial: optuna.Trial) -> float:
-    """A share of the budget between the least of interest and all of it."""
-    return trial.suggest_int(LEVEL, round(100 * FLOOR), 100, step=LEVEL_STEP) / 100
+def suggested_level(trial: optuna.Trial, floor: float) -> float:
+    """A share of the budget between `floor` and all of it, in whole percent."""
+    return trial.suggest_int(LEVEL, _least(floor), 100, log=True) / 100
 
 
-def nearest_level(problem: Problem, widths: Mapping[str, int]) -> int:
+def nearest_level(problem: Problem, widths: Mapping[str, int], floor: float) -> int:
     """The parameter of the level next to what the widths take."""
-    level = 100 * used(problem, widths)
-    return min(100, max(round(100 * FLOOR), LEVEL_STEP * round(level / LEVEL_STEP)))
+    return min(100, max(_least(floor), round(100 * used(problem, widths))))
+
+
+def _least(floor: float) -> int:
+    return max(1, round(100 * floor))

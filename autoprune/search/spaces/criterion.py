@@ -11,6 +11,7 @@ import optuna
 
 from autoprune.review.explanation import SHIFT
 from autoprune.search.allocator import Curve, Greedy
+from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
 from autoprune.search.spaces.ties import ties
@@ -39,15 +40,16 @@ class CriterionSpace:
     MOST_SHIFT = 0.5
     """Relative to the median group's largest loss."""
 
-    def __init__(self, problem: Problem, curves: Mapping[str, Curve]) -> None:
+    def __init__(self, problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> None:
         self._problem = problem
+        self._floor = floor
         self._task = task_of(problem, curves)
         self._ties = ties(problem.structure.groups)
         self._affine = problem.config.coefficients == "affine"
 
     def suggest(self, trial: optuna.Trial) -> Widths:
         """The greedy plan for these coefficients within that share of the budget."""
-        level = suggested_level(trial)
+        level = suggested_level(trial, self._floor)
         for parameter in self._ties:
             trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
             if self._affine:
@@ -78,7 +80,7 @@ class CriterionSpace:
         }
         coefficients = {name: math.exp(min(edge, max(-edge, value))) for name, value in tied.items()}
         shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
-        return {LEVEL: nearest_level(self._problem, widths), **coefficients, **shifts}
+        return {LEVEL: nearest_level(self._problem, widths, self._floor), **coefficients, **shifts}
 
     def _logarithms(self, widths: Widths) -> dict[str, float]:
         """Group -> logarithm of its marginal cost for its marginal loss, between the steps down and up."""

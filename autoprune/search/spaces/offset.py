@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 
 from autoprune.search.feasible import proportioned
+from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
 from autoprune.structure.plans import Widths
@@ -20,12 +21,13 @@ class OffsetSpace:
 
     STEP, REACH = 10, 60
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, floor: float = FLOOR) -> None:
         self._problem = problem
+        self._floor = floor
 
     def suggest(self, trial: optuna.Trial) -> Widths:
         """The widest plan of these proportions within that share of the budget."""
-        level = suggested_level(trial)
+        level = suggested_level(trial, self._floor)
         wanted = {name: self._wanted(trial, name) for name in self._problem.structure.widths}
         return proportioned(self._problem, wanted, level)
 
@@ -36,7 +38,7 @@ class OffsetSpace:
         density = {name: widths[name] / width for name, width in full.items() if name not in blocks}
         mean = sum(density.values()) / max(len(density), 1)
         return {
-            LEVEL: nearest_level(self._problem, widths),
+            LEVEL: nearest_level(self._problem, widths, self._floor),
             **blocks,
             **{name: self._offset(100 * (share / mean - 1)) for name, share in density.items()},
         }

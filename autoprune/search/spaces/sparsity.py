@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 
 from autoprune.search.feasible import fit
+from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.structure.plans import Widths
 
@@ -12,14 +13,15 @@ from autoprune.structure.plans import Widths
 class SparsitySpace:
     """One integer width a group."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, floor: float = FLOOR) -> None:
         self._problem = problem
+        self._floor = floor
 
     def suggest(self, trial: optuna.Trial) -> Widths:
         """Suggested widths, scaled in proportion where they are over the budget or far below it."""
         grids = self._problem.grids
         widths = {name: grid.suggest(trial, name) for name, grid in grids.items()}
-        return fit(self._problem, widths)
+        return fit(self._problem, widths, self._floor)
 
     def parameters(self, widths: Widths) -> dict[str, int | float]:
         """As each group's grid has them: the widths themselves, or their positions on irregular grids."""
