@@ -16,7 +16,7 @@ from autoprune.search.feasible import out_of_reach
 from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import configured
-from autoprune.search.levels import ATTRIBUTE, floor_of, levels_of
+from autoprune.search.levels import ATTRIBUTE, FLOOR, floor_of, levels_of
 from autoprune.search.loop import Search, try_queued, wait_for_others, work
 from autoprune.search.pieces import Pieces
 from autoprune.search.preview import SAMPLES, is_previewed
@@ -60,7 +60,7 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
     if revived:
         listener.note(f"{revived} trial(s) of a search that was killed are run again")
     if not study.user_attrs.get(READY):
-        levels = _levels(problem, study, curves)
+        levels = _levels(problem, study, listener, curves)
         starts = warm_starts(problem, curves, levels, configured(problem.config, problem.pruning))
         _enqueue(problem, study, make_space(problem, curves, floor_of(levels)), starts)
     study.set_user_attr(READY, True)
@@ -70,9 +70,9 @@ def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener
     """Make a first front without training, by curves on few samples, and then train its cheap end."""
     start = time.perf_counter()
     curves = measured_curves(problem, listener, samples=SAMPLES)
+    levels = _levels(problem, study, listener, curves, SAMPLES)
     # The study's own curves come later, and add to this.
     study.set_user_attr(SENSITIVITY, {"seconds": round(time.perf_counter() - start, 3)})
-    levels = _levels(problem, study, curves, SAMPLES)
     space = make_space(problem, curves, floor_of(levels))
     _enqueue(problem, study, space, previews(problem, curves, levels))
     listener.phase("preview", "a first front without training")
@@ -81,11 +81,19 @@ def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener
 
 
 def _levels(
-    problem: Problem, study: optuna.Study, curves: Mapping[str, Curve], samples: int = CURVES_SAMPLES
+    problem: Problem,
+    study: optuna.Study,
+    listener: Listener,
+    curves: Mapping[str, Curve],
+    samples: int = CURVES_SAMPLES,
 ) -> tuple[float, ...]:
     """The study's levels; they are chosen once, so that all of its trials have the same range."""
     if ATTRIBUTE not in study.user_attrs:
-        study.set_user_attr(ATTRIBUTE, levels_of(problem, curves, samples))
+        levels = levels_of(problem, curves, samples)
+        study.set_user_attr(ATTRIBUTE, levels)
+        if floor_of(levels) < FLOOR:
+            lowest = f"{levels[-1]:.0%} of the budget"
+            listener.note(f"next to nothing is lost untrained: plans are looked for down to {lowest}")
     return tuple(study.user_attrs[ATTRIBUTE])
 
 
