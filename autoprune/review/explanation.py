@@ -16,7 +16,7 @@ from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import StudyError
 from autoprune.review.front import best
 from autoprune.review.importances import Importances, importances
-from autoprune.review.origins import SAMPLER, SUGGESTED, is_even
+from autoprune.review.origins import AFTER_WARM_STARTS, SAMPLER, is_even
 from autoprune.review.record import study_record
 from autoprune.review.stages import SENSITIVITY
 
@@ -24,6 +24,8 @@ SHIFT = "shift of"
 """Begins the names of parameters that are shifts."""
 MIXTURE = "mixture"
 """Trial attribute: group -> criterion -> weight."""
+SCALES = "scales"
+"""Trial attribute: group -> coefficient, where groups that share a parameter depart from each other."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,10 @@ def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[st
     if is_even(origin):
         return dict.fromkeys(names, 1.0), {}
     ties: Mapping[str, Sequence[str]] = record.get("ties", {})
-    if not ties or origin not in SUGGESTED or not set(ties) <= set(trial.params):
+    if not ties or origin not in AFTER_WARM_STARTS or not set(ties) <= set(trial.params):
         return {}, {}
     scales = {group: float(trial.params[name]) for name, groups in ties.items() for group in groups}
+    scales |= trial.user_attrs.get(SCALES, {})
     shifts = {
         group: float(trial.params[f"{SHIFT} {name}"])
         for name, groups in ties.items()

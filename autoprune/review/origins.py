@@ -9,8 +9,13 @@ SAMPLER = "sampler"
 """Of trials that Optuna's sampler suggested."""
 GAP = "gap of the front"
 """Of trials between two neighbours on the front."""
+REFINED = "refined"
+"""Of trials near one on the front, in which groups that share a parameter depart from each other."""
 SUGGESTED = (SAMPLER, GAP)
 """Of trials whose plans follow from their parameters."""
+REFINED_FROM = "refined_from"
+"""Attribute of such a trial: the one on the front that it is near."""
+AFTER_WARM_STARTS = (*SUGGESTED, REFINED)
 
 
 def is_even(origin: object) -> bool:

@@ -24,9 +24,10 @@ from autoprune.criteria.learned import (
 )
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
-from autoprune.review.explanation import MIXTURE
+from autoprune.review.explanation import MIXTURE, coefficients
 from autoprune.review.front import estimate_of, summary
-from autoprune.review.origins import SAMPLER, SUGGESTED, is_even
+from autoprune.review.origins import SAMPLER
+from autoprune.review.record import study_record
 from autoprune.review.stages import SENSITIVITY
 from autoprune.search.allocator import Greedy, Task
 from autoprune.search.grid import AnyGrid, widths_of
@@ -34,7 +35,7 @@ from autoprune.search.mixing import ranked
 from autoprune.search.problem import Problem
 from autoprune.search.pruning import Prunable, Pruning
 from autoprune.search.sensitivity import curves_of
-from autoprune.search.spaces import CriterionSpace, make_space
+from autoprune.search.spaces import CriterionSpace
 from autoprune.search.spending import closed_form
 from autoprune.structure import Structure
 from autoprune.structure.plans import Widths
@@ -61,7 +62,9 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
         raise StudyError(f"study {study.study_name!r} has no sensitivity curves yet: search first")
     if "widths" not in trial.user_attrs or not trial.values:
         raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
-    scales, shifts = _coefficients(problem, curves_of(problem, points), trial)
+    scales, shifts = coefficients(study_record(study), trial)
+    if not scales:
+        scales = CriterionSpace(problem, curves_of(problem, points)).scales(trial.user_attrs["widths"])
     weights = _weights(problem, trial)
     groups = {
         name: LearnedGroup(
@@ -69,7 +72,7 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
             weights=weights.get(name, {}),
             losses={int(width): loss for width, loss in points[name].items()} or {full: 0.0},
             scale=scales[name],
-            shift=shifts[name],
+            shift=shifts.get(name, 0.0),
         )
         for name, full in problem.structure.widths.items()
     }
@@ -148,19 +151,6 @@ def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
     learned = read_criterion(Path(spec))
     learned.check(pruning.structure.widths, spec)
     return learned
-
-
-def _coefficients(
-    problem: Problem, curves: Mapping[str, Curve], trial: FrozenTrial
-) -> tuple[dict[str, float], dict[str, float]]:
-    full, origin = problem.structure.widths, trial.user_attrs.get("origin")
-    if is_even(origin):
-        return dict.fromkeys(full, 1.0), dict.fromkeys(full, 0.0)
-    space = make_space(problem, curves)
-    if isinstance(space, CriterionSpace) and origin in SUGGESTED:
-        return space.coefficients(trial.params)
-    space = CriterionSpace(problem, curves)
-    return space.coefficients(space.parameters(trial.user_attrs["widths"]))
 
 
 def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Provenance:

@@ -18,7 +18,7 @@ from autoprune.review import Listener
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
-from autoprune.review.origins import GAP, SAMPLER, SUGGESTED
+from autoprune.review.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
 from autoprune.review.unfinished import INTERRUPTED, NO_ROOM, TOO_LARGE
@@ -35,6 +35,7 @@ from autoprune.search.pieces import Pieces
 from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
 from autoprune.search.record import HEALED, attributes, values, write
+from autoprune.search.refine import refined
 from autoprune.search.rescue import fail, requeue, retried, revive
 from autoprune.search.sensitivity import known_curves
 from autoprune.search.snapshot import Snapshot
@@ -171,7 +172,7 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
 
 
 def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
-    """What was queued again, else the gaps' or the sampler's next; after some repeats half are random."""
+    """What was queued again, else for a gap, refined, or sampled; after some repeats half are by chance."""
     again = retried(study)
     if again is not None:
         return again
@@ -179,6 +180,9 @@ def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
     gap = between(search.problem, seen, search.seed) if repeats == 0 else None
     if gap is not None:
         return begun(seen, *gap, _marks(GAP))
+    near = refined(search.problem, seen, search.space, search.seed) if repeats == 0 else None
+    if near is not None:
+        return begun(seen, near.parameters, near.distributions, _marks(REFINED) | near.attributes)
     if repeats < FEW_REPEATS or repeats % 2:
         return ask(seen, _marks(SAMPLER))
     # A trial asks the sampler of its study only when it is asked for parameters.
@@ -264,7 +268,7 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     trial.set_user_attr("widths", widths)
     if mixed and mixture is not None:
         trial.set_user_attr(MIXTURE, mixture.weights)
-    exempt = "" if trial.user_attrs["origin"] in SUGGESTED else "a warm start"
+    exempt = "" if trial.user_attrs["origin"] in AFTER_WARM_STARTS else "a warm start"
     ladder = ladder_of(problem, seen, exempt=exempt)
     candidate = evaluate_candidate(
         problem,

@@ -10,6 +10,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.review.estimates import UNTRAINED
+from autoprune.review.explanation import SCALES
+from autoprune.review.origins import REFINED_FROM
 from autoprune.review.unfinished import DIED
 from autoprune.search.presence import Watch
 
@@ -49,7 +51,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
         study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
 
 
-_KEPT = ("origin", "widths", UNTRAINED)
+_KEPT = ("origin", "widths", UNTRAINED, SCALES, REFINED_FROM)
 """What a trial that is queued again takes over."""
 
 

@@ -45,6 +45,7 @@ class CriterionSpace:
         self._floor = floor
         self._task = task_of(problem, curves)
         self._ties = ties(problem.structure.groups)
+        self.tied = [groups for groups in self._ties.values() if len(groups) > 1]
         self._affine = problem.config.coefficients == "affine"
 
     def suggest(self, trial: optuna.Trial) -> Widths:
@@ -54,7 +55,11 @@ class CriterionSpace:
             trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
             if self._affine:
                 trial.suggest_float(f"{SHIFT} {parameter}", 0.0, self.MOST_SHIFT)
-        return Greedy(self._task.weighted(*self.coefficients(trial.params))).at(level).widths
+        return self.widths(*self.coefficients(trial.params), level)
+
+    def widths(self, scales: Mapping[str, float], shifts: Mapping[str, float], level: float) -> Widths:
+        """The greedy plan for a scale and a shift of every group within that share of the budget."""
+        return Greedy(self._task.weighted(scales, shifts)).at(level).widths
 
     def coefficients(self, parameters: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
         """Scale and shift of every group, from the parameters of a trial."""
@@ -72,18 +77,26 @@ class CriterionSpace:
         only matter relative to each other: their geometric mean is 1.
         """
         wanted = self._logarithms(widths)
-        mean = float(np.mean(list(wanted.values()))) if wanted else 0.0
-        edge = math.log(self.REACH)
         tied = {
-            name: float(np.mean([wanted[group] for group in groups])) - mean
+            name: self._bounded(float(np.mean([wanted[group] for group in groups])))
             for name, groups in self._ties.items()
         }
-        coefficients = {name: math.exp(min(edge, max(-edge, value))) for name, value in tied.items()}
         shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
-        return {LEVEL: nearest_level(self._problem, widths, self._floor), **coefficients, **shifts}
+        return {LEVEL: nearest_level(self._problem, widths, self._floor), **tied, **shifts}
+
+    def scales(self, widths: Widths) -> dict[str, float]:
+        """The same of every group by itself."""
+        return {name: self._bounded(value) for name, value in self._logarithms(widths).items()}
+
+    def _bounded(self, logarithm: float) -> float:
+        edge = math.log(self.REACH)
+        return math.exp(min(edge, max(-edge, logarithm)))
 
     def _logarithms(self, widths: Widths) -> dict[str, float]:
-        """Group -> logarithm of its marginal cost for its marginal loss, between the steps down and up."""
+        """Group -> logarithm of its marginal cost for its marginal loss, between the steps down and up.
+
+        Relative to their mean.
+        """
         task = self._task
         at = task.position(widths)
         own = task.spent(at[None])[0]
@@ -100,4 +113,5 @@ class CriterionSpace:
             # At the end of a curve the coefficient is beyond the one at which the last step is taken.
             beyond = EDGE * ((1 not in known) - (-1 not in known))
             found[name] = float(np.mean(list(known.values()))) + beyond if known else 0.0
-        return found
+        mean = float(np.mean(list(found.values()))) if found else 0.0
+        return {name: value - mean for name, value in found.items()}
