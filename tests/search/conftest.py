@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune.api import Study
 from autoprune.config import load_config
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, prepare
+from autoprune.search import Problem, create_study, prepare, run
 from autoprune.search.allocator import Curve
+from autoprune.search.keep import WeightStore
 from autoprune.search.sensitivity import sensitivity
 from autoprune.tasks import Data, load_data
 
@@ -57,6 +59,19 @@ def make_problem(tiny: nn.Module, digits: Data, tmp_path: Path) -> Callable[...,
             "calibration_batches": 2,
         }
         return prepare(load_config(None, given | settings), Listener(), model=tiny, data=digits)
+
+    return make
+
+
+@pytest.fixture
+def make_study(make_problem: Callable[..., Problem]) -> Callable[..., Study]:
+    """Searches to its end what :func:`make_problem` makes."""
+
+    def make(**settings: object) -> Study:
+        problem = make_problem(**settings)
+        found = create_study(problem)
+        run(problem, found, WeightStore.beside(problem.config.storage, found.study_name), Listener())
+        return Study(found, problem)
 
     return make
 

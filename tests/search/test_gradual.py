@@ -9,12 +9,10 @@ import torch
 from autoprune.api import Study
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, run
 from autoprune.search.gradual import kept_by_round
-from autoprune.search.keep import WeightStore
 from autoprune.tasks import evaluate, weights_hash
 
-Make = Callable[..., Problem]
+Make = Callable[..., Study]
 
 
 class Stopping(Listener):
@@ -30,11 +28,8 @@ class Stopping(Listener):
 
 
 @pytest.fixture
-def study(make_problem: Make) -> Study:
-    problem = make_problem(budget=("flops=30%", "trials=2"), finetune_steps=2)
-    found = create_study(problem)
-    run(problem, found, WeightStore.beside(problem.config.storage, found.study_name), Listener())
-    return Study(found, problem)
+def study(make_study: Make) -> Study:
+    return make_study(budget=("flops=30%", "trials=2"), finetune_steps=2)
 
 
 def test_rounds_cut_ever_less_and_end_at_the_plan(study: Study) -> None:

@@ -10,14 +10,12 @@ from autoprune.api import Study
 from autoprune.config import load_config
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, run
-from autoprune.search.keep import WeightStore
 from autoprune.search.longer import recover_longer
 from autoprune.tasks import Data, evaluate
 from autoprune.tasks.augment import augmented
 from autoprune.tasks.devices import device_named, on_device
 
-Make = Callable[..., Problem]
+Make = Callable[..., Study]
 
 
 class Stopping(Listener):
@@ -29,14 +27,12 @@ class Stopping(Listener):
 
 
 def test_a_chosen_model_is_healed_for_longer_and_its_card_says_so(
-    make_problem: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autoprune.recovery.checkpoint.EVERY_SECONDS", 0.0)
     monkeypatch.setattr("autoprune.recovery.checkpoint.MOST_SHARE", 1e9)
-    problem = make_problem(budget=("flops=30%", "trials=2"), finetune_steps=2)
-    found = create_study(problem)
-    run(problem, found, WeightStore.beside(problem.config.storage, found.study_name), Listener())
-    study = Study(found, problem)
+    study = make_study(budget=("flops=30%", "trials=2"), finetune_steps=2)
+    problem = study.problem
     plan = problem.plan(study.best().user_attrs["widths"])
 
     whole = study.model()
@@ -59,12 +55,9 @@ def test_a_chosen_model_is_healed_for_longer_and_its_card_says_so(
 
 
 @pytest.fixture
-def untrained(make_problem: Make) -> Study:
+def untrained(make_study: Make) -> Study:
     """A study of small models that nothing was done for but compensation."""
-    problem = make_problem(budget=("flops=30%", "trials=1"), finetune_steps=0)
-    found = create_study(problem)
-    run(problem, found, WeightStore.beside(problem.config.storage, found.study_name), Listener())
-    return Study(found, problem)
+    return make_study(budget=("flops=30%", "trials=1"), finetune_steps=0)
 
 
 def test_a_chosen_model_is_rebuilt_and_trained_on_from_that(untrained: Study, tmp_path: Path) -> None:
