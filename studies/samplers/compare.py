@@ -71,7 +71,7 @@ def main() -> None:
                     [space, sampler, seed, arguments.trials, f"{found[-1]:.3f}", f"{seconds:.0f}"]
                 )
                 out.flush()
-            error = np.std(found) / len(found) ** 0.5
+            error = np.std(found, ddof=min(1, len(found) - 1)) / len(found) ** 0.5
             print(f"{space:9} {sampler:7} {np.mean(found):.2f} ± {error:.2f}", flush=True)
 
 
