@@ -16,6 +16,7 @@ SUGGESTED = (SAMPLER, GAP)
 REFINED_FROM = "refined_from"
 """Attribute of such a trial: the one on the front that it is near."""
 AFTER_WARM_STARTS = (*SUGGESTED, REFINED)
+"""Of trials that depend on the ones before."""
 
 
 def is_even(origin: object) -> bool:

@@ -28,20 +28,20 @@ ATTRIBUTE = "levels"
 """Study attribute: the levels, dearest first."""
 
 
-def levels_of(problem: Problem, curves: Mapping[str, Curve], samples: int = SAMPLES) -> tuple[float, ...]:
+def levels_of(problem: Problem, curves: Mapping[str, Curve]) -> tuple[float, ...]:
     """The usual levels, and lower ones as long as the cheapest has lost next to nothing yet.
 
     Where a model is much larger than its task needs, its best trade-offs may be at a few percent of what a
     budget allows. The plan that loses least at the lowest level is cut and compensated, not trained; while
-    its loss on the first `samples` guiding samples is about the uncut model's, half of that level follows.
+    its loss on the samples of sensitivity curves is about the uncut model's, half of that level follows.
     """
     levels = list(usual_levels(problem))
     task = task_of(problem, curves)
-    most = (1 + LITTLE) * loss_of(problem, problem.structure.widths, samples)
+    most = (1 + LITTLE) * loss_of(problem, problem.structure.widths, SAMPLES)
     least = used(problem, problem.narrowest)
     while STEP * levels[-1] > least:
         (plan,) = exact_plans(task, levels[-1:])
-        if loss_of(problem, plan.widths, samples) > most:
+        if loss_of(problem, plan.widths, SAMPLES) > most:
             break
         levels.append(STEP * levels[-1])
     return tuple(levels)

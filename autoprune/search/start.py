@@ -22,7 +22,6 @@ from autoprune.search.pieces import Pieces
 from autoprune.search.preview import SAMPLES, is_previewed
 from autoprune.search.problem import Problem
 from autoprune.search.rescue import revive
-from autoprune.search.sensitivity import SAMPLES as CURVES_SAMPLES
 from autoprune.search.sensitivity import measured_curves, sensitivity
 from autoprune.search.spaces import Space, make_space
 from autoprune.search.spent import begin_time
@@ -70,7 +69,7 @@ def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener
     """Make a first front without training, by curves on few samples, and then train its cheap end."""
     start = time.perf_counter()
     curves = measured_curves(problem, listener, samples=SAMPLES)
-    levels = _levels(problem, study, listener, curves, SAMPLES)
+    levels = _levels(problem, study, listener, curves)
     # The study's own curves come later, and add to this.
     study.set_user_attr(SENSITIVITY, {"seconds": round(time.perf_counter() - start, 3)})
     space = make_space(problem, curves, floor_of(levels))
@@ -81,15 +80,11 @@ def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener
 
 
 def _levels(
-    problem: Problem,
-    study: optuna.Study,
-    listener: Listener,
-    curves: Mapping[str, Curve],
-    samples: int = CURVES_SAMPLES,
+    problem: Problem, study: optuna.Study, listener: Listener, curves: Mapping[str, Curve]
 ) -> tuple[float, ...]:
     """The study's levels; they are chosen once, so that all of its trials have the same range."""
     if ATTRIBUTE not in study.user_attrs:
-        levels = levels_of(problem, curves, samples)
+        levels = levels_of(problem, curves)
         study.set_user_attr(ATTRIBUTE, levels)
         if floor_of(levels) < FLOOR:
             lowest = f"{levels[-1]:.0%} of the budget"
