@@ -35,7 +35,7 @@ def levels_of(problem: Problem, curves: Mapping[str, Curve]) -> tuple[float, ...
     budget allows. The plan that loses least at the lowest level is cut and compensated, not trained; while
     its loss on the samples of sensitivity curves is about the uncut model's, half of that level follows.
     """
-    levels = list(usual_levels(problem))
+    levels = [*LEVELS, *DEEPER] if is_previewed(problem) else [*LEVELS]
     task = task_of(problem, curves)
     most = (1 + LITTLE) * loss_of(problem, problem.structure.widths, SAMPLES)
     least = used(problem, problem.narrowest)
@@ -45,11 +45,6 @@ def levels_of(problem: Problem, curves: Mapping[str, Curve]) -> tuple[float, ...
             break
         levels.append(STEP * levels[-1])
     return tuple(levels)
-
-
-def usual_levels(problem: Problem) -> tuple[float, ...]:
-    """Those of a model of which nothing else is known."""
-    return (*LEVELS, *DEEPER) if is_previewed(problem) else LEVELS
 
 
 def floor_of(levels: Sequence[float]) -> float:

@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -62,21 +61,24 @@ def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> R
     trials = study.get_trials(deepcopy=False)
     origins = [trial.user_attrs.get("origin") for trial in trials]
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
-    parents = [trial for trial in guided_front(study) if trial.params and UNTRAINED not in trial.user_attrs]
-    if waiting or not parents or origins.count(REFINED) >= origins.count(SAMPLER):
+    if waiting or origins.count(REFINED) >= origins.count(SAMPLER):
         return None
+    parents = [trial for trial in guided_front(study) if trial.params and UNTRAINED not in trial.user_attrs]
     random = np.random.default_rng((seed, len(trials)))
     refined_before = Counter(trial.user_attrs.get(REFINED_FROM) for trial in trials)
     parents.sort(key=lambda trial: (refined_before[trial.number], random.random()))
     known, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
-    for parent, _ in product(parents, range(DRAWS)):
+    for parent in parents:
         own: Widths = parent.user_attrs["widths"]
+        level = used(problem, own) + ROUNDING
         scales, shifts = coefficients(record, parent)
-        departed = apart(scales or space.scales(own), space.tied, random)
-        widths = space.widths(departed, shifts, used(problem, own) + ROUNDING)
-        if widths not in known:
-            attributes = {"widths": widths, SCALES: departed, REFINED_FROM: parent.number}
-            return Refinement(_parameters(space, parent, widths), parent.distributions, attributes)
+        scales = scales or space.scales(own)
+        for _ in range(DRAWS):
+            departed = apart(scales, space.tied, random)
+            widths = space.widths(departed, shifts, level)
+            if widths not in known:
+                attributes = {"widths": widths, SCALES: departed, REFINED_FROM: parent.number}
+                return Refinement(_parameters(space, parent, widths), parent.distributions, attributes)
     return None
 
 
