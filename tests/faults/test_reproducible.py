@@ -13,7 +13,7 @@ from faulty import NAME, PROJECT, environment, search_command, study_in
 from optuna.trial import FrozenTrial
 from safetensors.torch import load_file
 
-TRIALS = 18
+TRIALS = 22
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -117,7 +117,8 @@ def test_lessons_take_the_place_of_the_data():
     finetune(streamed, data, recipe, seed=4, teacher=teacher)
     empty = replace(data, train=TensorSplit(data.train.inputs[:1], data.train.targets[:1]))
     finetune(taught, empty, recipe, seed=4, teacher=teacher, lessons=lessons)
-    assert weights_hash(streamed) == weights_hash(taught)
+    # Kernels may round differently for tensors that lie elsewhere in memory, hence close and not equal.
+    torch.testing.assert_close(taught.state_dict(), streamed.state_dict(), rtol=1e-5, atol=1e-6)
 
 
 def test_lessons_that_need_too_much_memory_are_not_drawn():
