@@ -47,15 +47,14 @@ NOT_FOR = {"letter_lstm": ("Torch-Pruning", "ModelOpt FastNAS")}
 """Case -> methods that cut nothing in it: they know no recurrent layers."""
 
 
-def work(
-    case: str, method: str, seed: int, minutes: float, threads: int, folder: Path, weights: Path
-) -> None:
+def work(given: argparse.Namespace) -> None:
     """Run one method with one seed in this process."""
-    torch.set_num_threads(threads)
+    (case,), (method,), (seed,) = given.cases, given.methods, given.seeds
+    torch.set_num_threads(given.threads)
     module, function = (METHODS | ABLATED)[method]
     share = UNTRAINED_SHARE if function == "untrained" else 1.0
-    file, limit = file_of(folder, method, seed), 60 * minutes * share
-    run = Run(STUDIES / CASES[case], weights, method, seed, limit, file)
+    file, limit = file_of(given.folder / case, method, seed), 60 * given.minutes * share
+    run = Run(STUDIES / CASES[case], given.checkpoint, method, seed, limit, file, given.steps)
     try:
         start = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
@@ -80,13 +79,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, help="of fine-tuning, where the study's own are too many")
     parser.add_argument("--folder", type=Path, default=HERE)
     parser.add_argument("--checkpoint", type=Path, help="run the one that is named, in this process")
     given = parser.parse_args()
     if given.checkpoint is not None:
-        (case,), (method,), (seed,) = given.cases, given.methods, given.seeds
-        folder = given.folder / case
-        work(case, method, seed, given.minutes, given.threads, folder, given.checkpoint)
+        work(given)
         return
     for case in given.cases:
         missing = [
@@ -108,6 +106,7 @@ def start_all(case: str, missing: list[tuple[str, int]], given: argparse.Namespa
             command = [sys.executable, __file__, "--cases", case, "--methods", method, "--seeds", str(seed)]
             command += ["--minutes", str(given.minutes), "--threads", str(given.threads)]
             command += ["--folder", str(given.folder), "--checkpoint", str(checkpoint)]
+            command += [] if given.steps is None else ["--steps", str(given.steps)]
             subprocess.run(command, check=False)
 
 

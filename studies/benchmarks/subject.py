@@ -87,6 +87,7 @@ class Run:
         seed: of the calibration data, of the recovery, and of what the method itself draws.
         limit: seconds after which no new model is begun.
         file: where its points are added, at once; it is put in place when the run has ended.
+        steps: of fine-tuning; None for as many as the study has.
     """
 
     study: Path
@@ -95,6 +96,7 @@ class Run:
     seed: int
     limit: float
     file: Path
+    steps: int | None = None
     partial: Path = field(init=False)
     clock: Clock = field(default_factory=Clock)
 
@@ -104,16 +106,15 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """Settings of the study, without latency."""
-        return load_config(
-            self.study,
-            {
-                "storage": "sqlite:///:memory:",
-                "budget": ["flops=70%"],
-                "latency": False,
-                "weights": str(self.weights),
-                "seed": self.seed,
-            },
-        )
+        settings = {
+            "storage": "sqlite:///:memory:",
+            "budget": ["flops=70%"],
+            "latency": False,
+            "weights": str(self.weights),
+            "seed": self.seed,
+        }
+        recovery = {} if self.steps is None else {"finetune_steps": self.steps}
+        return load_config(self.study, settings | recovery)
 
     @cached_property
     def problem(self) -> Problem:
