@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import feasible_trials
 from autoprune.review.origins import GAP, SAMPLER
 from autoprune.search.feasible import used
 from autoprune.search.problem import Problem
-from autoprune.search.spaces.base import LEVEL
+from autoprune.search.spaces.base import LEVEL, Space
+
+DRAWS = 10
+"""Plans that are drawn for a gap until one is not known."""
 
 
 @dataclass(frozen=True)
@@ -37,38 +40,35 @@ class Point:
 
 
 def between(
-    problem: Problem, study: optuna.Study, seed: int
+    problem: Problem, study: optuna.Study, space: Space, seed: int
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
-    """Parameters and their ranges of a plan for the front's widest gap; None where it is not the gaps' turn.
+    """Parameters and their ranges of a new plan for the front's widest gap that has one.
 
-    They have their turn when nothing waits and the sampler has had no fewer. Every parameter lies at random
-    between those of the two neighbours (a blend crossover: Eshelman and Schaffer, "Real-Coded Genetic
-    Algorithms and Interval-Schemata", 1993), and their share of the budget half way.
+    Every parameter lies at random between those of the two neighbours (a blend crossover: Eshelman and
+    Schaffer, "Real-Coded Genetic Algorithms and Interval-Schemata", 1993), and their share of the budget half
+    way. None where it is not the gaps' turn, which is when nothing waits and the sampler has had no fewer.
     """
     trials = study.get_trials(deepcopy=False)
     origins = [trial.user_attrs.get("origin") for trial in trials]
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
         return None
-    parents = widest_gap(_points(problem, study), _repeats(problem, trials))
-    if parents is None:
-        return None
+    known = [trial.user_attrs.get("widths") for trial in trials]
     random = np.random.default_rng((seed, len(trials)))
-    low, high = (point.trial for point in parents)
-    parameters = blended(low, high, random)
-    return parameters, {name: low.distributions[name] for name in parameters}
+    for cheap, dear in widest_gaps(_points(problem, study)):
+        for _ in range(DRAWS):
+            parameters = blended(cheap.trial, dear.trial, random)
+            widths = space.suggest(FixedTrial(parameters))
+            if problem.structure.settled(widths) not in known:
+                return parameters, {name: cheap.trial.distributions[name] for name in parameters}
+    return None
 
 
-def widest_gap(points: Sequence[Point], repeats: Sequence[float] = ()) -> tuple[Point, Point] | None:
-    """The neighbours on the front that differ most in cost, relative to it, cheaper one first.
+def widest_gaps(points: Sequence[Point]) -> list[tuple[Point, Point]]:
+    """Neighbours on the front, cheaper one first; first those that differ most in cost, relative to it.
 
     A gap counts less the more plans in it have been tried in vain, and the more the cheaper neighbour has
-    lost, down to a half at the front's cheap end. None for a front of fewer than two plans.
-
-    Args:
-        points: all plans that were evaluated.
-        repeats: shares of the budget of plans that were meant for a gap and known already, a neighbour
-            itself for one where few widths lie between.
+    lost, down to a half at the front's cheap end.
     """
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.share, point.loss)):
@@ -78,11 +78,10 @@ def widest_gap(points: Sequence[Point], repeats: Sequence[float] = ()) -> tuple[
     def worth(gap: tuple[Point, Point]) -> float:
         low, high = gap
         tried = sum(low.share < point.share < high.share for point in points)
-        tried += sum(low.share <= share <= high.share for share in repeats)
         lost = (low.loss - front[-1].loss) / (front[0].loss - front[-1].loss)
         return math.log(high.share / low.share) * (1 - lost / 2) / (1 + tried)
 
-    return max(pairwise(front), key=worth, default=None)
+    return sorted(pairwise(front), key=worth, reverse=True)
 
 
 def blended(low: FrozenTrial, high: FrozenTrial, random: np.random.Generator) -> dict[str, Any]:
@@ -113,13 +112,4 @@ def _points(problem: Problem, study: optuna.Study) -> list[Point]:
         Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
         if trial.params and not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
-    ]
-
-
-def _repeats(problem: Problem, trials: Sequence[FrozenTrial]) -> list[float]:
-    """The share of the budget of each plan that was meant for a gap and was known already."""
-    return [
-        used(problem, trial.user_attrs["widths"])
-        for trial in trials
-        if trial.user_attrs.get("origin") == GAP and {"duplicate_of", "widths"} <= trial.user_attrs.keys()
     ]

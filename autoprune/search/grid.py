@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import optuna
+from optuna.trial import FixedTrial, Trial
 
 from autoprune.bounds import Bound, parse_bounds
 from autoprune.config import Config
@@ -15,6 +15,8 @@ from autoprune.search.pruning import Group, Prunable
 from autoprune.structure.masks import MaskGroup
 from autoprune.structure.masks.patterns import NOfM
 
+AnyTrial = Trial | FixedTrial
+"""One of a study, or one whose parameters are given and that only turns them into a plan."""
 MOST_STEPS = 15
 """Steps between the narrowest and the full width of a group where the device's own are not known."""
 MOST_MASK_STEPS = 63
@@ -42,7 +44,7 @@ class Grid:
         """The next width; the widest one stays as it is."""
         return min(self.high, width + self.step)
 
-    def suggest(self, trial: optuna.Trial, name: str) -> int:
+    def suggest(self, trial: AnyTrial, name: str) -> int:
         """A width, as the parameter of this name."""
         return self.nearest(trial.suggest_int(name, self.low, self.top, step=self.step))
 
@@ -78,7 +80,7 @@ class StairGrid:
         """The next width; the widest one stays as it is."""
         return self.widths[min(bisect_right(self.widths, width), len(self.widths) - 1)]
 
-    def suggest(self, trial: optuna.Trial, name: str) -> int:
+    def suggest(self, trial: AnyTrial, name: str) -> int:
         """A width, whose position is the parameter of this name."""
         return self.widths[trial.suggest_int(name, 0, len(self.widths) - 1)]
 

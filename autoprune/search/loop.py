@@ -177,7 +177,7 @@ def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
     if again is not None:
         return again
     seen = study.without_previews()
-    gap = between(search.problem, seen, search.seed) if repeats == 0 else None
+    gap = between(search.problem, seen, search.space, search.seed) if repeats == 0 else None
     if gap is not None:
         return begun(seen, *gap, _marks(GAP))
     near = refined(search.problem, seen, search.space, search.seed) if repeats == 0 else None

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autoprune.review import Listener
 from autoprune.review.origins import GAP, SAMPLER
 from autoprune.search import Problem, create_study
-from autoprune.search.gaps import Point, blended, widest_gap
+from autoprune.search.gaps import Point, blended, widest_gaps
 from autoprune.search.keep import WeightStore
 from autoprune.search.spaces.base import LEVEL
 from autoprune.search.start import run
@@ -31,30 +31,24 @@ def trial_of(*values: float | str) -> FrozenTrial:
 LOW, HIGH = trial_of(30, 0.5, 0.0, 4, "l2"), trial_of(80, 2.0, 0.4, 16, "taylor")
 
 
-def shares(gap: tuple[Point, Point] | None) -> list[float]:
-    return [point.share for point in gap or ()]
+def gaps(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Where they are, widest first."""
+    return [(cheap.share, dear.share) for cheap, dear in widest_gaps(points)]
 
 
 def test_the_widest_gap_is_the_largest_ratio_of_costs_between_neighbours_on_the_front() -> None:
     points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.33), (0.5, 0.32), (0.7, 0.31), (1.0, 0.3))]
     beaten = Point(1.1, 0.4, LOW)
-    assert shares(widest_gap([*points[1:], beaten])) == [0.7, 1.0]
-    assert shares(widest_gap([Point(0.2, 0.33, LOW), *points[1:], beaten])) == [0.2, 0.5]
-    assert widest_gap(points[:1]) is None
-    assert widest_gap([*points[:1], Point(0.9, 0.6, LOW)]) is None
+    assert gaps([*points[1:], beaten]) == [(0.7, 1.0), (0.5, 0.7)]
+    assert gaps([Point(0.2, 0.33, LOW), *points[1:], beaten]) == [(0.2, 0.5), (0.7, 1.0), (0.5, 0.7)]
+    assert gaps(points[:1]) == []
+    assert gaps([*points[:1], Point(0.9, 0.6, LOW)]) == []
 
 
 def test_a_gap_counts_less_the_more_was_tried_in_it() -> None:
     ends = [Point(0.1, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
     poor = [Point(share, 0.9, LOW) for share in (0.4, 0.5)]
-    assert [shares(widest_gap(points)) for points in (ends, ends + poor)] == [[0.1, 0.6], [0.6, 1.0]]
-
-
-def test_a_gap_counts_less_the_more_often_it_gave_a_known_plan() -> None:
-    front = [Point(share, loss, LOW) for share, loss in ((0.15, 0.33), (0.5, 0.32), (1.0, 0.31))]
-    assert shares(widest_gap(front)) == [0.15, 0.5]
-    assert shares(widest_gap(front, repeats=[0.15])) == [0.5, 1.0]
-    assert shares(widest_gap(front, repeats=[0.15, 1.0])) == [0.15, 0.5]
+    assert [gaps(points)[0] for points in (ends, ends + poor)] == [(0.1, 0.6), (0.6, 1.0)]
 
 
 def test_a_gap_counts_less_where_more_quality_is_lost() -> None:
@@ -62,8 +56,8 @@ def test_a_gap_counts_less_where_more_quality_is_lost() -> None:
         return [Point(share, loss, LOW) for share, loss in zip((0.3, 0.6, 1.0), losses, strict=True)]
 
     # The first gap is the wider one, 2 times against 1.67, and the second one between better plans.
-    assert shares(widest_gap(front(0.9, 0.2, 0.1))) == [0.6, 1.0]
-    assert shares(widest_gap(front(0.9, 0.8, 0.1))) == [0.3, 0.6]
+    assert gaps(front(0.9, 0.2, 0.1))[0] == (0.6, 1.0)
+    assert gaps(front(0.9, 0.8, 0.1))[0] == (0.3, 0.6)
 
 
 def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -> None:
@@ -95,6 +89,19 @@ def test_after_the_warm_starts_suggestions_go_to_gaps_and_to_the_sampler_in_turn
     origins = [t.user_attrs["origin"] for t in suggested]
     assert min(origins.count(GAP), origins.count(SAMPLER)) >= 3
     assert all(t.user_attrs["flops_ratio"] <= 0.5 for t in suggested)
+
+
+def test_no_gap_is_given_a_plan_that_is_known(make_problem: Make) -> None:
+    problem = make_problem(
+        only=("conv1", "bn1"), sampler="random", budget=("flops=95%", "trials=40"), ladder=False
+    )
+    study = create_study(problem)
+    run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())
+    trials = study.get_trials(deepcopy=False)
+    widths = {trial.user_attrs["widths"]["conv1"] for trial in trials}
+    known = {trial.user_attrs["origin"] for trial in trials if "duplicate_of" in trial.user_attrs}
+    assert len(widths) >= 8
+    assert known == {SAMPLER}
 
 
 def test_without_gaps_all_suggestions_are_the_samplers(make_problem: Make) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import optuna
-
 from autoprune.search.feasible import used
+from autoprune.search.grid import AnyTrial
 from autoprune.search.problem import Problem
 from autoprune.structure.plans import Widths
 
@@ -18,7 +17,7 @@ LEVEL = "level %"
 class Space(Protocol):
     """A parametrisation of the widths of all groups."""
 
-    def suggest(self, trial: optuna.Trial) -> Widths:
+    def suggest(self, trial: AnyTrial) -> Widths:
         """Ask the trial for parameters and turn them into widths that meet the budget, as far as known."""
 
     def parameters(self, widths: Widths) -> dict[str, int | float]:
@@ -28,7 +27,7 @@ class Space(Protocol):
         """
 
 
-def suggested_level(trial: optuna.Trial, floor: float) -> float:
+def suggested_level(trial: AnyTrial, floor: float) -> float:
     """A share of the budget between `floor` and all of it, in whole percent."""
     return trial.suggest_int(LEVEL, _least(floor), 100, log=True) / 100
 

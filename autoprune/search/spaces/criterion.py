@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import optuna
 
 from autoprune.review.explanation import SHIFT
 from autoprune.search.allocator import Curve, Greedy
+from autoprune.search.grid import AnyTrial
 from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
@@ -48,7 +48,7 @@ class CriterionSpace:
         self.tied = [groups for groups in self._ties.values() if len(groups) > 1]
         self._affine = problem.config.coefficients == "affine"
 
-    def suggest(self, trial: optuna.Trial) -> Widths:
+    def suggest(self, trial: AnyTrial) -> Widths:
         """The greedy plan for these coefficients within that share of the budget."""
         level = suggested_level(trial, self._floor)
         for parameter in self._ties:

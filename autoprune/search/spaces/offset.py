@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import optuna
-
 from autoprune.search.feasible import proportioned
+from autoprune.search.grid import AnyTrial
 from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
@@ -25,7 +24,7 @@ class OffsetSpace:
         self._problem = problem
         self._floor = floor
 
-    def suggest(self, trial: optuna.Trial) -> Widths:
+    def suggest(self, trial: AnyTrial) -> Widths:
         """The widest plan of these proportions within that share of the budget."""
         level = suggested_level(trial, self._floor)
         wanted = {name: self._wanted(trial, name) for name in self._problem.structure.widths}
@@ -43,7 +42,7 @@ class OffsetSpace:
             **{name: self._offset(100 * (share / mean - 1)) for name, share in density.items()},
         }
 
-    def _wanted(self, trial: optuna.Trial, name: str) -> float:
+    def _wanted(self, trial: AnyTrial, name: str) -> float:
         if name in self._problem.blocks:
             return trial.suggest_int(name, 0, 1)
         percent = trial.suggest_int(name, -self.REACH, self.REACH, step=self.STEP)

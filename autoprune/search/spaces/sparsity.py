@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import optuna
-
 from autoprune.search.feasible import fit
+from autoprune.search.grid import AnyTrial
 from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
 from autoprune.structure.plans import Widths
@@ -17,7 +16,7 @@ class SparsitySpace:
         self._problem = problem
         self._floor = floor
 
-    def suggest(self, trial: optuna.Trial) -> Widths:
+    def suggest(self, trial: AnyTrial) -> Widths:
         """Suggested widths, scaled in proportion where they are over the budget or far below it."""
         grids = self._problem.grids
         widths = {name: grid.suggest(trial, name) for name, grid in grids.items()}
