@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from autoprune.bounds import parse_bounds
 from autoprune.budget import parse_budget
@@ -136,10 +136,10 @@ class Config(BaseModel):
         "HOST:PORT of the Ray cluster; default: that of RAY_ADDRESS or of this machine, else a new one.",
         SEARCH,
     )
-    space: Literal["auto", "criterion", "offset", "sparsity"] = _setting(
+    space: Literal["auto", "criterion", "sparsity"] = _setting(
         "auto",
-        "criterion: a share of the budget, and how much each group's sensitivity counts; offset: its "
-        "departure from a uniform cut; sparsity: widths; auto: criterion, or offset for fewer than 4 groups.",
+        "sparsity: a width for each group; criterion: a share of the budget, and how much each group's "
+        "sensitivity counts; auto: sparsity for up to 20 groups, else criterion.",
         SEARCH,
     )
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(
@@ -169,7 +169,9 @@ class Config(BaseModel):
         SEARCH,
     )
     coefficients: Literal["scale", "affine"] = _setting(
-        "scale", "scale or affine: what each group's sensitivity is multiplied by, or also a shift.", SEARCH
+        "scale",
+        "Of the space criterion, for each group's sensitivity: scale, a factor, or affine, also a shift.",
+        SEARCH,
     )
     seed: int = _setting(0, "Seed of everything random.", SEARCH, ge=0, lt=2**32)
     ladder: bool = _setting(
@@ -254,6 +256,13 @@ class Config(BaseModel):
     @classmethod
     def _read_bounds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         parse_bounds(value)
+        return value
+
+    @field_validator("coefficients")
+    @classmethod
+    def _read_coefficients(cls, value: str, info: ValidationInfo) -> str:
+        if value == "affine" and info.data.get("space") == "sparsity":
+            raise ValueError("the space sparsity has no coefficients: use the space criterion")
         return value
 
     @field_validator("round_to", mode="before")

@@ -81,6 +81,7 @@ def test_other_paths_and_overrides_stay_as_they_are(tmp_path: Path) -> None:
     [
         ("samplr = 'tpe'", ["unknown setting 'samplr'", "did you mean sampler?"]),
         ("zzz = 1", ["unknown setting 'zzz'", "there are model, weights, data"]),
+        ("space = 'sparsity'\ncoefficients = 'affine'", ["the space sparsity has no coefficients"]),
         ("[search]\nseed = 1", ["unknown setting 'search'"]),
         ("sampler = 'tpee'", ["sampler", "auto, gp, tpe, nsga2, nsga3, random", "did you mean tpe?"]),
         ("seed = -1", ["seed = -1", "greater than or equal to 0"]),

@@ -19,7 +19,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "no compensation": {"compensate": False},
     "no distillation": {"distill": 0.0},
     "no ladder": {"ladder": False},
-    "widths, not coefficients": {"space": "sparsity"},
+    "coefficients, not widths": {"space": "criterion"},
     "random sampler": {"sampler": "random"},
     "no previews": {"preview": "never"},
     "no gaps": {"gaps": False},

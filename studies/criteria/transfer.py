@@ -127,7 +127,7 @@ def table(file: Path) -> str:
 def learned_at(config: Config, file: Path, level: float, trials: int) -> LearnedCriterion:
     """The criterion of the best trial of a search, made once and then kept in a file."""
     if not file.exists():
-        update = {"budget": (f"flops={level:.0%}", f"trials={trials}"), "study": None}
+        update = {"budget": (f"flops={level:.0%}", f"trials={trials}"), "study": None, "space": "criterion"}
         run_search(config.model_copy(update=update), Listener()).criterion().save(file)
     return read_criterion(file)
 

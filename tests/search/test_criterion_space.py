@@ -6,11 +6,11 @@ import numpy as np
 import optuna
 import pytest
 
-from autoprune.search import Problem
+from autoprune.search import Problem, spaces
 from autoprune.search.allocator import Curve, Greedy
 from autoprune.search.feasible import meets, used
 from autoprune.search.levels import LEVELS
-from autoprune.search.spaces import FEW_GROUPS, CriterionSpace, OffsetSpace, make_space
+from autoprune.search.spaces import CriterionSpace, SparsitySpace, make_space
 from autoprune.search.spaces.base import LEVEL
 from autoprune.search.spaces.ties import MOST, ties
 from autoprune.search.spending import task_of
@@ -24,7 +24,7 @@ Curves = Callable[[Problem], dict[str, Curve]]
 def test_every_suggestion_meets_the_budget_and_uses_its_level(
     make_problem: Make, curves_of: Curves, budget: str
 ) -> None:
-    problem = make_problem(budget=(budget, "trials=5"))
+    problem = make_problem(budget=(budget, "trials=5"), space="criterion")
     curves = curves_of(problem)
     space = make_space(problem, curves)
     assert isinstance(space, CriterionSpace)
@@ -42,14 +42,22 @@ def test_every_suggestion_meets_the_budget_and_uses_its_level(
     assert len(plans) > 20
 
 
-def test_few_groups_leave_an_allocator_no_choice_and_get_the_other_space(
-    make_problem: Make, curves_of: Curves
+def test_widths_are_searched_themselves_up_to_some_number_of_groups(
+    make_problem: Make, curves_of: Curves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = make_problem(budget=("flops=90%", "trials=2"), only=("conv1", "bn1"))
-    assert len(few.structure.groups) < FEW_GROUPS
-    assert isinstance(make_space(few, curves_of(few)), OffsetSpace)
-    asked = dataclasses.replace(few, config=few.config.model_copy(update={"space": "criterion"}))
-    assert isinstance(make_space(asked, curves_of(few)), CriterionSpace)
+    problem = make_problem()
+    curves, count = curves_of(problem), len(problem.structure.groups)
+    for few, kind in ((count, SparsitySpace), (count - 1, CriterionSpace)):
+        monkeypatch.setattr(spaces, "FEW_GROUPS", few)
+        assert isinstance(make_space(problem, curves), kind)
+    asked = dataclasses.replace(problem, config=problem.config.model_copy(update={"space": "sparsity"}))
+    assert isinstance(make_space(asked, curves), SparsitySpace)
+
+
+def test_shifts_are_searched_in_the_space_that_has_them(make_problem: Make, curves_of: Curves) -> None:
+    problem = make_problem(coefficients="affine")
+    assert len(problem.structure.groups) <= spaces.FEW_GROUPS
+    assert isinstance(make_space(problem, curves_of(problem)), CriterionSpace)
 
 
 def test_equal_parameters_give_equal_plans(make_problem: Make, curves_of: Curves) -> None:

@@ -18,7 +18,7 @@ from autoprune.search import Problem, prepare
 from autoprune.search.allocator import Curve
 from autoprune.search.feasible import meets
 from autoprune.search.levels import LEVELS
-from autoprune.search.spaces import OffsetSpace, SparsitySpace
+from autoprune.search.spaces import SparsitySpace
 from autoprune.search.warmstart import warm_starts
 from autoprune.structure import apply
 from autoprune.tasks import Data
@@ -122,12 +122,9 @@ def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(
     assert len(gone["2 blocks fewer"]) == 2
 
 
-@pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
-def test_suggestions_take_blocks_out_and_meet_the_budget(
-    make_deep: Make, curves_of: Curves, space: type
-) -> None:
+def test_suggestions_take_blocks_out_and_meet_the_budget(make_deep: Make, curves_of: Curves) -> None:
     problem = make_deep()
-    form = space(problem)
+    form = SparsitySpace(problem)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     taken = set()
     for _ in range(30):
@@ -176,11 +173,10 @@ def test_a_search_over_depth_records_healthy_trials(deep: nn.Module, digits: Dat
     assert shallower.user_attrs["parameters"] == sum(p.numel() for p in pruned.parameters())
 
 
-@pytest.mark.parametrize("space", [SparsitySpace, OffsetSpace])
-def test_blocks_may_be_all_there_is_to_search(make_deep: Make, curves_of: Curves, space: type) -> None:
+def test_blocks_may_be_all_there_is_to_search(make_deep: Make, curves_of: Curves) -> None:
     problem = make_deep(budget=("flops=70%", "trials=5"), skip=("stem.0", "blocks.*.conv1"))
     assert set(problem.structure.widths) == problem.blocks
-    form, study = space(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    form, study = SparsitySpace(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert any(meets(problem, form.suggest(study.ask())) for _ in range(10))
     fewer = [
         start for start in warm_starts(problem, curves_of(problem), LEVELS) if start.origin.endswith("fewer")

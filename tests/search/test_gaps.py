@@ -77,7 +77,7 @@ def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -
     assert np.median([child["scale"] for child in children]) == pytest.approx(1.0, rel=0.25)
 
 
-@pytest.mark.parametrize("space", ["criterion", "offset", "sparsity"])
+@pytest.mark.parametrize("space", ["criterion", "sparsity"])
 def test_after_the_warm_starts_suggestions_go_to_gaps_and_to_the_sampler_in_turn(
     make_problem: Make, space: str
 ) -> None:

@@ -318,7 +318,7 @@ def test_where_no_plan_is_predicted_to_be_fast_enough_that_is_said_and_the_narro
     assert "over budget: latency" in first.user_attrs["reason"]
 
 
-@pytest.mark.parametrize("space", ["sparsity", "offset", "criterion"])
+@pytest.mark.parametrize("space", ["sparsity", "criterion"])
 def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space: str) -> None:
     settings = {"budget": ("flops=90%", "trials=2"), "space": space}
     problem = make_paper(Paper(), **settings)

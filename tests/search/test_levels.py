@@ -69,7 +69,7 @@ def test_plans_are_tried_at_lower_levels(make_problem: Make, curves_of: Curves) 
         assert 0.1 < min(shares) <= 0.15
 
 
-@pytest.mark.parametrize("space", ["criterion", "offset", "sparsity"])
+@pytest.mark.parametrize("space", ["criterion", "sparsity"])
 def test_suggestions_reach_down_to_the_floor(make_problem: Make, curves_of: Curves, space: str) -> None:
     problem = make_problem(space=space)
     curves, study = curves_of(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -88,12 +88,12 @@ def test_a_study_chooses_its_levels_once(
     make_problem: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preview: str
 ) -> None:
     tolerate(monkeypatch, math.inf)
-    problem = make_problem(preview=preview, budget=("flops=50%", "trials=2"))
+    problem = make_problem(preview=preview, budget=("flops=50%", "trials=2"), space="criterion")
     run(problem, study := create_study(problem), WeightStore(tmp_path), Listener())
     levels = study.user_attrs[ATTRIBUTE]
     assert known_floor(study) == levels[-1] < FLOOR
     tolerate(monkeypatch, -1.0)
-    more = make_problem(preview=preview, budget=("flops=50%", "trials=14"))
+    more = make_problem(preview=preview, budget=("flops=50%", "trials=14"), space="criterion")
     run(more, study := create_study(more), WeightStore(tmp_path), Listener())
     assert study.user_attrs[ATTRIBUTE] == levels
     ranges = {t.distributions[LEVEL] for t in study.trials if LEVEL in t.distributions}

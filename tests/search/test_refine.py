@@ -62,6 +62,7 @@ def make_tied(alike: nn.Module, digits: Data, tmp_path: Path, monkeypatch: pytes
     def make(**settings: object) -> Problem:
         given = {
             "budget": ("flops=60%", "trials=24"),
+            "space": "criterion",
             "storage": f"sqlite:///{tmp_path}/study.db",
             "finetune_steps": 4,
             "latency": False,

@@ -7,20 +7,22 @@ from collections.abc import Mapping
 from autoprune.search.allocator import Curve
 from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
+from autoprune.search.samplers import FEW_GROUPS
 from autoprune.search.spaces.base import Space
 from autoprune.search.spaces.criterion import CriterionSpace
-from autoprune.search.spaces.offset import OffsetSpace
 from autoprune.search.spaces.sparsity import SparsitySpace
-
-FEW_GROUPS = 4
-"""Fewer groups than these leave an allocator hardly a choice, whatever the coefficients."""
 
 
 def space_name(problem: Problem) -> str:
-    """The configured space, where ``auto`` is one of the others."""
+    """The configured space, where ``auto`` is one of the others.
+
+    Widths themselves lead where a Gaussian process searches them; of many groups each draw would be poor, and
+    coefficients of the allocator begin with good plans. See ``studies/samplers`` and ``studies/benchmarks``.
+    """
     if problem.config.space != "auto":
         return problem.config.space
-    return "offset" if len(problem.structure.groups) < FEW_GROUPS else "criterion"
+    few = len(problem.structure.groups) <= FEW_GROUPS
+    return "sparsity" if few and problem.config.coefficients != "affine" else "criterion"
 
 
 def make_space(problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> Space:
@@ -31,16 +33,13 @@ def make_space(problem: Problem, curves: Mapping[str, Curve], floor: float = FLO
         curves: the sensitivity curves of all groups.
         floor: the share of the budget below which nothing is suggested.
     """
-    name = space_name(problem)
-    if name == "sparsity":
+    if space_name(problem) == "sparsity":
         return SparsitySpace(problem, floor)
-    return OffsetSpace(problem, floor) if name == "offset" else CriterionSpace(problem, curves, floor)
+    return CriterionSpace(problem, curves, floor)
 
 
 __all__ = [
-    "FEW_GROUPS",
     "CriterionSpace",
-    "OffsetSpace",
     "Space",
     "SparsitySpace",
     "make_space",
