@@ -139,7 +139,7 @@ class Config(BaseModel):
     space: Literal["auto", "criterion", "sparsity"] = _setting(
         "auto",
         "sparsity: a width for each group; criterion: a share of the budget, and how much each group's "
-        "sensitivity counts; auto: sparsity for up to 20 groups, else criterion.",
+        "sensitivity counts; auto: sparsity, but with affine coefficients criterion.",
         SEARCH,
     )
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(

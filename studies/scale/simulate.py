@@ -44,6 +44,7 @@ from autoprune.search.evaluate import Candidate, Stopwatch
 from autoprune.search.join import derived_seed
 from autoprune.search.keep import WeightStore
 from autoprune.search.samplers import make_sampler
+from autoprune.search.start import begin
 from autoprune.storages import open_storage
 from autoprune.storages.patience import PatientStorage
 from autoprune.tasks import Score
@@ -181,7 +182,7 @@ def filled(server: Server, name: str, sampler: str, known: int) -> tuple[Problem
     url = server.database(name)
     problem = problem_of(sampler, url)
     study = create_study(problem)
-    loop.begin(problem, study, WeightStore(WEIGHTS), Listener())
+    begin(problem, study, WeightStore(WEIGHTS), Listener())
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     count = len(study.get_trials(deepcopy=False)) + known

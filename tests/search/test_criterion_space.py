@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -6,7 +5,7 @@ import numpy as np
 import optuna
 import pytest
 
-from autoprune.search import Problem, spaces
+from autoprune.search import Problem
 from autoprune.search.allocator import Curve, Greedy
 from autoprune.search.feasible import meets, used
 from autoprune.search.levels import LEVELS
@@ -42,22 +41,20 @@ def test_every_suggestion_meets_the_budget_and_uses_its_level(
     assert len(plans) > 20
 
 
-def test_widths_are_searched_themselves_up_to_some_number_of_groups(
-    make_problem: Make, curves_of: Curves, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, SparsitySpace),
+        ({"space": "sparsity"}, SparsitySpace),
+        ({"space": "criterion"}, CriterionSpace),
+        ({"coefficients": "affine"}, CriterionSpace),
+    ],
+)
+def test_widths_are_searched_themselves_but_for_shifts(
+    make_problem: Make, curves_of: Curves, settings: dict[str, str], kind: type
 ) -> None:
-    problem = make_problem()
-    curves, count = curves_of(problem), len(problem.structure.groups)
-    for few, kind in ((count, SparsitySpace), (count - 1, CriterionSpace)):
-        monkeypatch.setattr(spaces, "FEW_GROUPS", few)
-        assert isinstance(make_space(problem, curves), kind)
-    asked = dataclasses.replace(problem, config=problem.config.model_copy(update={"space": "sparsity"}))
-    assert isinstance(make_space(asked, curves), SparsitySpace)
-
-
-def test_shifts_are_searched_in_the_space_that_has_them(make_problem: Make, curves_of: Curves) -> None:
-    problem = make_problem(coefficients="affine")
-    assert len(problem.structure.groups) <= spaces.FEW_GROUPS
-    assert isinstance(make_space(problem, curves_of(problem)), CriterionSpace)
+    problem = make_problem(**settings)
+    assert isinstance(make_space(problem, curves_of(problem)), kind)
 
 
 def test_equal_parameters_give_equal_plans(make_problem: Make, curves_of: Curves) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from autoprune.search.allocator import Curve
 from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
-from autoprune.search.samplers import FEW_GROUPS
 from autoprune.search.spaces.base import Space
 from autoprune.search.spaces.criterion import CriterionSpace
 from autoprune.search.spaces.sparsity import SparsitySpace
@@ -16,13 +15,12 @@ from autoprune.search.spaces.sparsity import SparsitySpace
 def space_name(problem: Problem) -> str:
     """The configured space, where ``auto`` is one of the others.
 
-    Widths themselves lead where a Gaussian process searches them; of many groups each draw would be poor, and
-    coefficients of the allocator begin with good plans. See ``studies/samplers`` and ``studies/benchmarks``.
+    Once the allocator's own plans are known, plain widths lead, with few groups and with many: see
+    ``studies/samplers``. Shifts are searched only where there are coefficients.
     """
     if problem.config.space != "auto":
         return problem.config.space
-    few = len(problem.structure.groups) <= FEW_GROUPS
-    return "sparsity" if few and problem.config.coefficients != "affine" else "criterion"
+    return "criterion" if problem.config.coefficients == "affine" else "sparsity"
 
 
 def make_space(problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> Space:
