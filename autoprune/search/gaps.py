@@ -46,7 +46,8 @@ def between(
 
     Every parameter lies at random between those of the two neighbours (a blend crossover: Eshelman and
     Schaffer, "Real-Coded Genetic Algorithms and Interval-Schemata", 1993), and their share of the budget half
-    way. None where it is not the gaps' turn, which is when nothing waits and the sampler has had no fewer.
+    way. Gaps have their turn when nothing waits and the sampler has had no fewer; None where it is not
+    theirs, or all that is drawn is known.
     """
     trials = study.get_trials(deepcopy=False)
     origins = [trial.user_attrs.get("origin") for trial in trials]
