@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
-from autoprune.search.feasible import used
 from autoprune.search.grid import AnyTrial
-from autoprune.search.problem import Problem
 from autoprune.structure.plans import Widths
 
 LEVEL = "level %"
-"""Parameter that says which share of the budget a plan takes, in the spaces that have one."""
+"""Parameter that says which share of the budget a plan takes, in the space that has one."""
 
 
 class Space(Protocol):
@@ -25,17 +22,3 @@ class Space(Protocol):
 
         A warm start keeps its own widths; the parameters are where the sampler thinks of it.
         """
-
-
-def suggested_level(trial: AnyTrial, floor: float) -> float:
-    """A share of the budget between `floor` and all of it, in whole percent."""
-    return trial.suggest_int(LEVEL, _least(floor), 100, log=True) / 100
-
-
-def nearest_level(problem: Problem, widths: Mapping[str, int], floor: float) -> int:
-    """The parameter of the level next to what the widths take."""
-    return min(100, max(_least(floor), round(100 * used(problem, widths))))
-
-
-def _least(floor: float) -> int:
-    return max(1, round(100 * floor))

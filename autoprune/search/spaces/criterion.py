@@ -10,10 +10,11 @@ import numpy as np
 
 from autoprune.review.explanation import SHIFT
 from autoprune.search.allocator import Curve, Greedy
+from autoprune.search.feasible import used
 from autoprune.search.grid import AnyTrial
 from autoprune.search.levels import FLOOR
 from autoprune.search.problem import Problem
-from autoprune.search.spaces.base import LEVEL, nearest_level, suggested_level
+from autoprune.search.spaces.base import LEVEL
 from autoprune.search.spaces.ties import ties
 from autoprune.search.spending import task_of
 from autoprune.structure.plans import Widths
@@ -42,7 +43,7 @@ class CriterionSpace:
 
     def __init__(self, problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> None:
         self._problem = problem
-        self._floor = floor
+        self._lowest = max(1, round(100 * floor))
         self._task = task_of(problem, curves)
         self._ties = ties(problem.structure.groups)
         self.tied = [groups for groups in self._ties.values() if len(groups) > 1]
@@ -50,7 +51,7 @@ class CriterionSpace:
 
     def suggest(self, trial: AnyTrial) -> Widths:
         """The greedy plan for these coefficients within that share of the budget."""
-        level = suggested_level(trial, self._floor)
+        level = trial.suggest_int(LEVEL, self._lowest, 100, log=True) / 100
         for parameter in self._ties:
             trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
             if self._affine:
@@ -82,7 +83,8 @@ class CriterionSpace:
             for name, groups in self._ties.items()
         }
         shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
-        return {LEVEL: nearest_level(self._problem, widths, self._floor), **tied, **shifts}
+        level = min(100, max(self._lowest, round(100 * used(self._problem, widths))))
+        return {LEVEL: level, **tied, **shifts}
 
     def scales(self, widths: Widths) -> dict[str, float]:
         """The same of every group by itself."""
