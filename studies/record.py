@@ -12,39 +12,68 @@ import matplotlib
 import optuna
 import pandas as pd
 from matplotlib import pyplot as plt
+from optuna.trial import FrozenTrial
 
 from autoprune import review
+from autoprune.review.estimates import STOPPED, UNTRAINED
+from autoprune.review.front import estimates_of
+from autoprune.review.origins import EXACT, GAP, GREEDY, PREVIEW, SAMPLER
 
 matplotlib.use("svg")
-COLUMNS = ("origin", "flops", "flops_ratio", "parameters", "latency_ms", "latency_ratio", "quality")
+COLUMNS = ("origin", "flops", "flops_ratio", "parameters", "latency_ms", "latency_ratio")
 COLOURS = {
-    "sampler": "#0072b2",
-    "exact by sensitivity": "#e69f00",
-    "greedy by sensitivity": "#56b4e9",
+    SAMPLER: "#0072b2",
+    GAP: "#000000",
+    EXACT: "#e69f00",
+    GREEDY: "#56b4e9",
     "uniform": "#d55e00",
     "global l2": "#009e73",
     "global taylor": "#cc79a7",
 }
+TRAINED, SHOWN, GIVEN_UP = "trained", "untrained", "given up"
+"""How far a plan came; the quality of one that was given up is a forecast."""
+
+
+def state(trial: FrozenTrial) -> str:
+    """How far a finished trial came."""
+    if STOPPED in trial.user_attrs:
+        return GIVEN_UP
+    return SHOWN if UNTRAINED in trial.user_attrs else TRAINED
 
 
 def trials(study: optuna.Study) -> pd.DataFrame:
-    """One row an evaluated plan."""
-    rows = [
-        {"trial": trial.number} | {name: trial.user_attrs.get(name) for name in COLUMNS}
+    """One row an evaluated plan, two where it was scored without training first."""
+    scored = [
+        trial
         for trial in study.get_trials(deepcopy=False)
         if trial.values and "duplicate_of" not in trial.user_attrs
+    ]
+    rows = [
+        {"trial": trial.number, "state": state(trial)}
+        | {name: trial.user_attrs.get(name) for name in COLUMNS}
+        | {"quality": estimate.quality, "guiding_quality": trial.values[0]}
+        for trial, estimate in zip(scored, estimates_of(study, scored), strict=True)
     ]
     return pd.DataFrame(rows)
 
 
 def picture(every: pd.DataFrame, front: pd.DataFrame, summary: review.Summary, file: Path) -> None:
-    """Quality on the validation split against FLOPs, by the method that suggested the plan."""
+    """Quality on the validation split against FLOPs, by the method that suggested the plan.
+
+    Qualities are those by which the front is ranked, of what is not ranked those that guided the search.
+    Plans that were scored without training are rings; those given up are left out.
+    """
     figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
-    for origin, colour in COLOURS.items():
-        some = every[every["origin"] == origin]
-        axes.scatter(
-            100 * some["flops_ratio"], 100 * some["quality"], s=22, c=colour, label=origin, alpha=0.8
-        )
+    shown = every[every["state"] != GIVEN_UP]
+    places = 100 * shown[["flops_ratio", "quality"]]
+    methods, untrained = shown["origin"].str.removesuffix(PREVIEW), shown["state"] == SHOWN
+    for method, colour in COLOURS.items():
+        rings, discs = places[(methods == method) & untrained], places[(methods == method) & ~untrained]
+        axes.scatter(*rings.to_numpy().T, s=22, facecolors="none", edgecolors=colour)
+        if len(discs):
+            axes.scatter(*discs.to_numpy().T, s=22, c=colour, label=method, alpha=0.8)
+    if untrained.any():
+        axes.scatter([], [], s=22, facecolors="none", edgecolors="#555555", label="untrained")
     metric = summary.metric
     ordered = front.sort_values("flops_ratio")
     axes.step(
@@ -56,7 +85,7 @@ def picture(every: pd.DataFrame, front: pd.DataFrame, summary: review.Summary, f
     )
     axes.set_xlabel("FLOPs, % of the uncut model")
     axes.set_ylabel(f"validation {metric}, %")
-    axes.set_title(f"{summary.name}: {len(every)} plans", size=11)
+    axes.set_title(f"{summary.name}: {len(shown)} models", size=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(file, metadata={"Date": None})

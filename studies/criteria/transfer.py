@@ -2,11 +2,13 @@
 
     python studies/criteria/transfer.py
 
-A search at half of the FLOPs learns a criterion. It is applied, without a search, at other budgets and on a
-second checkpoint that was trained with another seed: with the sensitivity curves that it brings, and with
-curves measured anew. Beside it stand the same allocations with all coefficients at 1, and single criteria,
-uniform and global. Every cut is compensated, its BatchNorm statistics are estimated anew, and its accuracy is
-taken on test data, then again after the study's recovery. Rows that the file holds already are kept.
+A search at half of the FLOPs learns a coefficient for each group's sensitivity curve and weights of several
+criteria, from models that are mended, not trained: at half of the FLOPs training hides what a plan is worth.
+What it learned is applied, without a search, at other budgets and on a second checkpoint, trained with
+another seed: with the sensitivity curves that it brings, and with curves measured anew. Beside it stand the
+same allocations with all coefficients at 1 and one criterion, and single criteria, uniform and global. Every
+cut is compensated, its BatchNorm statistics are estimated anew, and its accuracy is taken on test data, then
+again after the study's recovery. Rows that the file holds already are kept.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
 
 HERE = Path(__file__).parent
-SINGLE = ("l2", "fpgm", "taylor", "fisher", "hessian", "hrank", "activation")
+SINGLE = ("l2", "l1", "linf", "taylor", "fisher/flops")
+"""Criteria that lead in ``oneshot.py``; the first one is the study's own, and all of them are mixed."""
 KEY = ("checkpoint", "level", "method")
 COLUMNS = (*KEY, "flops", "accuracy_before", "accuracy_after")
 
@@ -52,15 +55,16 @@ def methods(learned: LearnedCriterion) -> list[Method]:
     """The learned criterion with its own curves and with new ones, the curves alone, and single criteria."""
     plain = LearnedCriterion(
         learned.schema,
-        {name: replace(group, scale=1.0, shift=0.0) for name, group in learned.groups.items()},
+        {
+            name: replace(group, scale=1.0, shift=0.0, weights={SINGLE[0]: 1.0})
+            for name, group in learned.groups.items()
+        },
         learned.provenance,
         learned.allowed,
     )
     found = []
     for name, criterion in (("learned", learned), ("curves alone", plain)):
-        mixture = Mixture(
-            {group: entry.weights for group, entry in criterion.groups.items() if entry.weights}
-        )
+        mixture = Mixture({group: entry.weights for group, entry in criterion.groups.items()})
         for suffix, anew in ((", its own curves", False), (", curves measured anew", True)):
             found.append(
                 Method(
@@ -99,7 +103,7 @@ def rows(
     if not wanted:
         return
     budget = (f"flops={level:.0%}",)
-    problem = prepare(config.model_copy(update={"budget": budget, "mix": SINGLE}), Listener())
+    problem = prepare(config.model_copy(update={"budget": budget, "mix": SINGLE[1:]}), Listener())
     task, test = problem.data.task, problem.data.test
     for method in wanted:
         widths = method.widths(problem)
@@ -127,7 +131,14 @@ def table(file: Path) -> str:
 def learned_at(config: Config, file: Path, level: float, trials: int) -> LearnedCriterion:
     """The criterion of the best trial of a search, made once and then kept in a file."""
     if not file.exists():
-        update = {"budget": (f"flops={level:.0%}", f"trials={trials}"), "study": None, "space": "criterion"}
+        update = {
+            "budget": (f"flops={level:.0%}", f"trials={trials}"),
+            "study": None,
+            "space": "criterion",
+            "mix": SINGLE[1:],
+            "mix_by": "weights",
+            "finetune_steps": 0,
+        }
         run_search(config.model_copy(update=update), Listener()).criterion().save(file)
     return read_criterion(file)
 
@@ -141,7 +152,7 @@ def main() -> None:
     parser.add_argument("--weights", help="of the first checkpoint; without them it is trained first")
     parser.add_argument("--second-weights", help="of the second checkpoint; without them trained with seed 1")
     parser.add_argument("--learn-at", type=float, default=0.5)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--levels", type=float, nargs="+", default=[0.5, 0.35, 0.25])
     parser.add_argument("--checkpoints", nargs="*", default=["first", "second"])
     parser.add_argument("--storage", default="sqlite:///transfer.db")
