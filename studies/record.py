@@ -12,11 +12,9 @@ import matplotlib
 import optuna
 import pandas as pd
 from matplotlib import pyplot as plt
-from optuna.trial import FrozenTrial
 
 from autoprune import review
-from autoprune.review.estimates import STOPPED, UNTRAINED
-from autoprune.review.front import estimates_of
+from autoprune.review.front import estimates_of, state_of
 from autoprune.review.origins import EXACT, GAP, GREEDY, PREVIEW, SAMPLER
 
 matplotlib.use("svg")
@@ -30,26 +28,15 @@ COLOURS = {
     "global l2": "#009e73",
     "global taylor": "#cc79a7",
 }
-TRAINED, SHOWN, GIVEN_UP = "trained", "untrained", "given up"
-"""How far a plan came; the quality of one that was given up is a forecast."""
-
-
-def state(trial: FrozenTrial) -> str:
-    """How far a finished trial came."""
-    if STOPPED in trial.user_attrs:
-        return GIVEN_UP
-    return SHOWN if UNTRAINED in trial.user_attrs else TRAINED
+SCORED = ("COMPLETE", "PREVIEW", "STOPPED")
+"""States of plans that are recorded; the quality of one that was given up is a forecast."""
 
 
 def trials(study: optuna.Study) -> pd.DataFrame:
     """One row an evaluated plan, two where it was scored without training first."""
-    scored = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.values and "duplicate_of" not in trial.user_attrs
-    ]
+    scored = [trial for trial in study.get_trials(deepcopy=False) if state_of(trial) in SCORED]
     rows = [
-        {"trial": trial.number, "state": state(trial)}
+        {"trial": trial.number, "state": state_of(trial)}
         | {name: trial.user_attrs.get(name) for name in COLUMNS}
         | {"quality": estimate.quality, "guiding_quality": trial.values[0]}
         for trial, estimate in zip(scored, estimates_of(study, scored), strict=True)
@@ -64,9 +51,9 @@ def picture(every: pd.DataFrame, front: pd.DataFrame, summary: review.Summary, f
     Plans that were scored without training are rings; those given up are left out.
     """
     figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
-    shown = every[every["state"] != GIVEN_UP]
+    shown = every[every["state"] != "STOPPED"]
     places = 100 * shown[["flops_ratio", "quality"]]
-    methods, untrained = shown["origin"].str.removesuffix(PREVIEW), shown["state"] == SHOWN
+    methods, untrained = shown["origin"].str.removesuffix(PREVIEW), shown["state"] == "PREVIEW"
     for method, colour in COLOURS.items():
         rings, discs = places[(methods == method) & untrained], places[(methods == method) & ~untrained]
         axes.scatter(*rings.to_numpy().T, s=22, facecolors="none", edgecolors=colour)
