@@ -267,7 +267,7 @@ def _training(config: Config, data: Data, spec: str) -> Recipe:
     if not epochs:
         raise ConfigError(f"{spec} has no weights: give --weights FILE, or --train-epochs N to train it here")
     steps = steps_for_epochs(epochs, data.train, batch_size)
-    return Recipe(steps=steps, lr=lr, batch_size=batch_size, schedule="onecycle")
+    return Recipe(steps=steps, lr=lr, batch_size=batch_size, schedule="onecycle", precision=config.precision)
 
 
 def _reporter(listener: Listener, steps: int) -> Callable[[int, float], None]:

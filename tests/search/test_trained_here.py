@@ -44,16 +44,33 @@ class Trainings(Listener):
         self.count += fraction == 1 and detail.startswith("training")
 
 
-def test_it_is_trained_again_for_other_data_of_the_same_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "cache"))
     Path("net.py").write_text(MADE)
+
+
+def save_inputs(seed: int) -> None:
+    torch.save(torch.randn(48, 16, generator=torch.Generator().manual_seed(seed)), "inputs.pt")
+
+
+def test_it_is_trained_again_for_other_data_of_the_same_name() -> None:
     trainings = Trainings()
     weights = []
     for seed in (0, 1, 0):
-        torch.save(torch.randn(48, 16, generator=torch.Generator().manual_seed(seed)), "inputs.pt")
+        save_inputs(seed)
         weights.append(prepare(load_config(None, SETTINGS), trainings).weights)
     assert weights[0] == weights[2] != weights[1]
+    assert trainings.count == 2
+
+
+def test_it_is_trained_in_the_precision_of_the_settings() -> None:
+    trainings = Trainings()
+    save_inputs(0)
+    weights = [
+        prepare(load_config(None, {**SETTINGS, "precision": precision}), trainings).weights
+        for precision in ("float32", "bf16")
+    ]
+    assert weights[0] != weights[1]
     assert trainings.count == 2
