@@ -6,9 +6,9 @@ The models of two study files, a residual and a plain network, are cut to shares
 criterion in two ways: ``uniform``, with the same widths for all, so that only the order within groups counts,
 and ``global``, where units of the whole model compete. Each cut is judged on validation data as it is, with
 BatchNorm statistics estimated anew, and with compensated weights before that; then again after the study's
-fine-tuning. A seed draws the calibration data and the batches. Rows that ``oneshot.csv`` beside this file
-holds already are kept, so that a run that was stopped goes on; the table and ``oneshot.svg`` show the seeds
-that all criteria have.
+fine-tuning. A seed trains the network, and draws the calibration data and the batches. Rows that
+``oneshot.csv`` beside this file holds already are kept, so that a run that was stopped goes on; the table and
+``oneshot.svg`` show the seeds that all criteria have.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
-import torch
 from matplotlib import pyplot as plt
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.config import load_config
 from autoprune.cost import CostModel
@@ -80,31 +79,25 @@ class Bench:
     """What all cuts of one model have in common."""
 
     name: str
+    seed: int
     problem: Problem
     structure: Structure
     costs: CostModel
 
     @classmethod
-    def of(cls, study: Path, weights: str | None) -> Bench:
-        """The model, data and structure of a study file."""
+    def of(cls, study: Path, seed: int) -> Bench:
+        """The model of a study file, trained with the seed, its data and its structure."""
         settings = {
             "storage": "sqlite:///:memory:",
             "latency": False,
             "ranking_share": 0.0,
-            "precision": "float32",
-            "weights": weights,
+            "seed": seed,
         }
         problem = prepare(load_config(study, settings), Listener())
         structure = problem.structure
         assert isinstance(structure, Structure)
         name = problem.name.rpartition(":")[2]
-        return cls(name, problem, structure, CostModel.of(structure, problem.model))
-
-    def calibration(self, seed: int, batches: int) -> list[tuple[Tensor, Tensor]]:
-        """Training batches drawn by the seed."""
-        shuffle = torch.Generator().manual_seed(seed)
-        config = self.problem.config
-        return list(islice(self.problem.data.train.batches(config.batch_size, shuffle=shuffle), batches))
+        return cls(name, seed, problem, structure, CostModel.of(structure, problem.model))
 
     def widths(self, ranking: Ranking, way: str, level: float) -> Widths:
         """The most units, one a group at least, within that share of the FLOPs."""
@@ -135,37 +128,37 @@ def _largest(at: Callable[[float], Widths], accept: Callable[[Widths], bool]) ->
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to run of one criterion with one seed.
+    """What to run of one criterion on one network.
 
     Attributes:
         ways: of choosing widths.
         levels: shares of the FLOPs.
         mending: what is done to a cut model without training it.
         steps: of fine-tuning; 0 for none.
-        batches: of calibration data.
     """
 
     ways: tuple[str, ...]
     levels: tuple[float, ...]
     mending: tuple[str, ...]
     steps: int
-    batches: int
 
 
 def rows(
-    bench: Bench, spec: str, seed: int, wanted: Wanted, done: set[tuple[object, ...]]
+    bench: Bench, spec: str, wanted: Wanted, done: set[tuple[object, ...]]
 ) -> Iterator[dict[str, object]]:
-    """Every way, level and mending of one criterion with one seed, but for what is done already."""
+    """Every way, level and mending of one criterion on one network, but for what is done already."""
     open_ = [
         (way, level, mending)
         for way, level, mending in product(wanted.ways, wanted.levels, wanted.mending)
-        if (bench.name, spec, way, level, seed, mending) not in done
+        if (bench.name, spec, way, level, bench.seed, mending) not in done
     ]
     if not open_:
         return
-    problem, data = bench.problem, bench.calibration(seed, wanted.batches)
+    problem, data = bench.problem, bench.problem.calibration
     prices = unit_prices(bench.costs)
-    context = Context(problem.model, bench.structure, lambda: data, problem.data.task.loss, seed, prices)
+    context = Context(
+        problem.model, bench.structure, lambda: data, problem.data.task.loss, bench.seed, prices
+    )
     start = time.perf_counter()
     ranking = rankings({spec: criterion(spec)}, context)[spec]
     seconds = time.perf_counter() - start
@@ -184,32 +177,33 @@ def rows(
             "criterion": spec,
             "way": way,
             "level": level,
-            "seed": seed,
+            "seed": bench.seed,
             "mending": mending,
             "flops": bench.costs.flops(widths) / bench.costs.flops(bench.structure.widths),
             "accuracy": score.value,
             "loss": score.loss,
-            "accuracy_after": healed(bench, model, wanted.steps, seed),
+            "accuracy_after": healed(bench, model, wanted.steps),
             "scoring_seconds": seconds,
         }
 
 
-def healed(bench: Bench, model: nn.Module, steps: int, seed: int) -> float | str:
+def healed(bench: Bench, model: nn.Module, steps: int) -> float | str:
     """Accuracy after so many steps of the study's recovery, in place; empty without any."""
     problem = bench.problem
     recipe = recipe_of(problem.config, problem.data, steps)
     if recipe is None:
         return ""
-    lessons = lessons_of(bench, recipe, seed)
-    finetune(model, problem.data, recipe, seed=seed, teacher=problem.model, lessons=lessons)
+    lessons = lessons_of(bench, recipe)
+    finetune(model, problem.data, recipe, seed=bench.seed, teacher=problem.model, lessons=lessons)
     return evaluate(model, problem.data.validation, problem.data.task).value
 
 
 @cache
-def lessons_of(bench: Bench, recipe: Recipe, seed: int) -> Sequence[Lesson] | None:
+def lessons_of(bench: Bench, recipe: Recipe) -> Sequence[Lesson] | None:
     """The batches of a seed with the uncut model's answers, the same for every cut."""
-    teacher = bench.problem.model if recipe.distill > 0 else None
-    return draw_lessons(bench.problem.data.train, recipe, seed, teacher, device_of(bench.problem.model))
+    model = bench.problem.model
+    teacher = model if recipe.distill > 0 else None
+    return draw_lessons(bench.problem.data.train, recipe, bench.seed, teacher, device_of(model))
 
 
 def complete(found: pd.DataFrame) -> pd.DataFrame:
@@ -278,7 +272,6 @@ def main() -> None:
         tuple(arguments.levels),
         tuple(arguments.mending),
         arguments.steps,
-        arguments.batches,
     )
     file: Path = arguments.output
     done = set()
@@ -288,12 +281,12 @@ def main() -> None:
         writer = csv.DictWriter(out, COLUMNS)
         if not done:
             writer.writeheader()
-        for study in arguments.study:
-            bench = Bench.of(study, arguments.weights)
+        for seed, study in product(arguments.seeds, arguments.study):
+            bench = Bench.of(study, seed)
             print(f"{bench.name}, uncut: {bench.problem.baseline.score.value:.2%}", flush=True)
-            for seed, spec in product(arguments.seeds, arguments.criteria):
+            for spec in arguments.criteria:
                 try:
-                    for row in rows(bench, spec, seed, wanted, done):
+                    for row in rows(bench, spec, wanted, done):
                         writer.writerow(
                             {key: f"{v:.5g}" if isinstance(v, float) else v for key, v in row.items()}
                         )
@@ -313,14 +306,12 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--study", type=Path, nargs="+", default=STUDIES)
-    parser.add_argument("--weights", help="of the trained model; without them it is trained first")
     parser.add_argument("--criteria", nargs="+", default=SPECS)
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
     parser.add_argument("--mending", nargs="+", default=MENDING, choices=MENDING)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150, help="of fine-tuning; 0 for none")
-    parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--output", type=Path, default=HERE / "oneshot.csv")
     return parser.parse_args()
 
