@@ -36,8 +36,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from autoprune.passwords import without_passwords
-from autoprune.review.front import front, state_of, summary
+from autoprune.review.front import front, summary
 from autoprune.review.listener import Count, Listener
+from autoprune.review.states import state_of
 from autoprune.review.table import to_json
 
 _NUMBERS = (

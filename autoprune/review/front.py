@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
-from autoprune.review.estimates import STOPPED, UNCUT, UNTRAINED, Estimate, guided, in_use, ranked
+from autoprune.review.estimates import STOPPED, UNCUT, Estimate, guided, in_use, ranked
 from autoprune.review.record import check_trial, study_record
-from autoprune.review.unfinished import is_unfinished
+from autoprune.review.states import state_of
 
 _COSTS = ("flops", "flops_ratio", "parameters", "size")
 _MASKED = ("nonzero", "nonzero_ratio", "effective_multiply_adds")
@@ -276,17 +276,6 @@ def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
 def timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
     """Whether the trial's latency, if it has one, is of the study's present device."""
     return measured_on(trial) in ("", record.get("device_key"))
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """Optuna's name of a trial's state, or one of the words of :attr:`Summary.trials`."""
-    if "duplicate_of" in trial.user_attrs:
-        return "REPEAT"
-    if is_unfinished(trial):
-        return "UNFINISHED"
-    if UNTRAINED in trial.user_attrs and trial.state is TrialState.COMPLETE:
-        return "PREVIEW"
-    return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
 
 
 def _masked_granularity(attributes: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from scipy.stats import kendalltau
 
 from autoprune.review.estimates import STOPPED, UNCHOSEN, UNCUT, UNTRAINED, ranked
 from autoprune.review.front import feasible_trials
+from autoprune.review.states import DUPLICATE_OF
 
 STAGES = "stages"
 """Trial attribute: stage -> what it found and decided."""
@@ -82,7 +83,7 @@ def predictors(study: optuna.Study) -> list[Predictor]:
     trials = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        if STAGES in trial.user_attrs and not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
+        if STAGES in trial.user_attrs and not {DUPLICATE_OF, UNTRAINED} & trial.user_attrs.keys()
     ]
     found = [predictor(study, trials, stage) for stage in (COST, PROXY, CHECKPOINT)]
     return [item for item in found if item.trials or item.stopped]

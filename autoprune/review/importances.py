@@ -9,11 +9,11 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 from sklearn.ensemble import RandomForestRegressor
 
-from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.origins import SUGGESTED
+from autoprune.review.states import state_of
 
 LEAST_TRIALS = 8
 """Fewer say nothing about which group matters."""
@@ -62,8 +62,8 @@ def importances(study: optuna.Study) -> Importances | None:
     full: dict[str, int] = study.user_attrs["autoprune"]["groups"]
     trials = [
         trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.user_attrs.get("widths") and not {"duplicate_of", STOPPED, UNTRAINED} & set(trial.user_attrs)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.user_attrs.get("widths") and state_of(trial) == "COMPLETE"
     ]
     if len(trials) < LEAST_TRIALS or len({trial.values[0] for trial in trials}) < 2:
         return None

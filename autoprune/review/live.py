@@ -19,7 +19,7 @@ from autoprune.review.front import Summary, best, summary
 from autoprune.review.listener import Count, Listener
 from autoprune.review.plot import points_of
 from autoprune.review.stages import spent_text
-from autoprune.review.states import NO_CANDIDATE, state_texts
+from autoprune.review.states import DUPLICATE_OF, NO_CANDIDATE, state_texts
 from autoprune.review.text import quality_text, share_text, whole_seconds
 from autoprune.review.unfinished import is_unfinished
 
@@ -92,7 +92,7 @@ class LiveView(Listener):
         """A trial is told; `count` includes it."""
         origin = trial.user_attrs.get("origin")
         name = f"trial {trial.number} ({origin})" if origin else f"trial {trial.number}"
-        if "duplicate_of" in trial.user_attrs:
+        if DUPLICATE_OF in trial.user_attrs:
             self._state = replace(self._state, trial="")
             return
         line = f"{name}: {_outcome(study, trial)}"

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 from rich.text import Text
 
-from autoprune.review.estimates import STOPPED
 from autoprune.review.front import Summary, front_trials
+from autoprune.review.states import SCORED, state_of
 from autoprune.review.text import share_text
 
 
@@ -55,23 +54,21 @@ class Point:
 
 
 def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
-    """The uncut model and the trials that were scored in full, each plan once.
+    """The uncut model and the trials whose quality was measured, each plan once.
 
     Costs are shares of FLOPs, or of non-zero parameters where weights are masked.
     """
     share = "nonzero_ratio" if found.granularity else "flops_ratio"
     chosen = {trial.number for trial in front_trials(study)}
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    known = [trial for trial in trials if _is_shown(trial) and share in trial.user_attrs]
+    known = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if state_of(trial) in SCORED and share in trial.user_attrs and trial.user_attrs.get("plan") != "uncut"
+    ]
     cut = [
         Point(trial.user_attrs[share], trial.values[0], _kind(trial.number, found, chosen)) for trial in known
     ]
     return *cut, Point(1.0, found.baseline.quality, Kind.UNCUT)
-
-
-def _is_shown(trial: FrozenTrial) -> bool:
-    left_out = {"duplicate_of", STOPPED}
-    return not left_out & trial.user_attrs.keys() and trial.user_attrs.get("plan") != "uncut"
 
 
 def _kind(number: int, found: Summary, chosen: set[int]) -> Kind:

@@ -16,6 +16,7 @@ from autoprune.review.card import card_of
 from autoprune.review.front import front_trials
 from autoprune.review.notes import Notes, is_marked
 from autoprune.review.picks import picked
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.storage import folder_beside
 from autoprune.review.words import study_text, trial_text
 
@@ -67,7 +68,7 @@ def _save_pictures(study: optuna.Study) -> None:
 def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
     """Offer the plan and the model card on the trial's page; what is there already is replaced."""
     files = {CARD: ("text/markdown", (findings_text(card_of(study, trial)) + "\n").encode())}
-    number = trial.user_attrs.get("duplicate_of", trial.number)
+    number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
     plan = trial_file(study_folder(storage, study.study_name), number, ".plan.json")
     if plan.is_file():
         files[PLAN] = ("application/json", plan.read_bytes())

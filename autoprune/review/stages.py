@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from rich import box
 from rich.table import Table
 
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.text import whole_seconds
 
 WALL = "wall_seconds"
@@ -40,7 +41,7 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
     if SENSITIVITY in study.user_attrs:
         total[SENSITIVITY] = study.user_attrs[SENSITIVITY]["seconds"]
     for trial in study.get_trials(deepcopy=False):
-        if "duplicate_of" not in trial.user_attrs:
+        if DUPLICATE_OF not in trial.user_attrs:
             total.update(trial.user_attrs.get("seconds", {}))
     walls = [value for key, value in study.user_attrs.items() if key.partition(":")[0] == WALL]
     if walls:

@@ -1,9 +1,18 @@
-"""What the states that a summary counts are called."""
+"""States of trials, Optuna's and our own, and what a summary calls them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.review.estimates import STOPPED, UNTRAINED
+from autoprune.review.unfinished import is_unfinished
+
+DUPLICATE_OF = "duplicate_of"
+"""Trial attribute: number of the first trial with the same plan, whose results this one has."""
+SCORED = ("COMPLETE", "PREVIEW")
+"""States of trials whose quality was measured; of those with one plan, the first."""
 NO_CANDIDATE = ("PRUNED", "STOPPED", "FAIL", "UNFINISHED")
 """States of trials that ended and gave none."""
 _WORDS = {
@@ -16,6 +25,17 @@ _WORDS = {
     "UNFINISHED": "not finished",
     "RUNNING": "running",
 }
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """Optuna's name of a trial's state, or one of the words of :attr:`autoprune.review.Summary.trials`."""
+    if DUPLICATE_OF in trial.user_attrs:
+        return "REPEAT"
+    if is_unfinished(trial):
+        return "UNFINISHED"
+    if UNTRAINED in trial.user_attrs and trial.state is TrialState.COMPLETE:
+        return "PREVIEW"
+    return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
 
 
 def state_texts(trials: Mapping[str, int], states: Collection[str] = tuple(_WORDS)) -> list[str]:

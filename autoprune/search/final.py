@@ -13,6 +13,7 @@ from autoprune.errors import StudyError
 from autoprune.review import Listener
 from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.front import front_trials
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.search.evaluate import cut_model, recover
 from autoprune.search.keep import WeightStore
 from autoprune.search.mixing import mixture_of
@@ -61,7 +62,7 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
         )
     if not all(is_whole(width, most=full[name]) for name, width in widths.items()):
         raise StudyError(f"trial {trial.number} has widths that this model does not have: name another study")
-    number = trial.user_attrs.get("duplicate_of", trial.number)
+    number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
     plan = store.plan(number)
     if plan is None or plan.hash != trial.user_attrs["plan"]:
         plan = problem.plan(widths, mixture_of(trial.user_attrs))

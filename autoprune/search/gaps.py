@@ -19,9 +19,9 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import feasible_trials
 from autoprune.review.origins import GAP, SAMPLER
+from autoprune.review.states import state_of
 from autoprune.search.feasible import used
 from autoprune.search.problem import Problem
 from autoprune.search.spaces.base import LEVEL, Space
@@ -112,5 +112,5 @@ def _points(problem: Problem, study: optuna.Study) -> list[Point]:
     return [
         Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
-        if trial.params and not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
+        if trial.params and state_of(trial) == "COMPLETE"
     ]

@@ -13,6 +13,7 @@ from autoprune.documents import read_text
 from autoprune.errors import DiskError, ModelError, PlanError
 from autoprune.files import replace_file, sweep, why_not_written
 from autoprune.review.artifacts import study_folder, trial_file
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.search.handover import UNCUT_FILE
 from autoprune.structure.plans import AnyPlan, read_plan
 from autoprune.tasks import load_weights, save_weights
@@ -65,7 +66,7 @@ class WeightStore:
     def prune(self, kept: Iterable[FrozenTrial], over: Collection[int]) -> None:
         """Delete the files of the trials with the numbers `over`, but for those that are kept."""
         sweep(self.folder)
-        wanted = {trial.user_attrs.get("duplicate_of", trial.number) for trial in kept}
+        wanted = {trial.user_attrs.get(DUPLICATE_OF, trial.number) for trial in kept}
         for file in self.folder.glob("trial-*.*"):
             number = file.name.removeprefix("trial-").split(".")[0]
             if number.isdigit() and int(number) in over and int(number) not in wanted:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.criteria.mixture import Mixture
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.front import measured_on
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.search.claims import CLAIM
 from autoprune.search.evaluate import OverBudget, cut_model, latency_excess, latency_of, over_text
 from autoprune.search.mixing import mixture_of
@@ -64,8 +65,8 @@ def tell_again(problem: Problem, study: optuna.Study, trial: optuna.Trial, befor
     Raises OverBudget where that is over the budget, before the trial is told.
     """
     recorded: dict[str, Any] = {key: value for key, value in before.user_attrs.items() if key not in _OWN}
-    first = before.user_attrs.get("duplicate_of", before.number)
-    write(trial, recorded | {"duplicate_of": first})
+    first = before.user_attrs.get(DUPLICATE_OF, before.number)
+    write(trial, recorded | {DUPLICATE_OF: first})
     excess = dict(before.constraints)
     if timed_elsewhere(problem, before):
         excess |= _time_again(problem, study, trial, recorded)

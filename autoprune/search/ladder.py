@@ -32,6 +32,7 @@ from autoprune.recovery import OnStep
 from autoprune.review.estimates import STOPPED, UNTRAINED
 from autoprune.review.front import affordable_trials
 from autoprune.review.health import CHECKPOINT, COST, PROXY, STAGES, predictor
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.search.problem import Problem
 from autoprune.tasks import Score, evaluate
 
@@ -292,9 +293,7 @@ def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Lad
         return None
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     trials = [
-        trial
-        for trial in affordable_trials(study)
-        if not {"duplicate_of", UNTRAINED} & trial.user_attrs.keys()
+        trial for trial in affordable_trials(study) if not {DUPLICATE_OF, UNTRAINED} & trial.user_attrs.keys()
     ]
     staged = [trial for trial in trials if STAGES in trial.user_attrs]
     stages = [predictor(study, staged, stage) for stage in (PROXY, CHECKPOINT)]

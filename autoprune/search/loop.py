@@ -21,6 +21,7 @@ from autoprune.review.health import COST, STAGES
 from autoprune.review.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.unfinished import INTERRUPTED, NO_ROOM, TOO_LARGE
 from autoprune.search.asking import ask, begun
 from autoprune.search.claims import Turn, claim, plan_key
@@ -296,7 +297,7 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
         if fail(study, own, NO_ROOM) and "fixed_params" in own.system_attrs:
             requeue(study, own)
         return None
-    trial.set_user_attr("duplicate_of", decision.ahead)
+    trial.set_user_attr(DUPLICATE_OF, decision.ahead)
     fail(study, own, f"trial {decision.ahead} is evaluating the same plan")
     return None
 

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.budget import Budget
 from autoprune.review import Count
 from autoprune.review.estimates import STOPPED, UNTRAINED
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.unfinished import is_unfinished
 
 DEFAULT_TRIALS = 20
@@ -63,7 +64,7 @@ def counts(trial: FrozenTrial) -> bool:
     """Whether a trial has ended and counts towards the budget."""
     return (
         trial.state.is_finished()
-        and "duplicate_of" not in trial.user_attrs
+        and DUPLICATE_OF not in trial.user_attrs
         and not {STOPPED, UNTRAINED} & trial.user_attrs.keys()
         and not is_unfinished(trial)
     )

@@ -9,11 +9,12 @@ from typing import Any
 
 import optuna
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from autoprune.review.estimates import STOPPED, Estimate
+from autoprune.review.estimates import Estimate
 from autoprune.review.figures.picture import BLUE, GREY, VERMILLION, Picture, axis, figure, quality_axis
 from autoprune.review.front import Summary, estimates_of, front_trials, summary, timed_here
+from autoprune.review.states import SCORED, state_of
 from autoprune.review.text import quality_text
 
 _TWO_SIDED = 1.96
@@ -107,9 +108,8 @@ class _Point:
 def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
     """Trials with a measured quality, each plan once, timed on the study's present device or not at all."""
     record = study.user_attrs.get("autoprune", {})
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    left_out = {"duplicate_of", STOPPED}
-    return [trial for trial in trials if not left_out & set(trial.user_attrs) and timed_here(trial, record)]
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if state_of(trial) in SCORED and timed_here(trial, record)]
 
 
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:

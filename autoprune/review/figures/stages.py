@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
 from autoprune.review.stages import stage_seconds, stage_word
+from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.text import share_text
 
 _COLOURS = (*COLOURS, GREY)
@@ -23,7 +24,7 @@ def stages_picture(study: optuna.Study) -> Picture | None:
     timed = [
         (trial.number, trial.user_attrs["seconds"])
         for trial in study.get_trials(deepcopy=False)
-        if trial.user_attrs.get("seconds") and "duplicate_of" not in trial.user_attrs
+        if trial.user_attrs.get("seconds") and DUPLICATE_OF not in trial.user_attrs
     ]
     if not timed:
         return None
