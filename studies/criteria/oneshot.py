@@ -18,7 +18,7 @@ import csv
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -76,13 +76,23 @@ Widths = dict[str, int]
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What all cuts of one model have in common."""
+    """What all cuts of one model have in common.
+
+    Attributes:
+        name: of the model.
+        seed: that trained it.
+        problem: the model with its data.
+        structure: what can be cut.
+        costs: of its cuts.
+        after: hash of a plan, and whether it was compensated -> accuracy after fine-tuning.
+    """
 
     name: str
     seed: int
     problem: Problem
     structure: Structure
     costs: CostModel
+    after: dict[tuple[str, bool], float | str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: Path, seed: int) -> Bench:
@@ -164,8 +174,6 @@ def rows(
     seconds = time.perf_counter() - start
     moments = collect_moments(problem.model, bench.structure, (inputs for inputs, _ in data))
     compensate = Compensator(problem.model, bench.structure, moments)
-    # BatchNorm trains with the statistics of its batches: those that were there before change nothing.
-    after: dict[tuple[str, float, bool], float | str] = {}
     for way, level, mending in open_:
         widths = bench.widths(ranking, way, level)
         model, plan = bench.cut(ranking, widths)
@@ -174,9 +182,10 @@ def rows(
         if mending != "none":
             recalibrate(model, (inputs for inputs, _ in data))
         score = evaluate(model, problem.data.validation, problem.data.task)
-        trained = (way, level, mending == "compensation")
-        if trained not in after:
-            after[trained] = healed(bench, model, wanted.steps)
+        # BatchNorm trains with the statistics of its batches: those that were there before change nothing.
+        trained = (plan.hash, mending == "compensation")
+        if trained not in bench.after:
+            bench.after[trained] = healed(bench, model, wanted.steps)
         yield {
             "model": bench.name,
             "criterion": spec,
@@ -187,7 +196,7 @@ def rows(
             "flops": bench.costs.flops(widths) / bench.costs.flops(bench.structure.widths),
             "accuracy": score.value,
             "loss": score.loss,
-            "accuracy_after": after[trained],
+            "accuracy_after": bench.after[trained],
             "scoring_seconds": seconds,
         }
 
