@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 
 from autoprune import units
 from autoprune.errors import BudgetError
+from autoprune.spelling import did_you_mean
 
 _PERCENT = re.compile(r"([0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})\s*%")
 _WHOLE = re.compile(r"[0-9]{1,9}")
@@ -32,6 +32,7 @@ _WRITERS: Mapping[str, Callable[[float], str]] = {
 }
 MODEL_COSTS: tuple[str, ...] = tuple(_READERS)
 _NAMES = (*MODEL_COSTS, "time", "trials")
+_THERE_ARE = f" (there are {', '.join(_NAMES)})"
 
 _EXAMPLES: Mapping[str, str] = {
     "flops": "flops=50%, flops=300M or params=1M",
@@ -140,7 +141,7 @@ def _split(text: str) -> tuple[str, str]:
     name, equals, amount = (part.strip() for part in text.partition("="))
     if equals:
         if name not in _NAMES:
-            raise _error(text, f"there is no cost {_short(name)}{_closest(name)}")
+            raise _error(text, f"there is no cost {_short(name)}{did_you_mean(name, _NAMES, _THERE_ARE)}")
         return name, amount
     if _PERCENT.fullmatch(text):
         return "flops", text
@@ -202,11 +203,6 @@ def _share_hint(text: str, prefix: str = "") -> str:
     if not 0 < share <= 1:
         return ""
     return f"did you mean {prefix}{units.plain(Decimal(repr(share)) * 100)}%?"
-
-
-def _closest(name: str) -> str:
-    near = get_close_matches(name.lower(), _NAMES, n=1)
-    return f", did you mean {near[0]}?" if near else f" (there are {', '.join(_NAMES)})"
 
 
 def _short(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -18,6 +17,7 @@ from autoprune.errors import BudgetError, ConfigError
 from autoprune.folders import split_options
 from autoprune.granularity import MASKS, UNITS, check_granularity
 from autoprune.passwords import without_passwords
+from autoprune.spelling import did_you_mean
 
 MOST_BYTES = 1 << 16
 """Size of the largest study file that is read."""
@@ -112,7 +112,7 @@ class Config(BaseModel):
     sparsify_strength: Rate | None = _setting(
         None,
         "Of its penalty: the share of itself that an average weight would lose if nothing defended it; of "
-        "gates the price of all of them; default: 0.5 or 1, by the method.",
+        "gates the price of all of them; default: 0.5, 1 or 10, by the method.",
         SPARSIFY,
     )
 
@@ -377,12 +377,12 @@ def _explain(key: str, error: Mapping[str, Any]) -> str:
     """What is wrong with one setting, in one line with what is allowed."""
     if error["type"] == "extra_forbidden":
         names = tuple(Config.model_fields)
-        return f"unknown setting {_short(key)}" + _closest(key, names, f": there are {', '.join(names)}")
+        return f"unknown setting {_short(key)}" + did_you_mean(key, names, f": there are {', '.join(names)}")
     given = f"{key} = {_short(error['input'])}"
     if error["type"] == "literal_error":
         annotation = Config.model_fields[key].annotation
         choices = _choices(annotation)
-        return f"{given}: use one of {', '.join(choices)}" + _closest(str(error["input"]), choices, "")
+        return f"{given}: use one of {', '.join(choices)}" + did_you_mean(str(error["input"]), choices)
     reason = str(error["msg"]).removeprefix("Value error, ").splitlines()[0]
     return f"{given}: {reason[0].lower()}{reason[1:]}"
 
@@ -392,11 +392,6 @@ def _choices(annotation: object) -> tuple[str, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return next((words for part in get_args(annotation) if (words := _choices(part))), ())
-
-
-def _closest(word: str, choices: tuple[str, ...], otherwise: str) -> str:
-    near = get_close_matches(word.lower(), choices, n=1)
-    return f", did you mean {near[0]}?" if near else otherwise
 
 
 def _short(value: object) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from autoprune.errors import UserError
+from autoprune.spelling import did_you_mean
 
 MOST_BYTES = 8 << 20
 """Size of the largest file that is read: a plan that keeps a million units takes 7 MB."""
@@ -77,8 +77,7 @@ def check_keys(document: Mapping[str, Any], known: Iterable[str], what: str, err
         return
     named = ", ".join(map(short, unknown[:_NAMED]))
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-    near = get_close_matches(unknown[0][:_SHOWN], choices, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else f": there are {', '.join(choices)}"
+    hint = did_you_mean(unknown[0][:_SHOWN], choices, f": there are {', '.join(choices)}")
     raise error(f"{what} has unknown keys: {named}{more}{hint}")
 
 

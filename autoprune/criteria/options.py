@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, get_type_hints
 
 from autoprune.errors import CriterionError
+from autoprune.spelling import did_you_mean
 
 _OPTIONS = re.compile(r"(?P<name>[\w-]+):(?P<options>[\w-]+=.*)")
 
@@ -42,9 +42,8 @@ def with_options(name: str, target: Callable[..., Any], options: dict[str, str])
         raise CriterionError(f"criterion {name} takes no options: write {name} alone")
     unknown = next((key for key in options if key not in fields), None)
     if unknown is not None:
-        near = get_close_matches(unknown, fields, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise CriterionError(f"criterion {name} has no option {unknown}: {hint}There are {', '.join(fields)}")
+        hint = did_you_mean(unknown, fields, ":")
+        raise CriterionError(f"criterion {name} has no option {unknown}{hint} there are {', '.join(fields)}")
     kinds = get_type_hints(target)
     return target(**{key: _read(name, key, text, kinds[key]) for key, text in options.items()})
 
@@ -52,8 +51,7 @@ def with_options(name: str, target: Callable[..., Any], options: dict[str, str])
 def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
     """Raise CriterionError unless the value of an option is one of the choices."""
     if value not in choices:
-        near = get_close_matches(value, choices, n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(value, choices)
         raise CriterionError(f"{key}={value}: use one of {', '.join(choices)}{hint}")
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -34,6 +33,7 @@ from autoprune.criteria.learned_scores import LearnedScores
 from autoprune.criteria.options import split_options, with_options
 from autoprune.documents import short
 from autoprune.errors import CriterionError
+from autoprune.spelling import did_you_mean
 from autoprune.tasks.reference import is_reference, resolve
 
 MOST_SPEC = 1000
@@ -104,10 +104,8 @@ def criterion(spec: str, trusted: Collection[str] = ()) -> Criterion:
         return cast(Criterion, with_options(name, target, options)) if options else _made(target, spec)
     if is_reference(spec):
         return _made(resolve(spec, "criterion", CriterionError), spec)
-    near = get_close_matches(name, names(), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    choices = f"There are {', '.join(names())}, or give path/file.py:function or a criterion.json"
-    raise CriterionError(f"unknown criterion {spec!r}: {hint}{choices}")
+    choices = f"there are {', '.join(names())}, or give path/file.py:function or a criterion.json"
+    raise CriterionError(f"unknown criterion {spec!r}{did_you_mean(name, names(), ':')} {choices}")
 
 
 def _learned(spec: str, trusted: Collection[str]) -> LearnedScores:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
 
 from autoprune.errors import StudyError
+from autoprune.spelling import did_you_mean
 from autoprune.storages import explained, open_storage, read_address
 from autoprune.storages.patience import Note
 from autoprune.storages.trouble import no_study
@@ -59,7 +59,6 @@ def _last_active(study: optuna.Study) -> datetime:
 
 
 def _unknown(name: str, names: list[str], shown: str) -> str:
-    near = get_close_matches(name, names, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ":"
+    hint = did_you_mean(name, names, ":")
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"there is no study {name!r} in {shown}{hint} there are {', '.join(names[:_SHOWN])}{more}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from autoprune.errors import DataError
+from autoprune.spelling import did_you_mean
 from autoprune.tasks.data import Split
 
 Noise = Literal["gaussian", "salt-and-pepper"]
@@ -35,9 +35,8 @@ class Corruption:
 
     def __post_init__(self) -> None:
         if self.noise not in get_args(Noise):
-            near = get_close_matches(self.noise, get_args(Noise), n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise DataError(f"unknown noise {self.noise!r}: use {' or '.join(get_args(Noise))}{hint}")
+            hint = did_you_mean(self.noise, get_args(Noise), ":")
+            raise DataError(f"unknown noise {self.noise!r}{hint} use {' or '.join(get_args(Noise))}")
         most = 1 if self.noise == "salt-and-pepper" else float("inf")
         if not (0 < self.strength <= most and self.strength < float("inf")):
             raise DataError(

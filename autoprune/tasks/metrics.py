@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from torchmetrics import Metric, classification, regression
 from torchmetrics.text import Perplexity
 
 from autoprune.errors import DataError
+from autoprune.spelling import did_you_mean
 from autoprune.tasks.reference import is_reference, resolve, summary
 
 Kind = Literal["classification", "binary", "multilabel", "regression", "sequence"]
@@ -91,12 +91,9 @@ def measure(kind: Kind, name: str, classes: int | None = None) -> Measure:
         return _top(name, int(name[3:]), classes or 0)
     known = _KNOWN[kind]
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, known, ":")
         names = ", ".join([*known, *(["top5"] if kind == "classification" else [])])
-        raise DataError(
-            f"{kind} has no metric {name!r}: {hint}There are {names}, or give path/file.py:Metric"
-        )
+        raise DataError(f"{kind} has no metric {name!r}{hint} there are {names}, or give path/file.py:Metric")
     higher, make = known[name]
     return Measure(name, higher, partial(make, classes))
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ import torchvision
 from torch import nn
 
 from autoprune.errors import MissingExtraError, ModelError
+from autoprune.spelling import did_you_mean
 from autoprune.tasks.reference import call_factory, is_reference, summary
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory"
+_SPELLING = ": check the spelling"
 
 
 def load_model(spec: str, *, classes: int | None = None) -> nn.Module:
@@ -75,7 +75,7 @@ def construction(spec: str, classes: int | None) -> list[str]:
 def _from_torchvision(name: str, classes: int | None) -> nn.Module:
     known = torchvision.models.list_models()
     if name not in known:
-        raise ModelError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
+        raise ModelError(f"torchvision has no model {name!r}{did_you_mean(name, known, _SPELLING, most=3)}")
     try:
         model: nn.Module = torchvision.models.get_model(name, weights=None, **_arguments(name, classes))
     except (TypeError, ValueError) as error:
@@ -99,7 +99,8 @@ def _from_timm(name: str, classes: int | None) -> nn.Module:
         raise MissingExtraError("timm", "timm")
     timm = importlib.import_module("timm")
     if not timm.is_model(name):
-        raise ModelError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+        hint = did_you_mean(name, timm.list_models(), _SPELLING, most=3)
+        raise ModelError(f"timm has no model {name!r}{hint}")
     chosen = {} if classes is None else {"num_classes": classes}
     model: nn.Module = timm.create_model(name, pretrained=False, **chosen)
     return model
@@ -107,9 +108,3 @@ def _from_timm(name: str, classes: int | None) -> nn.Module:
 
 def _takes(builder: Any, parameter: str) -> bool:
     return parameter in inspect.signature(builder).parameters
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """``": did you mean ...?"`` with the closest known names, or a hint to check the spelling."""
-    close = difflib.get_close_matches(name, known, n=3)
-    return f": did you mean {' or '.join(close)}?" if close else ": check the spelling"

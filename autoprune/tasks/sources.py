@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from autoprune.errors import DataError
+from autoprune.spelling import did_you_mean
 from autoprune.tasks import images
 from autoprune.tasks.contract import from_factory
 from autoprune.tasks.data import Data
@@ -44,6 +44,5 @@ def load_data(spec: str) -> Data:
         return imagefolder(root)
     if is_reference(spec):
         return from_factory(spec)
-    close = difflib.get_close_matches(name, ["digits", *NAMED, "imagefolder"], n=1)
-    hint = f", did you mean {close[0]}?" if close else ":"
+    hint = did_you_mean(name, ("digits", *NAMED, "imagefolder"), ":")
     raise DataError(f"unknown data {spec!r}{hint} use {FORMS}")

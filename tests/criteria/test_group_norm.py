@@ -112,7 +112,7 @@ def test_lamp_counts_equal_units_for_each_other(context: Context) -> None:
         ("group-norm:reduce=men", "reduce=men: use one of mean, sum, max, prod, did you mean mean?"),
         ("group-norm:p=0", "p=0 is no exponent"),
         ("group-norm:p=two", "criterion group-norm: p=two is not a number"),
-        ("group-norm:norm=mean", "has no option norm: did you mean normalize?"),
+        ("group-norm:norm=mean", "has no option norm, did you mean normalize?"),
         ("group-norm:p=1,p=2", "p is given twice"),
         ("group-norm:p=1,reduce", "write options as group-norm:key=value,key=value"),
         ("snip:p=1", "criterion snip takes no options"),

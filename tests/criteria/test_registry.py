@@ -65,10 +65,10 @@ def test_registered_criteria_score_every_unit(context: Context, name: str) -> No
 
 def test_unknown_name() -> None:
     with pytest.raises(
-        CriterionError, match=r"unknown criterion 'tailor': did you mean taylor\? There are activation, apoz"
+        CriterionError, match=r"unknown criterion 'tailor', did you mean taylor\? there are activation, apoz"
     ):
         criterion("tailor")
-    with pytest.raises(CriterionError, match=r"unknown criterion 'zzz': There are activation, apoz"):
+    with pytest.raises(CriterionError, match=r"unknown criterion 'zzz': there are activation, apoz"):
         criterion("zzz")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 
 from autoprune.cost.runtimes.base import DTYPES, Call, Runtime
 from autoprune.cost.runtimes.command import PREFIX, CommandRuntime
@@ -13,6 +12,7 @@ from autoprune.cost.runtimes.eager import EagerRuntime
 from autoprune.cost.runtimes.onnx_runtime import OnnxRuntime
 from autoprune.cost.runtimes.open_vino import OpenVinoRuntime
 from autoprune.errors import ConfigError
+from autoprune.spelling import did_you_mean
 
 RUNTIMES: dict[str, Callable[[], Runtime]] = {
     "eager": EagerRuntime,
@@ -36,8 +36,7 @@ def runtime_by_name(name: str) -> Runtime:
 def check_runtime(name: str) -> None:
     """Raise ConfigError for a name that no runtime has."""
     if not name.startswith(PREFIX) and name not in RUNTIMES:
-        near = get_close_matches(name.lower(), RUNTIMES, n=1)
-        hint = f", did you mean {near[0]}?" if near else ":"
+        hint = did_you_mean(name, RUNTIMES, ":")
         raise ConfigError(
             f"unknown runtime {name!r}{hint} use {', '.join(RUNTIMES)} or '{PREFIX}PROGRAM ARGUMENTS'"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from autoprune.errors import MissingExtraError, UserError
@@ -15,6 +14,7 @@ from autoprune.export.formats.pt2 import Pt2Format
 from autoprune.export.formats.python import PythonFormat
 from autoprune.export.formats.state import StateFormat
 from autoprune.export.formats.torchscript import TorchScriptFormat
+from autoprune.spelling import did_you_mean
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry
@@ -47,8 +47,7 @@ def formats_named(names: Sequence[str]) -> dict[str, Format]:
         raise UserError(f"give a list of one or more formats: there are {', '.join(FORMATS)}")
     for name in names:
         if name not in FORMATS:
-            close = difflib.get_close_matches(name.lower(), FORMATS, n=1)
-            hint = f", did you mean {close[0]}?" if close else ":"
+            hint = did_you_mean(name, FORMATS, ":")
             raise UserError(f"unknown format {name!r}{hint} there are {', '.join(FORMATS)}")
     chosen = {name: FORMATS[name] for name in names}
     for entry in chosen.values():
