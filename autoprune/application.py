@@ -26,7 +26,7 @@ from autoprune.search.grid import grids_of
 from autoprune.search.learning import configured
 from autoprune.search.prepare import model_spec, pruning_of
 from autoprune.search.pruning import Origin, Prunable, Pruning
-from autoprune.search.sensitivity import measured_curves
+from autoprune.search.sensitivity import AT_BUDGET, measured_curves
 from autoprune.search.timing import measured_profile, offered_widths
 from autoprune.search.within import Within, widths_within
 from autoprune.structure import Plan
@@ -179,7 +179,7 @@ def _widths_within(
     if configured(config, pruning) is None:
         config = config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if stairs else _exact(config)
     elif problem is not None:
-        curves = measured_curves(replace(problem, stairs=stairs), listener)
+        curves = measured_curves(replace(problem, stairs=stairs), listener, context=AT_BUDGET)
     grids = grids_of(pruning.structure, config, stairs)
     return widths_within(within, origin.config, pruning, pruning.costs.uncut(origin.model), grids, curves)
 

@@ -27,6 +27,8 @@ POINTS = 4
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
 CONTEXT = 0.6
 """Share of the budget that all other groups take meanwhile: plans are looked for between a third and all."""
+AT_BUDGET = 0.8
+"""The same where one plan is looked for that takes all of it."""
 SAMPLES = 1024
 """Guiding samples on which the losses are taken."""
 BATCH = 256
@@ -50,7 +52,7 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     missing = [name for name in problem.structure.widths if name not in points]
     if missing:
         start, before = time.perf_counter(), record.get("seconds", 0.0)
-        context: Widths = record.get("context") or _context(problem)
+        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, CONTEXT)
         for name, increases in _measured(problem, missing, context, listener, SAMPLES):
             points[name] = increases
             seconds = round(before + time.perf_counter() - start, 3)
@@ -59,10 +61,20 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     return curves_of(problem, points)
 
 
-def measured_curves(problem: Problem, listener: Listener, *, samples: int = SAMPLES) -> dict[str, Curve]:
-    """The curves of all groups at the problem's budget, for this once, on so many samples."""
-    measured = _measured(problem, list(problem.structure.widths), _context(problem), listener, samples)
-    return curves_of(problem, dict(measured))
+def measured_curves(
+    problem: Problem, listener: Listener, *, samples: int = SAMPLES, context: float = CONTEXT
+) -> dict[str, Curve]:
+    """The curves of all groups, for this once.
+
+    Args:
+        problem: the model and its data.
+        listener: of the progress.
+        samples: so many guiding samples give the losses.
+        context: share of the budget that all other groups take.
+    """
+    full = problem.structure.widths
+    others = proportioned(problem, full, context)
+    return curves_of(problem, dict(_measured(problem, list(full), others, listener, samples)))
 
 
 def known_curves(problem: Problem, study: optuna.Study) -> dict[str, Curve]:
@@ -111,10 +123,6 @@ def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
     model = cut_model(problem, plan)
     compensate(problem, model, plan, Stopwatch())
     return loss(problem, model, samples)
-
-
-def _context(problem: Problem) -> Widths:
-    return proportioned(problem, problem.structure.widths, CONTEXT)
 
 
 def _measured(

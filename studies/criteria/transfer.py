@@ -30,7 +30,7 @@ from autoprune.review import Listener
 from autoprune.search import Problem, prepare
 from autoprune.search.evaluate import Stopwatch, cut_model, mend, recover
 from autoprune.search.learning import allocated
-from autoprune.search.sensitivity import measured_curves
+from autoprune.search.sensitivity import AT_BUDGET, measured_curves
 from autoprune.search.within import Within, widths_within
 from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
@@ -85,7 +85,7 @@ def methods(learned: LearnedCriterion) -> list[Method]:
 
 
 def _allocated(problem: Problem, criterion: LearnedCriterion, anew: bool) -> Widths:
-    curves = measured_curves(problem, Listener()) if anew else None
+    curves = measured_curves(problem, Listener(), context=AT_BUDGET) if anew else None
     return allocated(criterion, problem.pruning, problem.limits, problem.grids, curves)
 
 
