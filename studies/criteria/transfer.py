@@ -17,6 +17,7 @@ import argparse
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import pandas as pd
 
 from autoprune.api import run_search
 from autoprune.config import Config, load_config
+from autoprune.criteria.curve import Curve
 from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
 from autoprune.review import Listener
@@ -85,8 +87,13 @@ def methods(learned: LearnedCriterion) -> list[Method]:
 
 
 def _allocated(problem: Problem, criterion: LearnedCriterion, anew: bool) -> Widths:
-    curves = measured_curves(problem, Listener(), context=AT_BUDGET) if anew else None
+    curves = _measured_anew(problem) if anew else None
     return allocated(criterion, problem.pruning, problem.limits, problem.grids, curves)
+
+
+@cache
+def _measured_anew(problem: Problem) -> dict[str, Curve]:
+    return measured_curves(problem, Listener(), context=AT_BUDGET)
 
 
 def _single(problem: Problem, spec: str, scope: str) -> Widths:
@@ -153,7 +160,7 @@ def main() -> None:
     parser.add_argument("--second-weights", help="of the second checkpoint; without them trained with seed 1")
     parser.add_argument("--learn-at", type=float, default=0.5)
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--levels", type=float, nargs="+", default=[0.5, 0.35, 0.25])
+    parser.add_argument("--levels", type=float, nargs="+", default=[0.5, 0.25])
     parser.add_argument("--checkpoints", nargs="*", default=["first", "second"])
     parser.add_argument("--storage", default="sqlite:///transfer.db")
     parser.add_argument("--output", type=Path, default=HERE / "transfer.csv")
