@@ -260,12 +260,12 @@ def picture(found: pd.DataFrame, file: Path) -> None:
         left = 100 * some["accuracy"].quantile(SHOWN_FROM)
         for way, colour in COLOURS.items():
             means = some[some["way"] == way].groupby("criterion")[["accuracy", "accuracy_after"]].mean()
-            means = 100 * means.reindex(order)
-            before = means["accuracy"].clip(lower=left)
-            marks = {"o": before[before > left], "<": before[before == left]}
-            for mark, shown in marks.items():
-                axes.scatter(shown, shown.index, s=18, marker=mark, facecolors="none", edgecolors=colour)
-            axes.scatter(means["accuracy_after"], order, s=18, color=colour, label=way)
+            means = (100 * means.reindex(order)).clip(lower=left)
+            for name, fill in (("accuracy", "none"), ("accuracy_after", colour)):
+                for mark, shown in {"o": means[name] > left, "<": means[name] == left}.items():
+                    drawn = means[name][shown]
+                    axes.scatter(drawn, drawn.index, s=18, marker=mark, facecolors=fill, edgecolors=colour)
+            axes.scatter([], [], s=18, color=colour, label=way)
         axes.set_title(f"{model}, {level:.0%} of the FLOPs", size=10)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
