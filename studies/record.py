@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from autoprune import review
 from autoprune.review.front import estimates_of
 from autoprune.review.origins import EXACT, GAP, GREEDY, PREVIEW, SAMPLER
-from autoprune.review.states import state_of
+from autoprune.review.states import SCORED, state_of
 
 matplotlib.use("svg")
 COLUMNS = ("origin", "flops", "flops_ratio", "parameters", "latency_ms", "latency_ratio")
@@ -29,13 +29,13 @@ COLOURS = {
     "global l2": "#009e73",
     "global taylor": "#cc79a7",
 }
-SCORED = ("COMPLETE", "PREVIEW", "STOPPED")
+KEPT = (*SCORED, "STOPPED")
 """States of plans that are recorded; the quality of one that was given up is a forecast."""
 
 
 def trials(study: optuna.Study) -> pd.DataFrame:
     """One row an evaluated plan, two where it was scored without training first."""
-    scored = [trial for trial in study.get_trials(deepcopy=False) if state_of(trial) in SCORED]
+    scored = [trial for trial in study.get_trials(deepcopy=False) if state_of(trial) in KEPT]
     rows = [
         {"trial": trial.number, "state": state_of(trial)}
         | {name: trial.user_attrs.get(name) for name in COLUMNS}

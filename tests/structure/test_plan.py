@@ -83,7 +83,7 @@ def test_a_malformed_plan_is_one_line(text: str) -> None:
 
 
 def test_an_unknown_key_gets_the_nearest_one() -> None:
-    with pytest.raises(PlanError, match="unknown keys: 'kep', did you mean keep"):
+    with pytest.raises(PlanError, match=r"unknown keys: 'kep', did you mean keep\?"):
         Plan.from_json('{"schema": 1, "kep": {}}')
 
 
