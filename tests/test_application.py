@@ -1,12 +1,16 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
+from autoprune import application
 from autoprune.cli import app
+from autoprune.criteria.curve import Curve
+from autoprune.search.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure import Plan
 from autoprune.tasks import digits_resnet
 
@@ -117,8 +121,15 @@ def learned(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
 
 
 def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
-    tmp_path: Path, weights: Path, learned: Path
+    tmp_path: Path, weights: Path, learned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    contexts = []
+
+    def observed(*arguments: Any, context: float) -> dict[str, Curve]:
+        contexts.append(context)
+        return measured_curves(*arguments, context=context)
+
+    monkeypatch.setattr(application, "measured_curves", observed)
     torch.manual_seed(1)
     other = tmp_path / "other.safetensors"
     safetensors.torch.save_file(digits_resnet().state_dict(), other)
@@ -136,6 +147,7 @@ def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
         tmp_path / "a",
     )
     assert without.exit_code == 0, without.output
+    assert not contexts
     with_data = apply(
         *model,
         "--data",
@@ -150,6 +162,8 @@ def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
         tmp_path / "b",
     )
     assert with_data.exit_code == 0, with_data.output
+    # One plan that takes all of the budget is looked for, so that the other groups are cut nearly as far.
+    assert contexts == [AT_BUDGET]
     for folder, most in (("a", 35.0), ("b", 25.0)):
         card = (tmp_path / folder / "README.md").read_text()
         share = float(card.split("cut to ")[1].split("%")[0])
