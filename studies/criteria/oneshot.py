@@ -246,7 +246,10 @@ def picture(found: pd.DataFrame, file: Path) -> None:
     """
     models, levels = list(dict.fromkeys(found["model"])), sorted(set(found["level"]), reverse=True)
     kept = found[found["mending"] == "compensation"]
-    order = kept.groupby("criterion")["accuracy"].mean().sort_values().index
+    # A criterion that cannot rank one of the networks has its place by what it is worth on the other.
+    usual = kept.groupby(["model", "level"])["accuracy"].transform("mean")
+    order = (kept["accuracy"] - usual).groupby(kept["criterion"]).mean().sort_values().index
+    places = range(len(order))
     figure, panels = plt.subplots(
         len(models),
         len(levels),
@@ -258,13 +261,14 @@ def picture(found: pd.DataFrame, file: Path) -> None:
     for (row, model), (column, level) in product(enumerate(models), enumerate(levels)):
         axes, some = panels[row][column], kept[(kept["model"] == model) & (kept["level"] == level)]
         left = 100 * some["accuracy"].quantile(SHOWN_FROM)
+        axes.set_yticks(places, order)
         for way, colour in COLOURS.items():
             means = some[some["way"] == way].groupby("criterion")[["accuracy", "accuracy_after"]].mean()
             means = (100 * means.reindex(order)).clip(lower=left)
             for name, fill in (("accuracy", "none"), ("accuracy_after", colour)):
                 for mark, shown in {"o": means[name] > left, "<": means[name] == left}.items():
-                    drawn = means[name][shown]
-                    axes.scatter(drawn, drawn.index, s=18, marker=mark, facecolors=fill, edgecolors=colour)
+                    drawn = means[name].where(shown)
+                    axes.scatter(drawn, places, s=18, marker=mark, facecolors=fill, edgecolors=colour)
             axes.scatter([], [], s=18, color=colour, label=way)
         axes.set_title(f"{model}, {level:.0%} of the FLOPs", size=10)
         axes.grid(axis="x", alpha=0.3)
