@@ -258,10 +258,10 @@ def picture(found: pd.DataFrame, file: Path) -> None:
         squeeze=False,
         layout="constrained",
     )
+    panels[0][0].set_yticks(places, order)
     for (row, model), (column, level) in product(enumerate(models), enumerate(levels)):
         axes, some = panels[row][column], kept[(kept["model"] == model) & (kept["level"] == level)]
         left = 100 * some["accuracy"].quantile(SHOWN_FROM)
-        axes.set_yticks(places, order)
         for way, colour in COLOURS.items():
             means = some[some["way"] == way].groupby("criterion")[["accuracy", "accuracy_after"]].mean()
             means = (100 * means.reindex(order)).clip(lower=left)
