@@ -7,8 +7,8 @@ criterion in two ways: ``uniform``, with the same widths for all, so that only t
 and ``global``, where units of the whole model compete. Each cut is judged on validation data as it is, with
 BatchNorm statistics estimated anew, and with compensated weights before that; then again after the study's
 fine-tuning. A seed trains the network, and draws the calibration data and the batches. Rows that
-``oneshot.csv`` beside this file holds already are kept, so that a run that was stopped goes on; the table and
-``oneshot.svg`` show the seeds that all criteria have.
+``oneshot.csv`` beside this file holds already are kept, so that a run that was stopped goes on; the tables
+and the picture of ``oneshot_summary.py`` come last.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib import pyplot as plt
+from oneshot_summary import KEY, MENDING, show
 from torch import nn
 
 from autoprune.config import load_config
@@ -49,11 +48,7 @@ from autoprune.search.recipe import recipe_of
 from autoprune.structure import Plan, Structure, apply
 from autoprune.tasks import device_of, evaluate
 
-matplotlib.use("svg")
 HERE = Path(__file__).parent
-COLOURS = {"uniform": "#0072b2", "global": "#d55e00"}
-SHOWN_FROM = 0.1
-"""Quantile of the accuracies before fine-tuning at which a panel of the picture begins."""
 SPECS = (
     *names(),
     "entropy:rule=min",
@@ -66,8 +61,6 @@ SPECS = (
 )
 LEVELS = (0.5, 0.35, 0.25)
 WAYS = ("uniform", "global")
-MENDING = ("none", "batchnorm", "compensation")
-KEY = ("model", "criterion", "way", "level", "seed", "mending")
 COLUMNS = (*KEY, "flops", "accuracy", "loss", "accuracy_after", "scoring_seconds")
 STUDIES = (HERE.parent / "fashion_mnist_resnet20.toml", HERE / "fashion_mnist_plain8.toml")
 
@@ -220,69 +213,8 @@ def lessons_of(bench: Bench, recipe: Recipe) -> Sequence[Lesson] | None:
     return draw_lessons(bench.problem.data.train, recipe, bench.seed, teacher, device_of(model))
 
 
-def complete(found: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds that have all that any seed has of a model and mending, so that means compare."""
-    cuts = found.groupby(["model", "mending", "seed"])["criterion"].transform("size")
-    return found[cuts == cuts.groupby([found["model"], found["mending"]]).transform("max")]
-
-
-def table(found: pd.DataFrame) -> str:
-    """Mean accuracy in percent over the seeds, compensated: a row a model and criterion, best first."""
-    kept = found[found["mending"] == "compensation"]
-    values = [name for name in ("accuracy", "accuracy_after") if kept[name].notna().any()]
-    wide = 100 * kept.pivot_table(values, ["model", "criterion"], ["way", "level"], aggfunc="mean")
-    order = wide.mean(axis=1).sort_values(ascending=False).index
-    return (
-        wide.loc[order]
-        .sort_index(level="model", sort_remaining=False)
-        .to_string(float_format="{:.2f}".format)
-    )
-
-
-def picture(found: pd.DataFrame, file: Path) -> None:
-    """Accuracy of every criterion, a panel a model and level: open before fine-tuning, full after it.
-
-    Accuracies below most others are arrows at the left edge.
-    """
-    models, levels = list(dict.fromkeys(found["model"])), sorted(set(found["level"]), reverse=True)
-    kept = found[found["mending"] == "compensation"]
-    # A criterion that cannot rank one of the networks has its place by what it is worth on the other.
-    usual = kept.groupby(["model", "level"])["accuracy"].transform("mean")
-    order = (kept["accuracy"] - usual).groupby(kept["criterion"]).mean().sort_values().index
-    places = range(len(order))
-    figure, panels = plt.subplots(
-        len(models),
-        len(levels),
-        figsize=(3.2 * len(levels) + 2.4, (0.22 * len(order) + 1.0) * len(models)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    panels[0][0].set_yticks(places, order)
-    for (row, model), (column, level) in product(enumerate(models), enumerate(levels)):
-        axes, some = panels[row][column], kept[(kept["model"] == model) & (kept["level"] == level)]
-        left = 100 * some["accuracy"].quantile(SHOWN_FROM)
-        for way, colour in COLOURS.items():
-            means = some[some["way"] == way].groupby("criterion")[["accuracy", "accuracy_after"]].mean()
-            means = (100 * means.reindex(order)).clip(lower=left)
-            for name, fill in (("accuracy", "none"), ("accuracy_after", colour)):
-                for mark, shown in {"o": means[name] > left, "<": means[name] == left}.items():
-                    drawn = means[name].where(shown)
-                    axes.scatter(drawn, places, s=18, marker=mark, facecolors=fill, edgecolors=colour)
-            axes.scatter([], [], s=18, color=colour, label=way)
-        axes.set_title(f"{model}, {level:.0%} of the FLOPs", size=10)
-        axes.grid(axis="x", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        if row == len(models) - 1:
-            axes.set_xlabel("validation accuracy, %")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
-
-
 def main() -> None:
-    """Run what is missing, record it, print the table and draw the picture."""
+    """Run what is missing, record it and show all that is there."""
     arguments = _arguments()
     warnings.simplefilter("once")
     wanted = Wanted(
@@ -313,10 +245,7 @@ def main() -> None:
                     print(f"{spec}: {error}", flush=True)
                     continue
                 print(f"{bench.name}: {spec}, seed {seed}", flush=True)
-    found = complete(pd.read_csv(file))
-    print(found.groupby(["model", "mending"])["seed"].nunique().rename("seeds").to_string())
-    print(table(found))
-    picture(found, file.with_suffix(".svg"))
+    show(file)
 
 
 def _arguments() -> argparse.Namespace:
