@@ -91,7 +91,8 @@ def measure(kind: Kind, name: str, classes: int | None = None) -> Measure:
         return _top(name, int(name[3:]), classes or 0)
     known = _KNOWN[kind]
     if name not in known:
-        hint = did_you_mean(name, known, ":")
+        elsewhere = ", ".join(other for other in _KNOWN if name in _KNOWN[other])
+        hint = f", which is for {elsewhere}:" if elsewhere else did_you_mean(name, known, ":")
         names = ", ".join([*known, *(["top5"] if kind == "classification" else [])])
         raise DataError(f"{kind} has no metric {name!r}{hint} there are {names}, or give path/file.py:Metric")
     higher, make = known[name]

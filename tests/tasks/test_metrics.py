@@ -192,6 +192,10 @@ def test_data_names_its_metric(tmp_path):
         (lambda own: classification(3, "acuracy"), "no metric 'acuracy', did you mean accuracy?"),
         (lambda own: classification(3, "top3"), "top3 of 3 classes: give top1 to top2"),
         (lambda own: regression("perplexity"), "there are mse, rmse, mae, r2, or give path"),
+        (
+            lambda own: regression("f1"),
+            "'f1', which is for classification, binary, multilabel: there are mse",
+        ),
         (lambda own: multilabel(1), "at least 2 labels"),
         (lambda own: regression(f"{own}:Undecided"), "set higher_is_better on its class"),
         (lambda own: regression(f"{own}:nothing"), "makes a torchmetrics.Metric"),
