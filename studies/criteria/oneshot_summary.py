@@ -48,7 +48,7 @@ def by_criterion(found: pd.DataFrame) -> pd.DataFrame:
     wide = tuned.unstack(["way", "level"]).mean(axis=1).sort_values(ascending=False, kind="stable")
     cells = _pairs(untrained, tuned).unstack(["way", "level"]).loc[wide.index]
     cells.columns = [f"{way} {level:.0%}" for way, level in cells.columns]
-    return cells.assign(mean=wide)
+    return cells.assign(**{"mean, fine-tuned": wide})
 
 
 def by_mending(found: pd.DataFrame) -> pd.DataFrame:
