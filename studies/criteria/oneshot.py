@@ -24,7 +24,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from oneshot_summary import KEY, MENDING, show
+from oneshot_summary import KEY, MENDING, WAYS, show
 from torch import nn
 
 from autoprune.config import load_config
@@ -60,7 +60,6 @@ SPECS = (
     "fisher/flops",
 )
 LEVELS = (0.5, 0.35, 0.25)
-WAYS = ("uniform", "global")
 COLUMNS = (*KEY, "flops", "accuracy", "loss", "accuracy_after", "scoring_seconds")
 STUDIES = (HERE.parent / "fashion_mnist_resnet20.toml", HERE / "fashion_mnist_plain8.toml")
 

@@ -23,6 +23,7 @@ KEY = ("model", "criterion", "way", "level", "seed", "mending")
 MENDING = ("none", "batchnorm", "compensation")
 SCORES = ("accuracy", "accuracy_after")
 COLOURS = {"uniform": "#0072b2", "global": "#d55e00"}
+WAYS = tuple(COLOURS)
 SHOWN_FROM = 0.1
 """Quantile of the accuracies before fine-tuning at which a panel of the picture begins."""
 TENTH = 0.1
@@ -35,7 +36,7 @@ def complete(found: pd.DataFrame) -> pd.DataFrame:
     kept = found[cuts == cuts.groupby([found["model"], found["mending"]]).transform("max")]
     orders = {
         "model": dict.fromkeys(kept["model"]),
-        "way": COLOURS,
+        "way": WAYS,
         "mending": MENDING,
         "level": sorted(set(kept["level"]), reverse=True),
     }
@@ -45,10 +46,10 @@ def complete(found: pd.DataFrame) -> pd.DataFrame:
 def by_criterion(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in percent, untrained (fine-tuned); the best fine-tuned mean is first."""
     untrained, tuned = (_means(found, score, ["criterion", "way", "level"]) for score in SCORES)
-    wide = tuned.unstack(["way", "level"]).mean(axis=1).sort_values(ascending=False, kind="stable")
-    cells = _pairs(untrained, tuned).unstack(["way", "level"]).loc[wide.index]
+    means = tuned.groupby("criterion").mean().sort_values(ascending=False, kind="stable")
+    cells = _pairs(untrained, tuned).unstack(["way", "level"]).loc[means.index]
     cells.columns = [f"{way} {level:.0%}" for way, level in cells.columns]
-    return cells.assign(**{"mean, fine-tuned": wide})
+    return cells.assign(**{"mean, fine-tuned": means})
 
 
 def by_mending(found: pd.DataFrame) -> pd.DataFrame:
