@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, StudyError, TrialError
-from autoprune.review import Listener
+from autoprune.review import Count, Listener
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.explanation import MIXTURE
 from autoprune.review.health import COST, STAGES
@@ -37,7 +37,7 @@ from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
 from autoprune.search.record import HEALED, attributes, values, write
 from autoprune.search.refine import refined
-from autoprune.search.rescue import fail, requeue, retried, revive
+from autoprune.search.rescue import fail, retried, revive, run_again
 from autoprune.search.sensitivity import known_curves
 from autoprune.search.snapshot import Snapshot
 from autoprune.search.spaces import Space, make_space
@@ -53,7 +53,7 @@ FEW_REPEATS, MOST_REPEATS = 4, 40
 MOST_FAILURES = 10
 """Candidates of one process that fail in a row before it stops: nothing says that the next one will not."""
 LONGEST_REASON = 300
-ENDS_SEARCH = (OptunaError, SQLAlchemyError, OSError, DiskError)
+ENDS_SEARCH = (OptunaError, SQLAlchemyError, OSError, DiskError, StudyError)
 """What is no candidate's fault: without a storage and a disk there is no going on."""
 IDLE_SECONDS = 0.5
 """Between two looks at the study of a worker that has to wait for others."""
@@ -151,16 +151,10 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
             time.sleep(IDLE_SECONDS)
             now = Snapshot(study)
             continue
-        watch = Stopwatch()
-        with watch.stage(ASKING):
-            trial = _ask(search, now, repeats)
-        origin = _sign(trial)
-        listener.trial_started(trial.number, origin, before.count)
-        with heart.of(trial):
-            repeated = _run_trial(search, trial, watch)
+        number, repeated = _try_next(search, now, heart, repeats, before.count)
         repeats = repeats + 1 if repeated else 0
         now = Snapshot(study)
-        recorded = now.get_trials(deepcopy=False)[trial.number]
+        recorded = now.get_trials(deepcopy=False)[number]
         if recorded.state is TrialState.COMPLETE:
             _keep_the_best(search.store, now)
         listener.trial_finished(study, recorded, spent(budget, now).count)
@@ -170,6 +164,30 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
                 f"stopped, for {failures} trials in a row failed: {recorded.user_attrs['reason']}"
             )
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
+
+
+def _try_next(
+    search: Search, study: Snapshot, heart: Heartbeat, repeats: int, count: Count
+) -> tuple[int, bool]:
+    """Ask for a trial and run it; returns its number, and whether its plan had been evaluated before.
+
+    Whatever ends the search meanwhile, the trial is queued again.
+    """
+    trial, watch = None, Stopwatch()
+    try:
+        # A stop must not come between the trial's beginning in the storage and here.
+        with watch.stage(ASKING), finishing():
+            trial = _ask(search, study, repeats)
+            origin = _sign(trial)
+        search.listener.trial_started(trial.number, origin, count)
+        with heart.of(trial):
+            return trial.number, _run_trial(search, trial, watch)
+    except StudyError:  # the storage is away for good, or not what it was
+        raise
+    except BaseException:
+        if trial is not None:
+            _abandon(search.study, trial)
+        raise
 
 
 def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
@@ -219,33 +237,26 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     except UpdateFinishedTrialError:
         # This process was silent for so long that another one gave the trial up.
         search.listener.note(f"trial {trial.number} was given to another worker: its result here is dropped")
-    except StudyError:  # the storage is away for good, or not what it was
+    except ENDS_SEARCH:
         raise
     except Exception as error:  # a model, a metric or data of the user's own may raise anything
-        if isinstance(error, ENDS_SEARCH):
-            _abandon(study, trial)
-            raise
         _give_up(search, trial, error)
-    except BaseException:
-        _abandon(study, trial)
-        raise
     return False
 
 
 def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
     """Record a candidate that failed; one for which memory was short is run again in smaller pieces."""
-    study = search.study
+    study, recorded = search.study, _recorded(search.study, trial.number)
     short = is_out_of_memory(error) and search.pieces.more()
     if not short:
         # An error of our own says all; of a user's code its kind does too.
         reason = str(error) if isinstance(error, AutopruneError) else summary(error)
-        fail(study, _recorded(study, trial.number), reason[:LONGEST_REASON])
-    elif fail(study, _recorded(study, trial.number), TOO_LARGE):
+        fail(study, recorded, reason[:LONGEST_REASON])
+    elif run_again(study, recorded, TOO_LARGE):
         search.listener.note(
             f"trial {trial.number} ran out of memory: it is run again, and batches go in "
             f"{search.pieces.count} pieces from now on"
         )
-        requeue(study, _recorded(study, trial.number))
 
 
 def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
@@ -294,8 +305,9 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
         return seen
     own = _recorded(study, trial.number)
     if decision.turn is Turn.NO_ROOM:
-        if fail(study, own, NO_ROOM) and "fixed_params" in own.system_attrs:
-            requeue(study, own)
+        # What was only drawn is no loss.
+        end = run_again if "fixed_params" in own.system_attrs else fail
+        end(study, own, NO_ROOM)
         return None
     trial.set_user_attr(DUPLICATE_OF, decision.ahead)
     fail(study, own, f"trial {decision.ahead} is evaluating the same plan")
@@ -325,8 +337,8 @@ def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
 def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
     """Queue an interrupted trial again, unless it was told in the last moment."""
     recorded = _recorded(study, trial.number)
-    if not recorded.state.is_finished() and fail(study, recorded, INTERRUPTED):
-        requeue(study, _recorded(study, trial.number))
+    if not recorded.state.is_finished():
+        run_again(study, recorded, INTERRUPTED)
 
 
 def _recorded(study: optuna.Study, number: int) -> FrozenTrial:

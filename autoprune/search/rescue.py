@@ -14,6 +14,7 @@ from autoprune.review.explanation import SCALES
 from autoprune.review.origins import REFINED_FROM
 from autoprune.review.unfinished import DIED
 from autoprune.search.presence import Watch
+from autoprune.stopping import finishing
 
 
 def revive(
@@ -26,11 +27,13 @@ def revive(
     up: it may be what kills the process. `mine` is the trial that this process runs now.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    lost = [trial for trial in (watch or Watch()).lost(running, mine) if fail(study, trial, reason)]
-    again = [trial for trial in lost if reason != DIED or not _died_before(study, trial)]
-    for trial in again:
-        requeue(study, trial)
-    return len(again)
+    revived = 0
+    for trial in (watch or Watch()).lost(running, mine):
+        if reason == DIED and _died_before(study, trial):
+            fail(study, trial, reason)
+        elif run_again(study, trial, reason):
+            revived += 1
+    return revived
 
 
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
@@ -43,12 +46,20 @@ def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     return True
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Put the parameters of a trial that did not finish back into the queue."""
-    parameters = trial.params or trial.system_attrs.get("fixed_params")
-    if parameters:
-        again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
-        study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
+def run_again(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+    """End a running trial as failed and queue its parameters; false when another process was faster.
+
+    Asked to stop in between, the process does both first.
+    """
+    with finishing():
+        if not fail(study, trial, reason):
+            return False
+        # Those that it was queued with, too: it may have got no further than to some of them.
+        parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        if parameters:
+            again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
+            study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
+        return True
 
 
 _KEPT = ("origin", "widths", UNTRAINED, SCALES, REFINED_FROM)

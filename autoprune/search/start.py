@@ -93,15 +93,16 @@ def _levels(
 
 
 def _enqueue(problem: Problem, study: optuna.Study, space: Space, starts: Sequence[WarmStart]) -> None:
+    """Queue the plans to try, but for those that a search has queued which was stopped just here."""
+    trials = study.get_trials(deepcopy=False)
+    queued = [(trial.system_attrs.get("fixed_params"), trial.user_attrs) for trial in trials]
     for start in starts:
-        study.enqueue_trial(
-            _parameters(problem, space, start),
-            user_attrs={
-                "origin": start.origin,
-                "widths": start.widths,
-                **({} if start.trained else {UNTRAINED: True}),
-            },
-        )
+        parameters = _parameters(problem, space, start)
+        marks: dict[str, Any] = {"origin": start.origin, "widths": start.widths}
+        if not start.trained:
+            marks[UNTRAINED] = True
+        if not any(parameters == its and marks.items() <= others.items() for its, others in queued):
+            study.enqueue_trial(parameters, user_attrs=marks)
 
 
 def _parameters(problem: Problem, space: Space, start: WarmStart) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from autoprune.search.feasible import used
 from autoprune.search.keep import WeightStore
 from autoprune.search.learning import allocated, learn
 from autoprune.search.refine import REACH, apart, refined
-from autoprune.search.rescue import fail, requeue
+from autoprune.search.rescue import run_again
 from autoprune.search.sensitivity import known_curves
 from autoprune.search.spaces import CriterionSpace, Space, SparsitySpace, ties
 from autoprune.tasks import Data
@@ -134,8 +134,7 @@ def test_an_interrupted_refinement_is_tried_again_as_it_was(make_tied: Make, tmp
         again.set_user_attr(key, trial.user_attrs[key])
     for name, distribution in trial.distributions.items():
         again._suggest(name, distribution)
-    assert fail(study, study.trials[again.number], "interrupted")
-    requeue(study, study.trials[again.number])
+    assert run_again(study, study.trials[again.number], "interrupted")
     queued = study.get_trials(states=(TrialState.WAITING,))[-1]
     for key in ("origin", "widths", SCALES, REFINED_FROM):
         assert queued.user_attrs[key] == trial.user_attrs[key]

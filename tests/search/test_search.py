@@ -20,7 +20,6 @@ from autoprune.search.keep import WeightStore
 from autoprune.search.rescue import revive
 from autoprune.search.spaces import make_space
 from autoprune.search.study import study_name
-from autoprune.search.validation import Parts
 from autoprune.tasks import Data, evaluate
 
 Make = Callable[..., Problem]
@@ -167,49 +166,6 @@ def test_a_setting_that_came_later_was_at_its_default(make_problem: Make) -> Non
     create_study(make_problem(study="one"))
     with pytest.raises(StudyError, match="rebuild was False and is True"):
         create_study(make_problem(study="one", rebuild=True))
-
-
-def test_an_interrupted_trial_is_run_again(make_problem: Make, tmp_path: Path) -> None:
-    problem = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
-    study = create_study(problem)
-    interrupting = _InterruptingSplit(problem.parts.guiding)
-    broken = dataclasses.replace(problem, parts=Parts(interrupting, None))
-    with pytest.raises(KeyboardInterrupt):
-        run(broken, study, WeightStore(tmp_path), _Arming(interrupting, trial=2))
-    failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]
-    assert [trial.user_attrs["reason"] for trial in failed] == ["interrupted"]
-    run(problem, study, WeightStore(tmp_path), Watcher())
-    ended = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
-    assert len(ended) >= 14
-    again = next(trial for trial in ended if trial.user_attrs.get("retry_of") == failed[0].number)
-    assert again.params == failed[0].params
-    assert again.user_attrs["origin"] == failed[0].user_attrs["origin"]
-
-
-class _Arming(Watcher):
-    """Lets a split be interrupted within a trial."""
-
-    def __init__(self, split: "_InterruptingSplit", trial: int) -> None:
-        super().__init__()
-        self._split, self._trial = split, trial
-
-    def trial_started(self, number: int, *rest: Any) -> None:
-        self._split.armed = number == self._trial
-
-
-class _InterruptingSplit:
-    """A split that is interrupted when it is read once it is armed."""
-
-    def __init__(self, split: Any) -> None:
-        self._split, self.armed = split, False
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def batches(self, *args: Any, **kwargs: Any) -> Any:
-        if self.armed:
-            raise KeyboardInterrupt
-        return self._split.batches(*args, **kwargs)
 
 
 def test_a_running_trial_of_a_dead_process_is_run_again(
