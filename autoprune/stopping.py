@@ -46,19 +46,24 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def take_sigterm() -> None:
-    """Have SIGTERM raise :class:`Terminated` in the main thread, unless it is ignored."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+def take_signals() -> None:
+    """Have SIGTERM raise :class:`Terminated` in the main thread, and remember both signals for :func:`check`.
+
+    One that is ignored, or that somebody else handles, is left alone.
+    """
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is usual:
+            signal.signal(number, _stop)
+    sys.unraisablehook = _report_dropped
 
 
 def check() -> None:
-    """Raise :class:`Terminated` again where it was raised before and got lost.
+    """Raise again what a signal has raised before: it got lost, for nobody would go on to here otherwise.
 
-    Python drops what a signal raises in the middle of a finalizer.
+    Python drops what a signal raises in the middle of a finalizer, and a library may catch it.
     """
-    if _terminated.is_set():
-        raise Terminated
+    if _raised:
+        raise _raised[-1]
 
 
 @contextmanager
@@ -105,9 +110,15 @@ def finishing() -> Iterator[None]:
             signal.raise_signal(asked[0])
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    _terminated.set()
-    raise Terminated
+def _stop(number: int, _frame: FrameType | None) -> None:
+    _raised.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+    raise _raised[-1]
 
 
-_terminated = threading.Event()
+def _report_dropped(dropped: sys.UnraisableHookArgs) -> None:
+    """Report what Python drops, but for a stop, which :func:`check` raises again."""
+    if not isinstance(dropped.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(dropped)
+
+
+_raised: list[type[KeyboardInterrupt]] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autoprune.cli import beginnings, models, searching, studies, working
 from autoprune.cli.frame import app
-from autoprune.stopping import is_stop, leave, take_sigterm
+from autoprune.stopping import is_stop, leave, take_signals
 
 __all__ = ["app", "beginnings", "main", "models", "searching", "studies", "working"]
 
@@ -16,7 +16,7 @@ def main() -> None:
     """Entry point of the ``autoprune`` command."""
     # A reference such as mypackage.module:factory means the working folder too, as with python -m.
     sys.path.append(str(Path.cwd()))
-    take_sigterm()
+    take_signals()
     try:
         app()
     except SystemExit as end:

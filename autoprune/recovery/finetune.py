@@ -25,6 +25,7 @@ from autoprune.recovery.lessons import Lesson, taught
 from autoprune.recovery.precision import Precision
 from autoprune.recovery.recipe import Recipe
 from autoprune.recovery.stream import Place, Stream
+from autoprune.stopping import check
 from autoprune.tasks.data import Data
 from autoprune.tasks.evaluate import call, device_of, loss_of, training_mode
 from autoprune.tasks.layout import fast_layout
@@ -114,6 +115,7 @@ class _Run:
             for step, lesson in zip(
                 range(len(self._losses) + 1, self._recipe.steps + 1), self._batches(), strict=False
             ):
+                check()
                 self._losses.append(self._step(step, lesson, taps))
                 if self._checkpoint is not None and self._checkpoint.is_due:
                     self._checkpoint.write(self._state())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from autoprune.errors import DataError, ModelError, TrialError
+from autoprune.stopping import check
 from autoprune.tasks.data import Split
 from autoprune.tasks.exhausted import is_out_of_memory
 from autoprune.tasks.layout import fast_layout
@@ -105,6 +106,7 @@ def evaluate(
     loss, samples, blocks = 0.0, 0, []
     with training_mode(model, False), fast_layout(model), torch.inference_mode():
         for inputs, targets in split.batches(batch_size):
+            check()
             targets = targets.to(device)
             outputs = call(model, inputs.to(device))
             if not bool(torch.isfinite(outputs).all()):

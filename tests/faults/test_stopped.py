@@ -16,7 +16,9 @@ from faulty import environment, search_command, study_in
 from optuna.exceptions import StorageInternalError
 
 from autoprune import stopping
-from autoprune.stopping import Terminated, exit_code, finishing, take_sigterm
+from autoprune.recovery import Recipe, finetune
+from autoprune.stopping import Terminated, exit_code, finishing, take_signals
+from autoprune.tasks import digits_resnet, evaluate, load_data
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +27,12 @@ def handlers():
     # A process of tests that was started by another one may ignore Ctrl-C, or die of it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    hook = sys.unraisablehook
     yield
+    sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
-    stopping._terminated.clear()
+    stopping._raised.clear()
 
 
 def ask(number: int) -> None:
@@ -37,7 +41,7 @@ def ask(number: int) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_must_be_finished_is_finished_first(number: int, code: int) -> None:
-    take_sigterm()
+    take_signals()
     done = []
     with pytest.raises(KeyboardInterrupt) as stop, finishing():
         ask(number)
@@ -73,14 +77,47 @@ def test_what_takes_too_long_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - begun < 2
 
 
-def test_a_stop_that_got_lost_is_not_forgotten() -> None:
-    take_sigterm()
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_stop_that_got_lost_is_not_forgotten(number: int, kind: type[KeyboardInterrupt]) -> None:
+    take_signals()
     stopping.check()
-    with contextlib.suppress(Terminated):
-        ask(signal.SIGTERM)
+    model, data = digits_resnet(), load_data("digits")
+    one_step = Recipe(steps=1, lr=0.1, batch_size=8)
+    evaluate(model, data.test, data.task)
+    finetune(model, data, one_step, seed=0)
+    with contextlib.suppress(KeyboardInterrupt):
+        ask(number)
         time.sleep(1)
-    with pytest.raises(Terminated):
-        stopping.check()
+    for go_on in (
+        stopping.check,
+        lambda: evaluate(model, data.test, data.task),
+        lambda: finetune(model, data, one_step, seed=0),
+    ):
+        with pytest.raises(KeyboardInterrupt) as stop:
+            go_on()
+        assert stop.type is kind
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_python_drops_is_not_shown_and_what_else_it_drops_is(number: int) -> None:
+    code = (
+        "import os\nfrom autoprune import stopping\nstopping.take_signals()\n"
+        "class Stopped:\n"
+        f"    def __del__(self): os.kill(os.getpid(), {int(number)})\n"
+        "class Faulty:\n"
+        "    def __del__(self): raise ValueError('of its own')\n"
+        "stopped, faulty = Stopped(), Faulty()\n"
+        "del stopped\nprint('goes on', flush=True)\ndel faulty\n"
+        "try: stopping.check()\n"
+        "except KeyboardInterrupt as stop: print(stopping.exit_code(stop))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["goes", "on", str(128 + number)]
+    assert "ValueError: of its own" in done.stderr
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "Terminated" not in done.stderr
 
 
 def test_without_a_signal_nothing_happens() -> None:
@@ -109,7 +146,7 @@ def test_leaving_does_what_is_registered_and_no_more() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_again_while_it_leaves_it_ends_at_once_and_without_a_word(number: int) -> None:
     code = (
-        "import atexit, os, time\nfrom autoprune import stopping\nstopping.take_sigterm()\n"
+        "import atexit, os, time\nfrom autoprune import stopping\nstopping.take_signals()\n"
         "atexit.register(time.sleep, 60)\n"
         f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
         "stopping.leave(143)"
