@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 import time
@@ -25,6 +26,8 @@ from autoprune.storages.address import Address
 _SQLITE_WAIT_SECONDS = 60
 _CONNECT_SECONDS = 10
 _ATTEMPTS, _PAUSE_SECONDS = 10, 0.3
+_UNSEEN = logging.NullHandler()
+"""For what SQLAlchemy logs of connections that broke off: what it raises says it, and a stop is no error."""
 _CLAIM = text(
     "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
 )
@@ -58,6 +61,7 @@ class ClaimingStorage(RDBStorage):
 def open_database(address: Address, *, must_exist: bool) -> BaseStorage:
     """The storage in a database. Raises StudyError for an SQLite file that cannot be one."""
     assert address.url is not None
+    logging.getLogger("sqlalchemy.pool").addHandler(_UNSEEN)
     if address.kind == "sqlite":
         _check_file(address, must_exist)
         engine: dict[str, Any] = {

@@ -239,3 +239,17 @@ def test_trials_with_all_that_they_carry_go_over_grpc(database: str) -> None:
     assert study.trials[0].params == {"x": 0.5}
     assert study.trials[0].user_attrs == {"origin": "timed again"}
     server.stop(None).wait()
+
+
+def test_a_connection_that_broke_off_is_not_shown_as_a_traceback(tmp_path: Path) -> None:
+    code = (
+        "from sqlalchemy import text\nfrom autoprune.storages import open_storage\n"
+        "engine = open_storage('one.db', must_exist=False)._backend.engine\n"
+        "connection = engine.connect()\n"
+        "result = connection.execute(text('SELECT 1 UNION SELECT 2'))\n"
+        "connection.connection.driver_connection.close()\n"
+        "result.close()\n"
+        "import os\nos._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
