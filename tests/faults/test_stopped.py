@@ -39,6 +39,11 @@ def ask(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """What a process of its own makes of it."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_must_be_finished_is_finished_first(number: int, code: int) -> None:
     take_signals()
@@ -113,7 +118,7 @@ def test_a_stop_that_python_drops_is_not_shown_and_what_else_it_drops_is(number:
         "try: stopping.check()\n"
         "except KeyboardInterrupt as stop: print(stopping.exit_code(stop))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python(code)
     assert done.stdout.split() == ["goes", "on", str(128 + number)]
     assert "ValueError: of its own" in done.stderr
     assert "KeyboardInterrupt" not in done.stderr
@@ -138,7 +143,7 @@ def test_leaving_does_what_is_registered_and_no_more() -> None:
         "print('said', is_stop(130), is_stop(143), is_stop(0), is_stop(1))\n"
         "leave(143)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = python(code)
     assert done.stdout.split("\n") == ["said True True False False", "registered", ""]
     assert done.returncode == 143
 
@@ -151,8 +156,8 @@ def test_asked_again_while_it_leaves_it_ends_at_once_and_without_a_word(number: 
         f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
         "stopping.leave(143)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
-    assert (done.returncode, done.stderr) == (-number, b"")
+    done = python(code)
+    assert (done.returncode, done.stderr) == (-number, "")
 
 
 def test_a_search_ends_within_five_seconds_and_says_how_to_go_on(project: Path) -> None:
