@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import os
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +16,54 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from autoprune.documents import is_file
+from autoprune.documents import is_file, short_line
 from autoprune.errors import DamagedError, DiskError, ModelError
 from autoprune.files import replace_file, why_not_written
 from autoprune.tasks.archive import check_archive
+from autoprune.tasks.misfit import misfit
+from autoprune.tasks.state_dicts import State, find_state, without_wrappers
+from autoprune.weights_file import SAFETENSORS, SUFFIXES, WeightsFile
 
-SHOWN_NAMES, MOST_NAME, MOST_AXES = 3, 100, 8
 MOST_HEADER = 16 << 20
 """Bytes of the longest header of a safetensors file: a hundred thousand tensors take as many."""
 _WITH_NAN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_INDEX, _COUNTER = ".safetensors.index.json", "num_batches_tracked"
+_REFUSED = re.compile(r"GLOBAL (\S+)")
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read a ``.safetensors``, ``.pt`` or ``.pth`` state dict into ``model``, in place.
+def load_weights(
+    model: nn.Module, source: Path | WeightsFile, note: Callable[[str], None] | None = None
+) -> None:
+    """Read a state dict or the one in a checkpoint into `model`, in place, as ``load_state_dict`` would.
 
-    A ``.pt`` file is read with ``weights_only=True`` and may nest the weights under ``"state_dict"``.
+    Files of ``torch.save`` are read with ``weights_only=True``. A checkpoint may keep the weights in an entry
+    such as ``"state_dict"``. What DataParallel, torch.compile or Lightning put before every name is taken off.
     Of tensors that the model shares under several names, one is enough.
 
-    Raises ModelError when the file is missing, unreadable, or does not fit, and of its kind DamagedError when
-    it is broken; the model is then untouched.
+    Args:
+        model: is untouched when this fails.
+        source: a file of one of :data:`autoprune.weights_file.SUFFIXES`, perhaps with the entry to take.
+        note: is given one line where an entry was taken or names were changed.
+
+    Raises:
+        ModelError: when the file is missing, unreadable, or does not fit, and of its kind DamagedError when
+            it is broken.
     """
-    path = Path(path)
-    own = _tensors(model)
-    if not is_file(path):
-        raise ModelError(f"there is no weights file {path}: check --weights")
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise ModelError(f"{path} is no .safetensors, .pt or .pth file: save the state dict as one of these")
-    state = (_from_safetensors if path.suffix == ".safetensors" else _from_torch)(path, own)
+    if not isinstance(source, WeightsFile):
+        source = WeightsFile(Path(source))
+    path, own = source.path, _tensors(model)
+    _check_path(path)
+    state, taken = find_state(_read(path), source)
     wrong = next((name for name, tensor in state.items() if not _is_plain(tensor)), None)
     if wrong is not None:
-        raise ModelError(f"{path}: {wrong} is no plain tensor of finite numbers: save other weights")
-    model.load_state_dict(state, strict=False)
+        raise ModelError(_not_plain(path, wrong))
+    state, removed = without_wrappers(state, own)
+    state = _with_shared(state, own)
+    _check_loads(model, state, path)
+    model.load_state_dict(state)
+    done = " and ".join(phrase for phrase in (taken, removed) if phrase)
+    if done and note is not None:
+        note(f"{path}: {done}")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -95,72 +115,114 @@ def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return first
 
 
-def _from_safetensors(path: Path, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors that the model needs; names and shapes are compared before any of them is read."""
+def _check_path(path: Path) -> None:
+    if path.name.endswith(_INDEX):
+        raise ModelError(
+            f"{path} is the index of several files: load the model with its library and write "
+            "one with safetensors.torch.save_model(model, 'model.safetensors')"
+        )
+    if not is_file(path):
+        raise ModelError(f"there is no weights file {path}: check --weights")
+    if path.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES[:-1])
+        raise ModelError(f"{path} is no {known} or {SUFFIXES[-1]} file: save the state dict as one of these")
+
+
+def _read(path: Path) -> Any:
+    return _from_safetensors(path) if path.suffix == SAFETENSORS else _from_torch(path)
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as opened:
             header = int.from_bytes(opened.read(8), "little")
         if header > MOST_HEADER:
             raise ValueError(f"a header of {header} bytes")
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            _check_fit(path, own, shapes)
-            return {name: file.get_tensor(name) for name in shapes}
-    except ModelError:
-        raise
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # a damaged file fails anywhere in the reader
         raise _damaged(path) from error
 
 
-def _from_torch(path: Path, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _from_torch(path: Path) -> Any:
+    is_mapping = False
     try:
-        check_archive(path)
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # One open file, so that what was checked is what is read.
+        with path.open("rb") as file:
+            is_mapping = check_archive(file, os.fstat(file.fileno()).st_size)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} holds more than weights: save model.state_dict() instead") from error
+        raise ModelError(_holds_more(path, error, is_mapping)) from error
     except Exception as error:  # a damaged file fails anywhere in the reader, by assertions too
         raise _damaged(path) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
-    ):
-        raise ModelError(f"{path} holds no state dict: save model.state_dict()")
-    _check_fit(path, own, {name: tuple(tensor.shape) for name, tensor in loaded.items()})
-    return loaded
+
+
+def _holds_more(path: Path, error: pickle.UnpicklingError, is_mapping: bool) -> str:
+    named = _REFUSED.search(str(error))
+    what = named.group(1) if named else short_line(error)
+    return (
+        f"{path} holds more than weights ({what}), which is not loaded: where you trust the file, write "
+        f"torch.load({path.name!r}, weights_only=False)['state_dict'], or of a whole model its state_dict(), "
+        "into another with torch.save"
+    )
 
 
 def _damaged(path: Path) -> DamagedError:
     return DamagedError(f"{path} is damaged or no weights file: copy or download it again")
 
 
+def _not_plain(path: Path, name: str) -> str:
+    return f"{path}: {name} is no plain tensor of finite numbers: save other weights"
+
+
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor of a file is one that a model can compute with."""
-    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
-        return False
-    return not (tensor.dtype in _WITH_NAN and bool(torch.isnan(tensor).any()))
+    """Whether a tensor of a file is one that a model can compute with, whatever its numbers."""
+    return not tensor.is_meta and tensor.layout is torch.strided and not tensor.is_quantized
 
 
-def _check_fit(path: Path, own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ModelError, naming the first differences, unless tensors of these shapes can be loaded."""
-    offending = _differences(own, shapes)
-    if offending:
-        shown = ", ".join(offending[:SHOWN_NAMES])
-        more = f" and {len(offending) - SHOWN_NAMES} more" if len(offending) > SHOWN_NAMES else ""
-        raise ModelError(
-            f"{path} does not fit the model: {shown}{more}; give weights of this model, or another --model"
-        )
-
-
-def _differences(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What keeps tensors of these shapes from being loaded, one short phrase a tensor."""
+def _with_shared(state: State, own: Mapping[str, Tensor]) -> State:
+    """With every name of a tensor that the model shares under several, where the file has one of them."""
     first = _first_names(own)
-    present = {first[name] for name in shapes if name in own}
-    missing = [f"{name} is missing" for name in own if first[name] not in present]
-    unexpected = [f"{name[:MOST_NAME]} is unknown" for name in shapes if name not in own]
-    reshaped = [
-        f"{name} is {list(shape[:MOST_AXES])} instead of {list(own[name].shape)}"
-        for name, shape in shapes.items()
-        if name in own and shape != tuple(own[name].shape)
-    ]
-    return reshaped + missing + unexpected
+    given = {first[name]: tensor for name, tensor in state.items() if name in own}
+    added = {name: given[first[name]] for name in own if name not in state and first[name] in given}
+    if not added:
+        return state
+    # A copy that keeps what torch noted about versions of modules.
+    complete = copy.copy(state)
+    complete.update(added)  # type: ignore[attr-defined]
+    return complete
+
+
+def _check_loads(model: nn.Module, state: State, path: Path) -> None:
+    """Load into a copy, by PyTorch's own rules. Raises ModelError, naming differences, when that fails."""
+    try:
+        trial = copy.deepcopy(model)
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied to try weights on ({short_line(error)}): "
+            "keep tensors that are not leaves out of its attributes"
+        ) from error
+    own = {name: tuple(tensor.shape) for name, tensor in _tensors(model).items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    try:
+        missing, unexpected = trial.load_state_dict(state, strict=False)
+    except Exception as error:  # shapes that differ, or what the model's own hooks raise
+        missing = [name for name in own if name not in given and not name.endswith(_COUNTER)]
+        unexpected = [name for name in given if name not in own]
+        if all(own.get(name, shape) == shape for name, shape in given.items()):
+            raise ModelError(f"{path} cannot be loaded into the model: {short_line(error)}") from error
+        raise _unfit(path, misfit(own, given, missing, unexpected)) from error
+    if missing or unexpected:
+        raise _unfit(path, misfit(own, given, missing, unexpected))
+    wrong = next((name for name, tensor in _tensors(trial).items() if _has_nan(tensor)), None)
+    if wrong is not None:
+        raise ModelError(_not_plain(path, wrong))
+
+
+def _unfit(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path} does not fit the model: {reason}")
+
+
+def _has_nan(tensor: Tensor) -> bool:
+    return tensor.dtype in _WITH_NAN and not tensor.is_meta and bool(torch.isnan(tensor).any())
