@@ -33,6 +33,7 @@ from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, Widths, read_plan
 from autoprune.tasks import load_weights, weights_hash
+from autoprune.weights_file import read_weights_name
 
 Cut = Selection | Within | AnyPlan | None
 
@@ -250,7 +251,7 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
     if config.weights is None:
         listener.note(f"{name} has random weights: give --weights to cut a trained one")
     else:
-        load_weights(model, Path(config.weights))
+        load_weights(model, read_weights_name(config.weights), listener.note)
     origin = Origin(model, name, weights_hash(model), _only(inputs), (), None, config)
     pruning = pruning_of(origin, listener)
     plan = _plan_for(pruning, origin, request.cut, listener)

@@ -91,7 +91,7 @@ def _weights(config: Config) -> Iterator[str]:
     if config.weights is not None:
         yield f"weights = {_quoted(config.weights)}"
         return
-    yield "# The trained weights, a .safetensors or .pt state dict; or train-epochs = 12 to train it here."
+    yield "# The trained weights, a state dict or checkpoint; or train-epochs = 12 to train it here."
     yield '# weights = "weights.safetensors"'
 
 

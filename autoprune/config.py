@@ -18,6 +18,7 @@ from autoprune.folders import split_options
 from autoprune.granularity import MASKS, UNITS, check_granularity
 from autoprune.passwords import without_passwords
 from autoprune.spelling import did_you_mean
+from autoprune.weights_file import split_entry
 
 MOST_BYTES = 1 << 16
 """Size of the largest study file that is read."""
@@ -57,7 +58,7 @@ class Config(BaseModel):
         "default: the data set's own.",
         MODEL,
     )
-    weights: Text | None = _setting(None, "A .safetensors or .pt state dict.", MODEL)
+    weights: Text | None = _setting(None, "State dict or checkpoint: FILE, or FILE:ENTRY as w.pt:ema.", MODEL)
     data: Text = _setting(
         "digits",
         "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], language-id[:ROOT], "
@@ -347,10 +348,9 @@ def _from_folder(key: str, value: Any, folder: Path) -> Any:
     """The setting with its path, if it holds one that exists under ``folder``, made to start there."""
     if not isinstance(value, str):
         return value
-    if key == "weights":
-        return _existing(value, folder)
-    if key == "criterion" and value.endswith(".json"):
-        return _existing(value, folder)
+    if key == "weights" or (key == "criterion" and value.endswith(".json")):
+        file, entry = split_entry(value)
+        return _existing(file, folder) + entry
     file, colon, name = value.rpartition(":")
     if key in ("model", "data", "criterion", "metric") and file.endswith(".py"):
         return _existing(file, folder) + colon + name

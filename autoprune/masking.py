@@ -14,6 +14,7 @@ from autoprune.oneshot import Selection, calibration
 from autoprune.structure.masks import MaskStructure, discover_masks, masked
 from autoprune.structure.values import ExampleInputs
 from autoprune.tasks import Data
+from autoprune.wrappers import unwrapped
 
 
 def mask(
@@ -54,6 +55,7 @@ def mask(
         UserError: for an unknown granularity.
         CriterionError: when the criterion is unknown or lacks data.
     """
+    model = unwrapped(model)
     structure = structure or discover_masks(model, example_inputs, granularity)
     structure.require_groups()
     batches, loss = calibration(data)

@@ -21,6 +21,7 @@ from autoprune.structure import Plan, Structure, apply, discover
 from autoprune.structure.plans import Widths
 from autoprune.structure.values import ExampleInputs
 from autoprune.tasks import Data, weights_hash
+from autoprune.wrappers import unwrapped
 
 CALIBRATION_BATCHES, BATCH_SIZE = 8, 128
 
@@ -117,6 +118,7 @@ def prune(
     """
     if sparsity is None and threshold is None:
         sparsity = 0.5
+    model = unwrapped(model)
     structure = structure or discover(model, example_inputs)
     blocks: list[str] = []
     if isinstance(sparsity, Mapping):

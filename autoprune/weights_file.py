@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SAFETENSORS = ".safetensors"
-OF_TORCH = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".th")
-SUFFIXES = (SAFETENSORS, *OF_TORCH)
+SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt", ".bin", ".tar", ".th")
 """Ends of the names of weights files; those behind the first are all written by ``torch.save``."""
 
 
@@ -23,13 +22,16 @@ class WeightsFile:
     path: Path
     entry: str | None = None
 
-    def __str__(self) -> str:
-        return str(self.path) if self.entry is None else f"{self.path}:{self.entry}"
-
 
 def read_weights_name(text: str) -> WeightsFile:
-    """What a text names: a file, or where its end is that of a weights file and a colon follows, an entry."""
+    """The file and the entry that a text names."""
+    file, entry = split_entry(text)
+    return WeightsFile(Path(file), entry.removeprefix(":") or None)
+
+
+def split_entry(text: str) -> tuple[str, str]:
+    """The file, and the entry with its colon; the whole text is the file unless a known end stands before it."""
     file, colon, entry = text.rpartition(":")
-    if colon and entry and Path(file).suffix in SUFFIXES and Path(text).suffix not in SUFFIXES:
-        return WeightsFile(Path(file), entry)
-    return WeightsFile(Path(text))
+    if entry and file.endswith(SUFFIXES) and not text.endswith(SUFFIXES):
+        return file, colon + entry
+    return text, ""

@@ -18,6 +18,7 @@ from autoprune.cost.setting import Inputs, Setting
 from autoprune.cost.timing import Comparison, compare_calls
 from autoprune.errors import AutopruneError, ConfigError, ModelError, TrialError
 from autoprune.structure.site import first_line
+from autoprune.wrappers import unwrapped
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Meter:
     ) -> None:
         if not (tolerance > 0 and max_seconds > 0 and warmup >= 0):
             raise ConfigError("a latency needs tolerance > 0, max_seconds > 0 and warmup >= 0: correct them")
-        self.reference = reference
+        self.reference = unwrapped(reference)
         self.inputs = inputs
         self.setting = setting or Setting()
         self._tolerance, self._max_seconds, self._warmup = tolerance, max_seconds, warmup
@@ -96,7 +97,7 @@ class Meter:
         Raises TrialError if a model does not run, the clock does not, or another process keeps the timing
         lock.
         """
-        threads = self.setting.thread_count
+        candidate, threads = unwrapped(candidate), self.setting.thread_count
         with ExitStack() as stack:
             stack.enter_context(timing_lock())
             stack.enter_context(torch_threads(threads))

@@ -14,6 +14,7 @@ from autoprune.structure.masks import MaskPlan, discover_masks
 from autoprune.structure.plans import read_plan
 from autoprune.structure.values import ExampleInputs
 from autoprune.tasks import load_weights
+from autoprune.wrappers import unwrapped
 
 PLAN_FILE = "plan.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -37,6 +38,7 @@ def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleI
         UserError: when there is no plan in the folder.
     """
     plan = read_plan(read_text(Path(folder) / PLAN_FILE, "plan", UserError))
+    model = unwrapped(model)
     # A plan without groups is what an exported uncut model has; masks change no shape.
     if isinstance(plan, Plan) and plan.keep:
         shared: Sharing = "untie" if plan.untied else "joint"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,8 @@ from autoprune.tasks.augment import augmented
 from autoprune.tasks.devices import device_named, on_device
 from autoprune.tasks.fingerprint import data_hash
 from autoprune.tasks.objective import Objective, parse_objective
+from autoprune.weights_file import read_weights_name
+from autoprune.wrappers import unwrapped
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def prepare(
     quality = parse_objective(config.metric or "")
     data = replace(data, task=quality.task(data.task))
     watched = _others(data.task, config)
-    trained, name = (model, type(model).__name__) if model is not None else _trained(config, data, listener)
+    trained, name = _trained(config, data, listener) if model is None else _given(model, config, listener)
     trained = shell(on_device(trained, device)).eval()
     data = augmented(data, config.augment)
     parts = divide(data, config)
@@ -247,7 +249,7 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
     for name in (config.criterion, *config.mix):
         criterion(name, trusted=config.mix)
     if config.weights is not None:
-        load_weights(model, Path(config.weights))
+        load_weights(model, read_weights_name(config.weights), listener.note)
         return model, spec
     recipe = _training(config, data, spec)
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -256,6 +258,15 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
     model = on_device(model, device_named(config.device))
     train_baseline(model, data, recipe, key=key, seed=config.seed, on_step=_reporter(listener, recipe.steps))
     return model, spec
+
+
+def _given(model: nn.Module, config: Config, listener: Listener) -> tuple[nn.Module, str]:
+    """A model that is a Python object, with the configured weights, if any, in a copy of it."""
+    model = unwrapped(model)
+    if config.weights is not None:
+        model = copy.deepcopy(model)
+        load_weights(model, read_weights_name(config.weights), listener.note)
+    return model, type(model).__name__
 
 
 def _training(config: Config, data: Data, spec: str) -> Recipe:

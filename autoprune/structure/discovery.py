@@ -18,6 +18,7 @@ from autoprune.structure.sharing import plan_untying, untied
 from autoprune.structure.trace import Trace, trace
 from autoprune.structure.units import assemble
 from autoprune.structure.values import ExampleInputs
+from autoprune.wrappers import unwrapped
 
 Sharing = Literal["joint", "frozen", "untie"]
 """What becomes of weights that are used several times."""
@@ -34,7 +35,8 @@ def discover(
     """Find the groups of units that can be removed, and prove each of them by running a cut.
 
     Args:
-        model: any module that ``torch.export`` can follow; it is not changed.
+        model: any module that ``torch.export`` can follow; it is not changed. Of a wrapper, such as
+            ``torch.compile`` gives, the model inside is meant, here and in all that takes models.
         example_inputs: a tensor, or the tuple of positional arguments of ``forward``. FLOPs are
             counted for inputs of exactly this shape, so give a batch of one sample.
         attention: what a unit of an attention is: a whole head, or one position in the width of every
@@ -55,6 +57,7 @@ def discover(
     """
     if shared not in get_args(Sharing):
         raise UserError(f"shared={shared!r} is unknown: use {', '.join(map(repr, get_args(Sharing)))}")
+    model = unwrapped(model)
     untying = plan_untying(model, example_inputs) if shared == "untie" else None
     model = untied(model, untying) if untying is not None else model
     evaluation = trace(model, example_inputs)
@@ -79,7 +82,7 @@ def traced_structure(model: nn.Module, example_inputs: ExampleInputs) -> Structu
 
     Raises ModelError when the model does not run on the inputs or cannot be traced.
     """
-    propagation = Propagation(trace(model, example_inputs))
+    propagation = Propagation(trace(unwrapped(model), example_inputs))
     propagation.run()
     return assemble(propagation)
 

@@ -16,6 +16,7 @@ from autoprune.structure.groups import Structure, Untying, layer_of
 from autoprune.structure.site import first_line
 from autoprune.structure.trace import canonical_names, ready, shell, trace
 from autoprune.structure.values import ExampleInputs, as_call, shapes_of
+from autoprune.wrappers import unwrapped
 
 
 class InTurn(nn.Module):
@@ -74,6 +75,7 @@ def untie(model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
     Raises:
         ModelError: when the model does not run on the inputs or cannot be traced.
     """
+    model = unwrapped(model)
     untying = plan_untying(model, example_inputs)
     return copy.deepcopy(model) if untying is None else untied(model, untying)
 

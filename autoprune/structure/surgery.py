@@ -18,6 +18,7 @@ from autoprune.structure.numbers import set_numbers
 from autoprune.structure.plan import Plan
 from autoprune.structure.removal import take_out
 from autoprune.structure.sharing import described
+from autoprune.wrappers import unwrapped
 
 Kept = dict[str, dict[int, NDArray[np.int64]]]
 """Tensor name -> axis -> positions that stay."""
@@ -36,7 +37,7 @@ def apply(model: nn.Module, plan: Plan, structure: Structure, *, share: bool = F
         PlanError: when the plan does not fit, removes nothing or empties a group.
     """
     plan.check(structure)
-    model = described(model, structure)
+    model = described(unwrapped(model), structure)
     blocks = removed_blocks(plan, structure)
     gone = {name for block in blocks for name in block.tensors}
     kept = {name: axes for name, axes in kept_positions(plan, structure).items() if name not in gone}

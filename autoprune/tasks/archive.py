@@ -7,7 +7,9 @@ that are longer than the file, and calls that copy the same object again and aga
 
 from __future__ import annotations
 
+import argparse
 import io
+import pathlib
 import pickle
 import pickletools
 import struct
@@ -16,6 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+PLAIN = (argparse.Namespace, pathlib.PosixPath)
+"""Classes that hold plain values alone, which checkpoints keep arguments and folders in."""
+TORCHSCRIPT = "a TorchScript program"
 _ZIP = b"PK\x03\x04"
 _PICKLES = 5
 """A file of torch before 1.6 is so many pickles, of marks, versions, content and keys, then the numbers."""
@@ -26,10 +31,10 @@ _VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 _TYPED = "_rebuild_from_type_v2"
 """Calls one of them, and gives the tensor attributes."""
 _FREE = (
-    *("device", "complex", "_get_layout"),
+    *("device", "complex", "_get_layout", "Namespace"),
     *("_rebuild_meta_tensor_no_storage", "_rebuild_parameter", "_rebuild_parameter_with_state", "Parameter"),
 )
-_COPYING = ("OrderedDict", "Counter", "set", "Size", "encode", "_rebuild_sparse_tensor")
+_COPYING = ("OrderedDict", "Counter", "set", "Size", "encode", "PosixPath", "_rebuild_sparse_tensor")
 _CODECS = ("latin1", "latin-1")
 """Pickles write bytes as text in this code; others make it longer."""
 _ELEMENT = {
@@ -46,15 +51,12 @@ _OBJECT_EACH, _SPARE_OBJECTS = 16, 1 << 20
 _POINTER, _WIDEST_NUMBER = 16, 16
 
 
-def check_archive(file: IO[bytes], size: int) -> bool:
+def check_archive(file: IO[bytes], size: int) -> None:
     """Look at a file that ``torch.save`` may have written, without unpickling anything.
 
     Args:
         file: open at its beginning; it is read as PyTorch reads it.
         size: bytes of the file.
-
-    Returns:
-        Whether it holds a mapping, as state dicts and checkpoints are.
 
     Raises:
         ValueError: when it takes more memory than goes with its size, or is neither form of such a file.
@@ -65,17 +67,14 @@ def check_archive(file: IO[bytes], size: int) -> bool:
     begins = file.read(len(_ZIP))
     file.seek(0)
     if begins != _ZIP:
-        return [_Walk(file, limits).run() for _ in range(_PICKLES)][3].is_mapping
+        for _ in range(_PICKLES):
+            _Walk(file, limits).run()
+        return
     _check_end(file, size)
     with zipfile.ZipFile(file) as archive:
-        pickles = _checked_entries(archive, size)
-        contents = {entry.filename: _walk_entry(archive, entry, limits) for entry in pickles}
-    return any(value.is_mapping for value in contents.values())
-
-
-def _walk_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: _Limits) -> _Value:
-    # Read whole, which checks its checksum, as PyTorch reads it.
-    return _Walk(io.BytesIO(archive.read(entry)), limits).run()
+        for entry in _checked_entries(archive, size):
+            # Read whole, which checks its checksum, as PyTorch reads it.
+            _Walk(io.BytesIO(archive.read(entry)), limits).run()
 
 
 def _checked_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
@@ -91,6 +90,8 @@ def _checked_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInf
     names = [entry.filename.casefold() for entry in entries]
     if len(set(names)) < len(names):
         raise ValueError("two entries of one name")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise pickle.UnpicklingError(TORCHSCRIPT)
     return [entry for entry, name in zip(entries, names, strict=True) if name.endswith(".pkl")]
 
 
@@ -174,14 +175,12 @@ class _Value:
         literal: a number or text.
         items: of a container; keys and values by turns in a mapping.
         count: elements of a storage or a tensor.
-        is_mapping: whether it is one.
     """
 
     name: str = ""
     literal: object = None
     items: list[_Value] | None = None
     count: int = 0
-    is_mapping: bool = False
 
     @property
     def weight(self) -> int:
@@ -209,15 +208,15 @@ class _Walk:
         self._stack: list[_Value | None] = []
         self._memo: dict[int, _Value] = {}
 
-    def run(self) -> _Value:
-        """The object that the pickle holds. Raises what :func:`check_archive` raises."""
+    def run(self) -> None:
+        """Follow the pickle to its end. Raises what :func:`check_archive` raises."""
         for operation, argument, _ in pickletools.genops(self._file):
             if operation.name == "STOP":
-                return self._pop()
+                return
             self._limits.make()
             step = _STEPS.get(operation.name)
             if step is None:
-                raise pickle.UnpicklingError(f"the operation {operation.name}")
+                raise pickle.UnpicklingError(f"{operation.name} of another pickle protocol")
             step(self, argument)
         raise ValueError("a pickle without an end")
 
@@ -229,9 +228,6 @@ class _Walk:
 
     def container(self, _: object) -> None:
         self.push(_Value(items=[]))
-
-    def mapping(self, _: object) -> None:
-        self.push(_Value(items=[], is_mapping=True))
 
     def name(self, argument: str) -> None:
         self.push(_Value(name=argument.replace(" ", ".")))
@@ -272,7 +268,7 @@ class _Walk:
         self.push(self._called(function.name, arguments.items or []))
 
     def storage(self, _: object) -> None:
-        """A storage is named by a tuple: a word, its type, its key, a device, and how many elements it has."""
+        """A storage is named by a tuple: a word, its type, its key, a device, and the number of elements."""
         items = self._pop().items or []
         count = items[4].literal if len(items) >= 5 else None
         if not isinstance(count, int) or count < 0:
@@ -292,7 +288,7 @@ class _Walk:
         if short in _COPYING:
             parts = [part for argument in arguments for part in (argument, *(argument.items or ()))]
             self._limits.copy(sum(part.weight for part in parts))
-            return _Value(items=[*arguments], is_mapping=short in ("OrderedDict", "Counter"))
+            return _Value(items=[*arguments])
         if short in _FREE:
             return _Value(count=sum(argument.count for argument in arguments))
         raise pickle.UnpicklingError(name or "a call of what is no function")
@@ -347,8 +343,7 @@ _STEPS: dict[str, Callable[[_Walk, Any], None]] = {
     **dict.fromkeys(("BINUNICODE", "SHORT_BINSTRING", "NONE"), _Walk.literal),
     "NEWTRUE": lambda walk, _: walk.literal(True),
     "NEWFALSE": lambda walk, _: walk.literal(False),
-    **dict.fromkeys(("EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_SET"), _Walk.container),
-    "EMPTY_DICT": _Walk.mapping,
+    **dict.fromkeys(("EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _Walk.container),
     "GLOBAL": _Walk.name,
     "MARK": _Walk.mark,
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Walk.remember),

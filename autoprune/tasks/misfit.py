@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import prod
+from collections.abc import Iterable, Mapping, Sequence
 
 SHOWN_NAMES, MOST_NAME, MOST_AXES = 3, 100, 8
 
@@ -60,9 +59,9 @@ def _cause(
         if before:
             return f"the model's names begin with {before!r}, the file's do not: put it before them"
         if [given[name] for name in unexpected] == [own[name] for name in missing]:
-            return "the shapes agree in order, so another code names the same layers: rename them as the model does"
+            return "the shapes agree in order: another code names these layers, rename them as the model does"
     if missing and not unexpected and not reshaped:
-        return "the file holds a part of the model: save all of model.state_dict()"
+        return "the file holds a part of this model, or a smaller one: save all of model.state_dict()"
     if unexpected and not missing and not reshaped:
         return "the file is of a larger model: give weights of this model, or another --model"
     return "give weights of this model, or another --model"

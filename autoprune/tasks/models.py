@@ -14,6 +14,7 @@ from torch import nn
 from autoprune.errors import MissingExtraError, ModelError
 from autoprune.spelling import did_you_mean
 from autoprune.tasks.reference import call_factory, is_reference, summary
+from autoprune.wrappers import unwrapped
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory"
 _SPELLING = ": check the spelling"
@@ -38,7 +39,7 @@ def load_model(spec: str, *, classes: int | None = None) -> nn.Module:
     model = call_factory(spec, "model", ModelError)
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {spec!r} returned {type(model).__name__}: it must return a torch.nn.Module")
-    return model
+    return unwrapped(model)
 
 
 def construction(spec: str, classes: int | None) -> list[str]:

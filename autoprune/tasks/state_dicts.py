@@ -47,7 +47,7 @@ def find_state(loaded: object, source: WeightsFile) -> tuple[State, str]:
     if not path:
         return state, ""
     others = [key for key in _entries(loaded) if key != path[0]]
-    besides = f", not {' or '.join(others[:_SHOWN])} ({source.path}:{others[0]} takes that)" if others else ""
+    besides = f"; for {others[0]} give {source.path}:{others[0]}" if others else ""
     return state, f"took the entry {'.'.join(path)}{besides}"
 
 
@@ -61,13 +61,15 @@ def without_wrappers(state: State, own: Iterable[str]) -> tuple[State, str]:
     Returns:
         The state dict, and a phrase that says what was taken off; empty where nothing was.
     """
-    own, removed = list(own), []
+    own, removed, front = list(own), [], ""
     if not any(_COMPILED in name for name in own) and any(f".{_COMPILED}" in name for name in state):
         state = _renamed(state, lambda name: name.replace(f".{_COMPILED}", "."))
         removed.append(f"{_COMPILED} inside names")
     while prefix := _common_prefix(state, own):
         state = _renamed(state, lambda name, start=len(prefix): name[start:])
-        removed.append(f"{prefix} before every name")
+        front += prefix
+    if front:
+        removed.append(f"{front} before every name")
     return state, f"removed {' and '.join(removed)}" if removed else ""
 
 
@@ -110,10 +112,8 @@ def _asked(loaded: object, source: WeightsFile, entry: str) -> tuple[State, str]
     found = None if key is None else _descend(known[key])
     if key is None or found is None:
         holding = _entries(loaded)
-        hint = f": there are {', '.join(holding[:_SHOWN])}" if holding else ": leave it out"
-        raise ModelError(
-            f"{source.path} has no weights under {entry!r}{did_you_mean(entry, holding, hint)}"
-        )
+        hint = f": weights are under {', '.join(holding[:_SHOWN])}" if holding else ": leave it out"
+        raise ModelError(f"{source.path} has no weights under {entry!r}{did_you_mean(entry, holding, hint)}")
     return found[0], f"took the entry {'.'.join((key, *found[1]))}"
 
 
@@ -144,6 +144,8 @@ def _no_state(loaded: object, source: WeightsFile) -> str:
         return f"{source.path} holds no state dict under {', '.join(ENTRIES)}: name the entry, as {ways}"
     kind = type(loaded).__name__
     if isinstance(loaded, Mapping):
-        odd = next((k for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)), None)
+        odd = next(
+            (k for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)), None
+        )
         kind = "an empty mapping" if odd is None else f"a mapping in which {str(odd)[:60]!r} is no tensor"
     return f"{source.path} holds no state dict but {kind}: save model.state_dict()"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from autoprune.documents import is_file, short_line
 from autoprune.errors import DamagedError, DiskError, ModelError
 from autoprune.files import replace_file, why_not_written
-from autoprune.tasks.archive import check_archive
+from autoprune.tasks.archive import PLAIN, TORCHSCRIPT, check_archive
 from autoprune.tasks.misfit import misfit
 from autoprune.tasks.state_dicts import State, find_state, without_wrappers
 from autoprune.weights_file import SAFETENSORS, SUFFIXES, WeightsFile
@@ -145,22 +145,27 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _from_torch(path: Path) -> Any:
-    is_mapping = False
     try:
         # One open file, so that what was checked is what is read.
         with path.open("rb") as file:
-            is_mapping = check_archive(file, os.fstat(file.fileno()).st_size)
+            check_archive(file, os.fstat(file.fileno()).st_size)
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(list(PLAIN)):
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(_holds_more(path, error, is_mapping)) from error
+        raise ModelError(_holds_more(path, error)) from error
     except Exception as error:  # a damaged file fails anywhere in the reader, by assertions too
         raise _damaged(path) from error
 
 
-def _holds_more(path: Path, error: pickle.UnpicklingError, is_mapping: bool) -> str:
+def _holds_more(path: Path, error: pickle.UnpicklingError) -> str:
     named = _REFUSED.search(str(error))
     what = named.group(1) if named else short_line(error)
+    if what == TORCHSCRIPT:
+        return (
+            f"{path} is {what}, no state dict: where you trust the file, write "
+            f"torch.jit.load({path.name!r}).state_dict() into another with torch.save"
+        )
     return (
         f"{path} holds more than weights ({what}), which is not loaded: where you trust the file, write "
         f"torch.load({path.name!r}, weights_only=False)['state_dict'], or of a whole model its state_dict(), "

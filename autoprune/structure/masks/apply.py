@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.structure.masks.parametrization import attach, detach
+from autoprune.wrappers import unwrapped
 
 
 def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
@@ -19,7 +20,7 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         model: is not changed.
         masks: name of a parameter -> boolean mask in its shape, false where it becomes zero.
     """
-    result = zeroed(model, masks)
+    result = zeroed(unwrapped(model), masks)
     attach(result, masks)
     return result
 
@@ -40,6 +41,7 @@ def fold(model: nn.Module) -> nn.Module:
     Raises ModelError when a masked weight has another parametrization of the caller's.
     """
     memo: dict[int, Any] = {}
+    model = unwrapped(model)
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             # Recurrent layers hold on to what a parametrization gave, which cannot be copied.

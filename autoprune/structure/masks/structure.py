@@ -14,6 +14,7 @@ from autoprune.structure.masks.uses import find_uses
 from autoprune.structure.masks.weights import Weight, weights_of
 from autoprune.structure.trace import canonical_names
 from autoprune.structure.values import ExampleInputs
+from autoprune.wrappers import unwrapped
 
 NOT_A_LAYER = "it is no weight of a convolution, linear, attention or recurrent layer"
 AT_OUTPUT = "its neurons are the model's outputs"
@@ -113,6 +114,7 @@ def discover_masks(model: nn.Module, example_inputs: ExampleInputs, granularity:
         UserError: for an unknown granularity.
         ModelError: when the model does not run on the inputs.
     """
+    model = unwrapped(model)
     pattern, weights = parse_pattern(granularity), weights_of(model)
     uses = find_uses(model, weights, example_inputs)
     read = list(uses.counts)
