@@ -30,7 +30,7 @@ def read_weights_name(text: str) -> WeightsFile:
 
 
 def split_entry(text: str) -> tuple[str, str]:
-    """The file, and the entry with its colon; the whole text is the file unless a known end stands before it."""
+    """The file, and the entry with its colon, which is empty unless a known end stands before it."""
     file, colon, entry = text.rpartition(":")
     if entry and file.endswith(SUFFIXES) and not text.endswith(SUFFIXES):
         return file, colon + entry

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Literal, get_args
 
+import torch
 from torch import nn
 
 import autoprune.structure.rules  # noqa: F401 - fills the table of operator rules
@@ -24,6 +25,8 @@ Sharing = Literal["joint", "frozen", "untie"]
 """What becomes of weights that are used several times."""
 
 
+# Code that compiles itself would be compiled again for every shape that the proof runs it on.
+@torch.compiler.set_stance("force_eager")
 def discover(
     model: nn.Module,
     example_inputs: ExampleInputs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -66,7 +67,7 @@ def without_wrappers(state: State, own: Iterable[str]) -> tuple[State, str]:
         state = _renamed(state, lambda name: name.replace(f".{_COMPILED}", "."))
         removed.append(f"{_COMPILED} inside names")
     while prefix := _common_prefix(state, own):
-        state = _renamed(state, lambda name, start=len(prefix): name[start:])
+        state = _renamed(state, partial(_without_start, len(prefix)))
         front += prefix
     if front:
         removed.append(f"{front} before every name")
@@ -80,6 +81,10 @@ def is_state(value: object) -> bool:
         and bool(value)
         and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
     )
+
+
+def _without_start(length: int, name: str) -> str:
+    return name[length:]
 
 
 def _common_prefix(state: State, own: list[str]) -> str | None:
@@ -144,8 +149,6 @@ def _no_state(loaded: object, source: WeightsFile) -> str:
         return f"{source.path} holds no state dict under {', '.join(ENTRIES)}: name the entry, as {ways}"
     kind = type(loaded).__name__
     if isinstance(loaded, Mapping):
-        odd = next(
-            (k for k, v in loaded.items() if not isinstance(k, str) or not isinstance(v, Tensor)), None
-        )
+        odd = next((key for key, value in loaded.items() if not isinstance(value, Tensor)), None)
         kind = "an empty mapping" if odd is None else f"a mapping in which {str(odd)[:60]!r} is no tensor"
     return f"{source.path} holds no state dict but {kind}: save model.state_dict()"

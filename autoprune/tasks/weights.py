@@ -37,7 +37,7 @@ def load_weights(
     """Read a state dict or the one in a checkpoint into `model`, in place, as ``load_state_dict`` would.
 
     Files of ``torch.save`` are read with ``weights_only=True``. A checkpoint may keep the weights in an entry
-    such as ``"state_dict"``. What DataParallel, torch.compile or Lightning put before every name is taken off.
+    such as ``"state_dict"``. What DataParallel, torch.compile or Lightning put before every name is removed.
     Of tensors that the model shares under several names, one is enough.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from autoprune.errors import ModelError
@@ -101,6 +102,7 @@ class MaskStructure:
         raise KeyError(name)
 
 
+@torch.compiler.set_stance("force_eager")
 def discover_masks(model: nn.Module, example_inputs: ExampleInputs, granularity: str) -> MaskStructure:
     """The weights of a model that a pattern fits, and why the others stay dense.
 
