@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from torch import nn
 
 _INNER = {
@@ -59,12 +57,13 @@ def _without_own(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
     added = [name for name in (_COMPILED_CALL, _OWN_FORWARD) if vars(module).get(name) is not None]
     if not changed and not added:
         return module
-    dropped = [*added, "forward"] if _OWN_FORWARD in added else added
-    return _copied(module, children, dropped)
-
-
-def _copied(module: nn.Module, children: dict[str, nn.Module | None], dropped: Iterable[str]) -> nn.Module:
     copied: nn.Module = object.__new__(type(module))
-    vars(copied).update({name: value for name, value in vars(module).items() if name not in dropped})
+    vars(copied).update({name: value for name, value in vars(module).items() if name not in added})
     vars(copied)["_modules"] = children
+    if _OWN_FORWARD in added:
+        original = vars(module)[_OWN_FORWARD]
+        if getattr(original, "__func__", None) is type(module).forward:
+            vars(copied).pop("forward", None)
+        else:
+            vars(copied)["forward"] = original
     return copied
