@@ -16,6 +16,7 @@ import torch
 
 from autoprune.errors import DiskError
 from autoprune.files import replace_file, why_not_written
+from autoprune.tasks.archive import load_archive
 
 EVERY_SECONDS, MOST_SHARE = 10.0, 0.05
 """Seconds between two checkpoints, more where writing them takes over this share of the time."""
@@ -40,7 +41,7 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = load_archive(self.path)
         except Exception:  # a damaged file fails anywhere in the reader; the run then starts anew
             return None
         return state if isinstance(state, dict) and state.get("key") == self.key else None

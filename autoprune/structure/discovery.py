@@ -26,7 +26,7 @@ Sharing = Literal["joint", "frozen", "untie"]
 
 
 # Code that compiles itself would be compiled again for every shape that the proof runs it on.
-@torch.compiler.set_stance("force_eager")
+@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
 def discover(
     model: nn.Module,
     example_inputs: ExampleInputs,

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import argparse
 import io
-import pathlib
+import os
 import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PosixPath
 from typing import IO, Any
 
-PLAIN = (argparse.Namespace, pathlib.PosixPath)
+import torch
+
+_PLAIN: list[Any] = [
+    argparse.Namespace,
+    # Python 3.13 wrote it under a name of its own.
+    *((PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+]
 """Classes that hold plain values alone, which checkpoints keep arguments and folders in."""
 TORCHSCRIPT = "a TorchScript program"
 _ZIP = b"PK\x03\x04"
@@ -31,10 +38,10 @@ _VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 _TYPED = "_rebuild_from_type_v2"
 """Calls one of them, and gives the tensor attributes."""
 _FREE = (
-    *("device", "complex", "_get_layout", "Namespace"),
+    *("device", "complex", "_get_layout"),
     *("_rebuild_meta_tensor_no_storage", "_rebuild_parameter", "_rebuild_parameter_with_state", "Parameter"),
 )
-_COPYING = ("OrderedDict", "Counter", "set", "Size", "encode", "PosixPath", "_rebuild_sparse_tensor")
+_COPYING = ("OrderedDict", "Counter", "set", "Size", "encode", "_rebuild_sparse_tensor")
 _CODECS = ("latin1", "latin-1")
 """Pickles write bytes as text in this code; others make it longer."""
 _ELEMENT = {
@@ -46,9 +53,21 @@ _ELEMENT = {
 """Type of a storage -> bytes of an element; those of the others are one byte long."""
 _MOST_COPIES, _SPARE_BYTES = 8, 1 << 20
 """Bytes that calls may copy for each byte of the file, and besides."""
-_OBJECT_EACH, _SPARE_OBJECTS = 16, 1 << 20
+_OBJECT_EACH, _SPARE_OBJECTS = 8, 1 << 17
 """Bytes of the file for each object that it may make, and how many there may be besides."""
 _POINTER, _WIDEST_NUMBER = 16, 16
+
+
+def load_archive(path: Path) -> Any:
+    """What a file of ``torch.save`` holds, read with ``weights_only=True`` after :func:`check_archive`.
+
+    Raises what that raises; a damaged file may fail with any exception.
+    """
+    # One open file, so that what was checked is what is read.
+    with path.open("rb") as file, torch.serialization.safe_globals(_PLAIN):
+        check_archive(file, os.fstat(file.fileno()).st_size)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def check_archive(file: IO[bytes], size: int) -> None:
@@ -63,7 +82,7 @@ def check_archive(file: IO[bytes], size: int) -> None:
         pickle.UnpicklingError: when it holds something else than tensors and plain Python objects; its text
             names it.
     """
-    limits = _Limits(size)
+    limits = _Limits(size, _safe_names())
     begins = file.read(len(_ZIP))
     file.seek(0)
     if begins != _ZIP:
@@ -124,12 +143,18 @@ def _read_at(file: IO[bytes], offset: int, count: int) -> bytes:
     return file.read(count)
 
 
+def _safe_names() -> frozenset[str]:
+    known = torch.serialization.get_safe_globals()
+    return frozenset(k[1] if isinstance(k, tuple) else f"{k.__module__}.{k.__qualname__}" for k in known)
+
+
 @dataclass
 class _Limits:
     """What the pickles of one file may still take.
 
     Attributes:
         size: bytes of the file.
+        safe: names of the classes that torch was told to make besides its own.
         copied: bytes that calls have copied so far.
         objects: objects that were made so far.
         stored: bytes of all storages so far.
@@ -137,6 +162,7 @@ class _Limits:
     """
 
     size: int
+    safe: frozenset[str]
     copied: int = 0
     objects: int = 0
     stored: int = 0
@@ -179,7 +205,7 @@ class _Value:
 
     name: str = ""
     literal: object = None
-    items: list[_Value] | None = None
+    items: Sequence[_Value] | None = None
     count: int = 0
 
     @property
@@ -227,7 +253,7 @@ class _Walk:
         self.push(_Value(literal=argument))
 
     def container(self, _: object) -> None:
-        self.push(_Value(items=[]))
+        self.push(_Value(items=()))
 
     def name(self, argument: str) -> None:
         self.push(_Value(name=argument.replace(" ", ".")))
@@ -277,7 +303,7 @@ class _Walk:
         self._limits.store(items[2].literal, kind, count * _ELEMENT.get(kind, 1))
         self.push(_Value(count=count))
 
-    def _called(self, name: str, arguments: list[_Value]) -> _Value:
+    def _called(self, name: str, arguments: Sequence[_Value]) -> _Value:
         short = name.rpartition(".")[2]
         if short in _VIEWS:
             return _tensor(arguments)
@@ -285,7 +311,7 @@ class _Walk:
             return _tensor(arguments[2].items or [])
         if short == "encode" and [argument.literal in _CODECS for argument in arguments[1:]] != [True]:
             raise pickle.UnpicklingError(name)
-        if short in _COPYING:
+        if short in _COPYING or name in self._limits.safe:
             parts = [part for argument in arguments for part in (argument, *(argument.items or ()))]
             self._limits.copy(sum(part.weight for part in parts))
             return _Value(items=[*arguments])
@@ -297,6 +323,8 @@ class _Walk:
         target = self._top()
         if target.items is None:
             raise ValueError("items of what is no container")
+        if not isinstance(target.items, list):
+            target.items = [*target.items]
         target.items.extend(items)
 
     def _top(self) -> _Value:
@@ -322,7 +350,7 @@ class _Walk:
         return items[::-1]
 
 
-def _tensor(arguments: list[_Value]) -> _Value:
+def _tensor(arguments: Sequence[_Value]) -> _Value:
     """A tensor of a storage, an offset, a shape and strides. Raises ValueError beyond the storage's end."""
     if len(arguments) < 4 or type(arguments[1].literal) is not int:
         raise ValueError("a tensor that is none")

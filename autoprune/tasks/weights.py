@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import pickle
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from autoprune.documents import is_file, short_line
 from autoprune.errors import DamagedError, DiskError, ModelError
 from autoprune.files import replace_file, why_not_written
-from autoprune.tasks.archive import PLAIN, TORCHSCRIPT, check_archive
+from autoprune.tasks.archive import TORCHSCRIPT, load_archive
 from autoprune.tasks.misfit import misfit
 from autoprune.tasks.state_dicts import State, find_state, without_wrappers
 from autoprune.weights_file import SAFETENSORS, SUFFIXES, WeightsFile
@@ -146,12 +145,7 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _from_torch(path: Path) -> Any:
     try:
-        # One open file, so that what was checked is what is read.
-        with path.open("rb") as file:
-            check_archive(file, os.fstat(file.fileno()).st_size)
-            file.seek(0)
-            with torch.serialization.safe_globals(list(PLAIN)):
-                return torch.load(file, map_location="cpu", weights_only=True)
+        return load_archive(path)
     except pickle.UnpicklingError as error:
         raise ModelError(_holds_more(path, error)) from error
     except Exception as error:  # a damaged file fails anywhere in the reader, by assertions too

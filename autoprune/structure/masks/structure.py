@@ -102,7 +102,7 @@ class MaskStructure:
         raise KeyError(name)
 
 
-@torch.compiler.set_stance("force_eager")
+@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
 def discover_masks(model: nn.Module, example_inputs: ExampleInputs, granularity: str) -> MaskStructure:
     """The weights of a model that a pattern fits, and why the others stay dense.
 
