@@ -52,7 +52,9 @@ def _inner(module: nn.Module) -> nn.Module | None:
 
 def _without_own(module: nn.Module, done: dict[int, nn.Module]) -> nn.Module:
     """The module with unwrapped submodules and its own forward, or itself where it has them already."""
-    children = {name: child and _unwrapped(child, done) for name, child in module._modules.items()}
+    children = {
+        name: None if child is None else _unwrapped(child, done) for name, child in module._modules.items()
+    }
     changed = any(children[name] is not child for name, child in module._modules.items())
     added = [name for name in (_COMPILED_CALL, _OWN_FORWARD) if vars(module).get(name) is not None]
     if not changed and not added:

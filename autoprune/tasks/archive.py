@@ -99,18 +99,18 @@ def check_archive(file: IO[bytes], size: int) -> None:
 def _checked_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
     """The pickles of an archive. Raises ValueError when its entries unpack to more than the file holds."""
     entries = archive.infolist()
+    # PyTorch looks names up without regard to case.
+    names = [entry.filename.casefold() for entry in entries]
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise pickle.UnpicklingError(TORCHSCRIPT)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ValueError("compressed entries")
     if any(entry.compress_size != entry.file_size for entry in entries):
         raise ValueError("entries of two sizes")
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("entries that overlap")
-    # PyTorch looks names up without regard to case.
-    names = [entry.filename.casefold() for entry in entries]
     if len(set(names)) < len(names):
         raise ValueError("two entries of one name")
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise pickle.UnpicklingError(TORCHSCRIPT)
     return [entry for entry, name in zip(entries, names, strict=True) if name.endswith(".pkl")]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+COUNTER = "num_batches_tracked"
+"""Of BatchNorm; weights from before PyTorch kept it are accepted."""
 SHOWN_NAMES, MOST_NAME, MOST_AXES = 3, 100, 8
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -52,13 +54,17 @@ def _cause(
             "give weights of this model, or another --model"
         )
     if missing and unexpected:
+        # Counters need not be there.
+        missing, unexpected = (
+            [n for n in names if not n.endswith(COUNTER)] for names in (missing, unexpected)
+        )
         before = _prefix(missing, unexpected)
         if before:
             return f"the file's names begin with {before!r}: take that off, or give the part that it names"
         before = _prefix(unexpected, missing)
         if before:
             return f"the model's names begin with {before!r}, the file's do not: put it before them"
-        if [given[name] for name in unexpected] == [own[name] for name in missing]:
+        if [given[n] for n in unexpected if given[n]] == [own[n] for n in missing if own[n]]:
             return "the shapes agree in order: another code names these layers, rename them as the model does"
     if missing and not unexpected and not reshaped:
         return "the file holds a part of this model, or a smaller one: save all of model.state_dict()"
@@ -73,6 +79,8 @@ def _only_first_axis(own: Shapes, given: Shapes, reshaped: Iterable[str]) -> boo
 
 def _prefix(names: Sequence[str], longer: Sequence[str]) -> str:
     """What stands in `longer` before every one of `names`; empty where nothing does."""
+    if not names:
+        return ""
     end = f".{names[0]}"
     starts = (name.removesuffix(names[0]) for name in longer if name.endswith(end))
     known = set(longer)

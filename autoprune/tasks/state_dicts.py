@@ -63,14 +63,15 @@ def without_wrappers(state: State, own: Iterable[str]) -> tuple[State, str]:
         The state dict, and a phrase that says what was taken off; empty where nothing was.
     """
     own, removed, front = list(own), [], ""
-    if not any(_COMPILED in name for name in own) and any(f".{_COMPILED}" in name for name in state):
-        state = _renamed(state, lambda name: name.replace(f".{_COMPILED}", "."))
-        removed.append(f"{_COMPILED} inside names")
     while prefix := _common_prefix(state, own):
         state = _renamed(state, partial(_without_start, len(prefix)))
         front += prefix
     if front:
         removed.append(f"{front} before every name")
+    inside = f".{_COMPILED}"
+    if any(inside in name for name in state) and not any(_COMPILED in name for name in own):
+        state = _renamed(state, lambda name: name.replace(inside, "."))
+        removed.append(f"{_COMPILED} inside names")
     return state, f"removed {' and '.join(removed)}" if removed else ""
 
 

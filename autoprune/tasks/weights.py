@@ -19,14 +19,14 @@ from autoprune.documents import is_file, short_line
 from autoprune.errors import DamagedError, DiskError, ModelError
 from autoprune.files import replace_file, why_not_written
 from autoprune.tasks.archive import TORCHSCRIPT, load_archive
-from autoprune.tasks.misfit import misfit
+from autoprune.tasks.misfit import COUNTER, misfit
 from autoprune.tasks.state_dicts import State, find_state, without_wrappers
 from autoprune.weights_file import SAFETENSORS, SUFFIXES, WeightsFile
 
 MOST_HEADER = 16 << 20
 """Bytes of the longest header of a safetensors file: a hundred thousand tensors take as many."""
 _WITH_NAN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_INDEX, _COUNTER = ".safetensors.index.json", "num_batches_tracked"
+_INDEX = ".safetensors.index.json"
 _REFUSED = re.compile(r"GLOBAL (\S+)")
 
 
@@ -207,7 +207,7 @@ def _check_loads(model: nn.Module, state: State, path: Path) -> None:
     try:
         missing, unexpected = trial.load_state_dict(state, strict=False)
     except Exception as error:  # shapes that differ, or what the model's own hooks raise
-        missing = [name for name in own if name not in given and not name.endswith(_COUNTER)]
+        missing = [name for name in own if name not in given and not name.endswith(COUNTER)]
         unexpected = [name for name in given if name not in own]
         if all(own.get(name, shape) == shape for name, shape in given.items()):
             raise ModelError(f"{path} cannot be loaded into the model: {short_line(error)}") from error
