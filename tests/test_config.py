@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.config import Config, load_config
+from autoprune.config import Config, load_config, located
 from autoprune.errors import BudgetError, ConfigError
 
 # Time limits would fail on a busy machine.
@@ -62,6 +62,15 @@ def test_paths_that_exist_beside_the_file_start_there(tmp_path: Path) -> None:
     assert config.criterion == f"{tmp_path / 'nets.py'}:rank"
     config = load_config(_study(tmp_path, 'data = "imagefolder:photos,size=64"\n'), {})
     assert config.data == f"imagefolder:{tmp_path / 'photos'},size=64"
+
+
+@pytest.mark.parametrize("entry", ["", ":ema"])
+def test_the_entry_of_a_checkpoint_stays_behind_its_path(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "w.ckpt").touch()
+    config = load_config(_study(tmp_path, f'weights = "w.ckpt{entry}"\n'), {})
+    assert config.weights == f"{tmp_path / 'w.ckpt'}{entry}"
+    assert located(load_config(None, {"weights": f"w.ckpt{entry}"}), tmp_path) == {"weights": config.weights}
+    assert load_config(_study(tmp_path, config.to_toml()), {}) == config
 
 
 def test_other_paths_and_overrides_stay_as_they_are(tmp_path: Path) -> None:

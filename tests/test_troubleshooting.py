@@ -94,6 +94,11 @@ def search(*arguments: str) -> str:
     return call("search", *given, *QUICK, *budget, *arguments)
 
 
+def weights(content: object) -> str:
+    torch.save(content, "given.pt")
+    return search("--weights", "given.pt")
+
+
 def inspect(model: str, *arguments: str) -> str:
     return call("inspect", "--model", f"net.py:{model}", "--no-latency", *arguments)
 
@@ -176,6 +181,11 @@ FROM = {
     ),
     "what does ... take? Give --input": lambda: inspect("plain"),
     "is [4, 1, 3, 3] instead of [16, 1, 3, 3]": lambda: search("--weights", "narrow.safetensors"),
+    "is missing and ... is unknown": lambda: weights(
+        {f"encoder.{name}": tensor for name, tensor in digits_resnet().state_dict().items()}
+    ),
+    "name the entry, as ...:ema": lambda: weights({"ema": digits_resnet().state_dict()}),
+    "holds more than weights": lambda: weights(nn.Linear(2, 2)),
     "did you mean": lambda: search("--data", "digit"),
     "reaches the model's output": lambda: inspect("plain", "--input", "1x20"),
     "has no rule": lambda: inspect("Spectrum", "--input", "1x20"),
