@@ -48,7 +48,7 @@ def find_state(loaded: object, source: WeightsFile) -> tuple[State, str]:
     if not path:
         return state, ""
     others = [key for key in _entries(loaded) if key != path[0]]
-    besides = f"; for {others[0]} give {source.path}:{others[0]}" if others else ""
+    besides = f" (for {others[0]} give {source.path}:{others[0]})" if others else ""
     return state, f"took the entry {'.'.join(path)}{besides}"
 
 

@@ -81,7 +81,7 @@ def test_averaged_weights_are_taken_when_they_are_asked_for(tmp_path):
     torch.save({"state_dict": model.state_dict(), "state_dict_ema": named(average, "module.")}, path)
     found, notes = loaded(path)
     assert found == weights_hash(model)
-    assert notes == [f"{path}: took the entry state_dict; for state_dict_ema give {path}:state_dict_ema"]
+    assert notes == [f"{path}: took the entry state_dict (for state_dict_ema give {path}:state_dict_ema)"]
     for entry in ("ema", "state_dict_ema"):
         found, notes = loaded(read_weights_name(f"{path}:{entry}"))
         assert found == weights_hash(average)
