@@ -158,12 +158,12 @@ def _holds_more(path: Path, error: pickle.UnpicklingError) -> str:
     if what == TORCHSCRIPT:
         return (
             f"{path} is {what}, no state dict: where you trust the file, write "
-            f"torch.jit.load({path.name!r}).state_dict() into another with torch.save"
+            f"torch.jit.load({path.name!r}, 'cpu').state_dict() into another with torch.save"
         )
     return (
         f"{path} holds more than weights ({what}), which is not loaded: where you trust the file, write "
-        f"torch.load({path.name!r}, weights_only=False)['state_dict'], or of a whole model its state_dict(), "
-        "into another with torch.save"
+        f"torch.load({path.name!r}, 'cpu', weights_only=False)['state_dict'], or of a whole model its "
+        "state_dict(), into another with torch.save"
     )
 
 

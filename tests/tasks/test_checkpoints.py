@@ -136,7 +136,7 @@ def test_what_is_not_loaded_is_named_with_the_way_out(tmp_path, value):
     torch.save({"state_dict": net().state_dict(), "extra": value}, path)
     message = refused(path)
     assert f"holds more than weights ({type(value).__module__}.{type(value).__name__})" in message
-    assert "torch.load('w.ckpt', weights_only=False)['state_dict']" in message
+    assert "torch.load('w.ckpt', 'cpu', weights_only=False)['state_dict']" in message
 
 
 def test_classes_that_the_user_declared_safe(tmp_path):
@@ -148,7 +148,7 @@ def test_classes_that_the_user_declared_safe(tmp_path):
 
 def test_other_kinds_of_files_are_one_clear_line(tmp_path):
     torch.jit.script(net()).save(str(tmp_path / "script.pt"))
-    assert "torch.jit.load('script.pt').state_dict()" in refused(tmp_path / "script.pt")
+    assert "torch.jit.load('script.pt', 'cpu').state_dict()" in refused(tmp_path / "script.pt")
     torch.save(torch.zeros(3), tmp_path / "tensor.pt")
     assert "no state dict but Tensor" in refused(tmp_path / "tensor.pt")
     (tmp_path / "model.safetensors.index.json").write_text("{}")
