@@ -21,11 +21,16 @@ def fault_site(error: BaseException, model: nn.Module) -> str:
     line, running = "", False
     for frame, number in traceback.walk_tb(error.__traceback__):
         running = running or id(frame.f_locals.get("self")) in paths
-        file = Path(frame.f_code.co_filename)
-        if running and not any(file.is_relative_to(folder) for folder in _NOT_THEIRS):
+        file = frame.f_code.co_filename
+        if running and not is_internal(file):
             line = f" ({file}:{number})"
     inside = fault_module(error, model)
     return (f" in {inside}" if inside else "") + line
+
+
+def is_internal(file: str) -> bool:
+    """Whether a source file is PyTorch's or of this package, not the caller's."""
+    return any(Path(file).is_relative_to(folder) for folder in _NOT_THEIRS)
 
 
 def fault_module(error: BaseException, model: nn.Module) -> str:

@@ -43,7 +43,8 @@ def pointwise(state: Propagation, node: fx.Node) -> Tensor:
         axes = varying(result)
         if len(axes) > 1 and any(varying(labels) for labels, _ in parts[free:]):
             # A table has units on any of its axes: it must not decide where those of an activation are.
-            state.space.later(partial(join_broadcast, state.space, [(result, shape), *parts[free:]], shape))
+            join = partial(join_broadcast, state.space, [(result, shape), *parts[free:]], shape)
+            state.space.later(result, join)
             return result
     return join_broadcast(state.space, parts, shape)
 
