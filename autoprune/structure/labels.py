@@ -17,6 +17,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from autoprune.structure.site import kind_and_line
+
 
 class LabelSpace:
     """Hands out fresh labels, joins them, and remembers which must stay and why."""
@@ -190,7 +192,7 @@ class LabelSpace:
                 with self.attempt():
                     join()
             except Exception as error:
-                self.freeze(labels, f"cannot be joined with a table ({type(error).__name__}: {error})")
+                self.freeze(labels, f"cannot be joined with a table: {kind_and_line(error)}")
         self._later.clear()
 
 

@@ -14,7 +14,7 @@ from autoprune.structure.groups import AttentionUnit, Role
 from autoprune.structure.labels import LabelSpace, varying
 from autoprune.structure.nodes import leaves, operator_name, shape_of, site_of, tensor_nodes
 from autoprune.structure.registry import Rule, rule_for
-from autoprune.structure.site import first_line
+from autoprune.structure.site import kind_and_line
 from autoprune.structure.standardised import Standardised, standardised_weights
 from autoprune.structure.trace import Trace
 from autoprune.structure.turned import turned
@@ -213,8 +213,8 @@ class Propagation:
                 return labels
         except Exception as error:
             self.ties, self._axes, self._loose, self.sums = before
-            cause = f"{type(error).__name__}: {first_line(error)}"
-            return self.opaque(node, f"the rule of {operator_name(node)}{site_of(node)} failed: {cause}")
+            where = operator_name(node) + site_of(node)
+            return self.opaque(node, f"the rule of {where} failed: {kind_and_line(error)}")
 
     def _part(self, source: Any, index: Any) -> Labels:
         """One of several results, or of several tensors of different sizes that stand for a stacked one."""

@@ -47,3 +47,9 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, shortened, or its kind where it has none."""
     text = str(error).strip()
     return shorten(text.splitlines()[0], 240, placeholder=" ...") if text else type(error).__name__
+
+
+def kind_and_line(error: BaseException) -> str:
+    """Kind and first line of an error that is nobody's message, such as ``IndexError: out of range``."""
+    text = first_line(error)
+    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"

@@ -12,15 +12,16 @@ from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
 
 UNARY = """
-    _to_copy abs alias alpha_dropout bernoulli celu clamp clamp_max clamp_min clone contiguous cos
-    detach dropout elu empty_like erf exp expm1 feature_dropout fill float full_like gelu hardshrink
-    hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy log log1p log_sigmoid logical_not mish
-    nan_to_num neg ones_like rand_like randn_like reciprocal relu relu6 round rrelu rsqrt selu sigmoid
-    sign silu sin softplus softshrink softsign sqrt square tan tanh threshold to type_as zero zeros_like
+    _conj _to_copy abs absolute alias alpha_dropout angle bernoulli celu clamp clamp_max clamp_min clone
+    conj conj_physical contiguous cos detach dropout elu empty_like erf exp expm1 feature_dropout fill float
+    full_like gelu hardshrink hardsigmoid hardswish hardtanh imag leaky_relu lift_fresh_copy log log1p
+    log_sigmoid logical_not mish nan_to_num neg ones_like rand_like randn_like real reciprocal relu relu6
+    resolve_conj resolve_neg round rrelu rsqrt selu sgn sigmoid sign silu sin softplus softshrink softsign
+    sqrt square tan tanh threshold to type_as zero zeros_like
 """
 SEVERAL = """
-    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod
-    ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne pow remainder
+    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide fmod
+    ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow remainder
     rsub sub subtract true_divide where
 """
 

@@ -26,6 +26,12 @@ SPATIAL = {
 }
 
 
+FOURIER = """
+    fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_hfft2 fft_hfftn fft_ifft fft_ifft2 fft_ifftn
+    fft_ifftshift fft_ihfft fft_ihfft2 fft_ihfftn fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn
+"""
+
+
 def source_of(bound: dict[str, Any]) -> fx.Node:
     """The tensor that an operator reads, whichever of the two usual names its schema gives it."""
     node = bound.get("self", bound.get("input"))
@@ -76,6 +82,16 @@ def along_one_axis(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, 
     labels = across(state, bound["self"], [bound.get("dim", -1)])
     value = node.meta["val"]
     return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels
+
+
+@rule(*FOURIER.split())
+def fourier(state: Propagation, node: fx.Node) -> Tensor:
+    """Each result depends on every element along some axes: those named, or the last ones, or all."""
+    bound = arguments(node)
+    rank, dims, sizes = len(shape_of(bound["self"])), bound.get("dim"), bound.get("s")
+    if dims is None:
+        dims = list(range(-len(sizes), 0)) if sizes is not None else list(range(rank))
+    return across(state, bound["self"], [dims] if isinstance(dims, int) else dims)
 
 
 @rule(*SPATIAL[1].split(), *SPATIAL[2].split(), *SPATIAL[3].split())
