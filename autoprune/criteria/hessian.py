@@ -136,7 +136,8 @@ class Hessian:
             products = {name: inner(curve, weights[name]) for name, curve in curvature.items()}
             return over_unit(group, products, roles) * signs[group.name] / 2
         products = {
-            name: weights[name].abs().square() * inner(curve, probe[name]) for name, curve in curvature.items()
+            name: weights[name].abs().square() * inner(curve, probe[name])
+            for name, curve in curvature.items()
         }
         return over_unit(group, products, roles) / 2
 

@@ -12,7 +12,12 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from autoprune.errors import ModelError
 
-QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.ao.nn.sparse", "bitsandbytes.")
+QUANTISED = (
+    "torch.ao.nn.quantized",
+    "torch.ao.nn.intrinsic.quantized",
+    "torch.ao.nn.sparse",
+    "bitsandbytes.",
+)
 """Where layers live whose weights are quantised."""
 IMITATING = ("torch.ao.nn.qat", "torch.ao.nn.intrinsic.qat", "torchao.quantization.qat")
 """Where layers live that imitate quantised ones while they train."""
@@ -35,7 +40,7 @@ def require_prunable(model: nn.Module) -> None:
 
 
 def copying_remedy(model: nn.Module) -> str:
-    """What to do about a model that cannot be copied, because of tensors with a gradient's history."""
+    """What to do about a model that cannot be copied for the history of a tensor; empty if there is none."""
     for path, module in model.named_modules():
         for hook in module._forward_pre_hooks.values():
             kind = _OLD_NORMS.get(type(hook))
@@ -48,7 +53,22 @@ def copying_remedy(model: nn.Module) -> str:
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and not value.is_leaf:
                 return f"{name} of {_named(path)} is the result of a computation: keep {name}.detach() there"
-    return "keep in its attributes only what copy.deepcopy can copy"
+    return ""
+
+
+def plain_remedies(model: nn.Module) -> dict[str, str]:
+    """Layer, as structures name it -> what makes the weight that it computes plain."""
+    remedies: dict[str, str] = {}
+    for path, module in model.named_modules():
+        for hook in module._forward_pre_hooks.values():
+            kind = _OLD_NORMS.get(type(hook))
+            if kind is not None:
+                remedies[path] = f"torch.nn.utils.remove_{kind}({_expression(path)}, {hook.name!r})"
+        for leaf in getattr(module, "parametrizations", None) or ():
+            removal = "torch.nn.utils.parametrize.remove_parametrizations"
+            inside = f"{path}.parametrizations.{leaf}".lstrip(".")
+            remedies[inside] = f"{removal}({_expression(path)}, {leaf!r})"
+    return remedies
 
 
 def _module_fault(path: str, module: nn.Module) -> str:

@@ -25,6 +25,7 @@ from autoprune.structure.surgery import Kept, apply, kept_positions, removed_blo
 from autoprune.structure.trace import canonical_names, ready
 from autoprune.structure.values import ExampleInputs, as_call, tensors_in
 
+
 class CutError(Exception):
     """A cut that is wrong; `module` is the path of the module in which it came out, or empty."""
 

@@ -57,7 +57,7 @@ def shell(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     except Exception as error:
         raise ModelError(
-            f"{type(model).__name__} cannot be copied ({first_line(error)}): {copying_remedy(model)}"
+            f"{type(model).__name__} cannot be copied: {copying_remedy(model) or first_line(error)}"
         ) from error
 
 
