@@ -120,6 +120,9 @@ def prune(
         sparsity = 0.5
     model = unwrapped(model)
     structure = structure or discover(model, example_inputs)
+    if not structure.groups:
+        reasons = "; ".join(list(dict.fromkeys(structure.frozen.values()))[:2])
+        raise PlanError(f"nothing in {type(model).__name__} can be cut: {reasons or 'it has no weights'}")
     blocks: list[str] = []
     if isinstance(sparsity, Mapping):
         blocks = _blocks_to_take_out(sparsity, structure)

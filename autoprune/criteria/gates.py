@@ -17,6 +17,7 @@ from torch import Tensor
 from autoprune.criteria.base import Context
 from autoprune.criteria.gradients import differentiable, gradients_enabled, require_gradient
 from autoprune.criteria.observation import Observation, first_and_all, observer
+from autoprune.criteria.slices import inner
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def _gated(batch: dict[str, Tensor], seen: Observation) -> Tensor:
     name = seen.read.group
 
     def note(gradient: Tensor) -> None:
-        units = seen.units(gradient.detach() * seen.tensor.detach())
+        units = seen.units(inner(gradient.detach(), seen.tensor.detach()))
         each = units.flatten(2).sum(dim=2, dtype=torch.float64).cpu()
         if seen.samples is None:
             # What is the same for all samples counts for each of them alike.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoprune.criteria.base import Context
 from autoprune.criteria.registry import register
-from autoprune.criteria.slices import unit_vectors
+from autoprune.criteria.slices import precise, unit_vectors
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Group
 
@@ -35,7 +35,8 @@ def _score(group: Group, weights: dict[str, Tensor]) -> Tensor:
         raise CriterionError(f"group {group.name!r} has no weight that produces it: use criterion taylor")
     each = []
     for part in parts:
-        vectors = unit_vectors(weights[part.parameter], part).double()
+        vectors = unit_vectors(precise(weights[part.parameter]), part)
+        vectors = (torch.view_as_real(vectors).flatten(1) if vectors.is_complex() else vectors).double()
         # In double precision the matrix product, which is much faster, rounds off nothing that counts.
         sums = torch.cdist(vectors, vectors, compute_mode="use_mm_for_euclid_dist").sum(dim=1)
         each.append(sums / sums.mean() if bool(sums.any()) else sums)

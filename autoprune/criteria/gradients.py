@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.criteria.base import Context, Loss
-from autoprune.criteria.slices import unit_sums
+from autoprune.criteria.slices import inner, unit_sums
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Group, Role
 
@@ -59,7 +59,7 @@ def _accumulate(context: Context, data: Iterable[tuple[Tensor, Tensor]], loss: L
     count = 0
     for each in batch_gradients(model, data, loss):
         count += 1
-        products = {name: gradient * values[name].detach() for name, gradient in each.items()}
+        products = {name: inner(gradient, values[name].detach()) for name, gradient in each.items()}
         sizes = {name: gradient.abs() for name, gradient in each.items()}
         for group in groups:
             changes[group.name].append(over_unit(group, products, PRODUCING))
@@ -67,7 +67,7 @@ def _accumulate(context: Context, data: Iterable[tuple[Tensor, Tensor]], loss: L
             magnitudes[group.name] += over_unit(group, sizes, COUPLED)
         for name, gradient in each.items():
             total[name] = total[name] + gradient if name in total else gradient
-    mean = {name: (value / count * values[name].detach()).abs() for name, value in total.items()}
+    mean = {name: inner(value / count, values[name].detach()).abs() for name, value in total.items()}
     return Gradients(
         {name: torch.stack(rows) for name, rows in changes.items()},
         {name: torch.stack(rows) for name, rows in gates.items()},

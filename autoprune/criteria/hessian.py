@@ -26,6 +26,7 @@ from autoprune.criteria.gradients import (
 )
 from autoprune.criteria.options import check_choice
 from autoprune.criteria.registry import register
+from autoprune.criteria.slices import inner
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Group, Role
 
@@ -89,7 +90,7 @@ class Hessian:
                             / self.probes
                         )
             if self.diagonal == "units":
-                products = {name: gradients[name] * weights[name] for name in weights}
+                products = {name: inner(gradients[name], weights[name]) for name in weights}
                 for group in groups:
                     scores[group.name] -= over_unit(group, products, roles[group.name])
         return {name: value / count for name, value in scores.items()}
@@ -132,9 +133,12 @@ class Hessian:
     ) -> Tensor:
         """Half the second derivative that one probe tells of: ``[width]``."""
         if self.diagonal == "units":
-            products = {name: curve * weights[name] for name, curve in curvature.items()}
+            products = {name: inner(curve, weights[name]) for name, curve in curvature.items()}
             return over_unit(group, products, roles) * signs[group.name] / 2
-        products = {name: weights[name].square() * probe[name] * curve for name, curve in curvature.items()}
+        products = {
+            name: weights[name].abs().square() * inner(curve, probe[name])
+            for name, curve in curvature.items()
+        }
         return over_unit(group, products, roles) / 2
 
 
@@ -147,7 +151,7 @@ def _product(
 ) -> dict[str, Tensor]:
     """The Hessian times a direction: parameter name -> tensor; what does not depend on it is left out."""
     along = {id(named[name]): direction for name, direction in probe.items()}
-    slope = sum((gradients[key] * direction).sum() for key, direction in along.items())
+    slope = sum(inner(gradients[key], direction).sum() for key, direction in along.items())
     if not isinstance(slope, Tensor) or not slope.requires_grad:
         return {}
     parameters = [parameter for parameter in dict.fromkeys(named.values()) if id(parameter) in gradients]

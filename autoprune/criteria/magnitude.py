@@ -19,7 +19,7 @@ from torch import Tensor
 from autoprune.criteria.base import Context
 from autoprune.criteria.options import check_choice
 from autoprune.criteria.registry import register
-from autoprune.criteria.slices import unit_maxima, unit_sums
+from autoprune.criteria.slices import precise, unit_maxima, unit_sums
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Group, Role, Slice
 
@@ -95,9 +95,8 @@ class GroupNorm:
         return NORMALISATIONS[self.normalize](powers if math.isinf(self.p) else powers.pow(1 / self.p))
 
     def _scaled(self, weight: Tensor, part: Slice) -> Tensor:
-        # Half precision overflows and loses small weights when raised to a power.
-        precise = weight.to(torch.promote_types(weight.dtype, torch.float32)).abs()
-        powers = unit_maxima(precise, part) if math.isinf(self.p) else unit_sums(precise.pow(self.p), part)
+        sizes = precise(weight).abs()
+        powers = unit_maxima(sizes, part) if math.isinf(self.p) else unit_sums(sizes.pow(self.p), part)
         if self.scale == "size" and not math.isinf(self.p):
             return powers / (math.prod(weight.shape) // weight.shape[part.axis] * len(part.index[0]))
         # A weight that is zero for every unit says nothing about any of them.

@@ -39,8 +39,10 @@ class Observation:
     count: int
 
     def units(self, values: Tensor | None = None) -> Tensor:
-        """``[samples or 1, width, k, ...]`` of the tensor, or of values of its shape."""
-        return self.read.units(self.tensor if values is None else values, self.samples, self.count)
+        """``[samples or 1, width, k, ...]`` of the tensor, of its sizes if complex, or of values of its shape."""
+        if values is None:
+            values = self.tensor.abs() if self.tensor.is_complex() else self.tensor
+        return self.read.units(values, self.samples, self.count)
 
 
 @dataclass(frozen=True, eq=False)

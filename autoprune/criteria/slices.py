@@ -27,3 +27,15 @@ def unit_vectors(values: Tensor, part: Slice) -> Tensor:
     width = len(part.index)
     positions = torch.from_numpy(part.index).reshape(-1).to(values.device)
     return values.index_select(part.axis, positions).movedim(part.axis, 0).reshape(width, -1)
+
+
+def inner(gradient: Tensor, direction: Tensor) -> Tensor:
+    """Entry by entry, the derivative of a loss along a direction, given its gradient; real for complex ones."""
+    return (gradient.conj() * direction).real if gradient.is_complex() else gradient * direction
+
+
+def precise(values: Tensor) -> Tensor:
+    """In float32 at least: fewer digits overflow, and lose small numbers, when raised to a power."""
+    if values.itemsize == 1:
+        return values.to(torch.float32)
+    return values.to(torch.promote_types(values.dtype, torch.float32))

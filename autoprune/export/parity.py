@@ -72,10 +72,10 @@ def largest_difference(
     largest, scale = 0.0, SMALLEST_SCALE
     for name, tensor in expected.items():
         if tensor.numel():
-            exact = tensor.double()
+            exact = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
             scale = max(scale, exact.abs().max().item())
             # torch's maximum keeps NaN where Python's would depend on the order.
-            difference = (exact - found[name].double()).abs().max()
+            difference = (exact - found[name].to(exact.dtype)).abs().max()
             largest = torch.maximum(torch.tensor(largest, dtype=torch.float64), difference).item()
     if not largest <= tolerance * scale:
         raise ExportError(

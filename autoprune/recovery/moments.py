@@ -128,6 +128,8 @@ class _Collector:
 
     def __init__(self, axes: Mapping[str, int], most_features: int, most_samples: int) -> None:
         self.seen: dict[Place, _Seen] = {}
+        self.complex: set[str] = set()
+        """Weights that read complex numbers, of which no moments are taken."""
         self.batch = 0
         self._axes = axes
         self._most_features, self._most_samples = most_features, most_samples
@@ -135,6 +137,9 @@ class _Collector:
     def see(self, reading: Reading) -> bool:
         """Add one reading, if it sums over the axis that holds units."""
         if self._axes.get(reading.weight) != reading.axis:
+            return False
+        if reading.inputs.is_complex():
+            self.complex.add(reading.weight)
             return False
         place = reading.weight, reading.rows
         known = self.seen.get(place)
@@ -180,7 +185,9 @@ def collect_moments(
             call(model, inputs.to(device))
             collector.batch += 1
     seen = collector.seen
-    left_out = _left_out(structure, wanted, seen, watch)
+    left_out = _left_out(structure, wanted, seen, watch) | dict.fromkeys(
+        sorted(collector.complex), "it reads complex numbers"
+    )
     biases = _own_biases(seen, watch)
     consumers = (
         _consumer(known, biases.get(place), place[0] in watch.normalised)

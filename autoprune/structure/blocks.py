@@ -18,7 +18,8 @@ from torch import Tensor, fx, nn
 
 from autoprune.structure.branches import calls_by_module, residual
 from autoprune.structure.groups import Block, Group, Structure
-from autoprune.structure.proof import TOLERANCE, find_faults, run_with_noise
+from autoprune.structure.precision import in_type
+from autoprune.structure.proof import Bench, find_faults, run_with_noise
 from autoprune.structure.propagate import Propagation
 from autoprune.structure.substitute import Substitute
 from autoprune.structure.trace import Trace, canonical_names, ready
@@ -62,8 +63,8 @@ def with_blocks(
     candidates = outermost(find(model, propagation.trace))
     if not candidates:
         return structure
-    bench = ready(model)
-    trunks = _trunks(bench, candidates, example_inputs)
+    bench = Bench.usable(ready(model), example_inputs)
+    trunks = _trunks(bench, candidates)
     groups, block_of = [], dict.fromkeys(propagation.operators, "")
     frozen = dict(structure.frozen)
     for candidate in candidates:
@@ -85,7 +86,7 @@ def with_blocks(
     # A block that stays may write into what one before it, taken out, no longer copied.
     for part in (groups, groups[::2], groups[1::2]):
         untested = [group for group in part if group.name not in faults]
-        faults |= find_faults(bench, extended, untested, example_inputs) if untested else {}
+        faults |= find_faults(bench, extended, untested) if untested else {}
     return extended.without(faults)
 
 
@@ -136,9 +137,7 @@ def _nesting(candidate: Candidate) -> int:
     return candidate.module.count(".")
 
 
-def _trunks(
-    model: nn.Module, candidates: Collection[Candidate], example_inputs: ExampleInputs
-) -> dict[str, tuple[str, int]]:
+def _trunks(bench: Bench, candidates: Collection[Candidate]) -> dict[str, tuple[str, int]]:
     """Module path -> name and position of the argument that comes out unchanged when the ends are zero.
 
     Every call of a candidate during one run of the model is made a second time with the ends zeroed.
@@ -146,10 +145,11 @@ def _trunks(
     """
     seen: dict[str, set[tuple[str, int] | None]] = {}
     busy = False
+    precision = bench.precisions[-1]
 
     def watch(candidate: Candidate, module: nn.Module) -> Any:
         ends = [module.get_parameter(name.removeprefix(f"{candidate.module}.")) for name in candidate.ends]
-        zeros = {id(end): partial(torch.zeros_like, end, dtype=torch.float64) for end in ends}
+        zeros = {id(end): partial(_zeros, end, precision.dtype) for end in ends}
 
         def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
             nonlocal busy
@@ -157,43 +157,53 @@ def _trunks(
                 return
             busy = True
             copies = tuple(_copy(value) for value in given), {k: _copy(v) for k, v in named.items()}
-            with Substitute(zeros, torch.float64):
-                output = module(*copies[0], **copies[1])
-            busy = False
-            trunk = _unchanged(module, output, given, named)
+            try:
+                with Substitute(zeros, precision.dtype):
+                    output = module(*copies[0], **copies[1])
+                trunk = _unchanged(module, output, given, named, precision.tolerance)
+            except Exception:  # with zeros in it, the user's code may do anything
+                trunk = None
+            finally:
+                busy = False
             seen.setdefault(candidate.module, set()).add(trunk)
 
         return module.register_forward_pre_hook(before, with_kwargs=True)
 
-    handles = [watch(candidate, model.get_submodule(candidate.module)) for candidate in candidates]
-    run_with_noise(model, example_inputs)
-    for handle in handles:
-        handle.remove()
+    handles = [watch(candidate, bench.model.get_submodule(candidate.module)) for candidate in candidates]
+    try:
+        run_with_noise(bench.model, bench.example_inputs, precision.dtype)
+    finally:
+        for handle in handles:
+            handle.remove()
     found = {module: next(iter(trunks)) for module, trunks in seen.items() if len(trunks) == 1}
     return {module: trunk for module, trunk in found.items() if trunk is not None}
 
 
 def _unchanged(
-    module: nn.Module, output: Any, given: tuple[Any, ...], named: dict[str, Any]
+    module: nn.Module, output: Any, given: tuple[Any, ...], named: dict[str, Any], tolerance: float
 ) -> tuple[str, int] | None:
     """Name and position of the argument that a call gave back; None where there is none."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names += [""] * (len(given) - len(names))
     for position, value in enumerate(given):
-        if _equal(output, value):
+        if _equal(output, value, tolerance):
             return names[position], position
     for name, value in named.items():
-        if _equal(output, value):
+        if _equal(output, value, tolerance):
             return name, names.index(name) if name in names else -1
     return None
 
 
-def _equal(output: Any, value: Any) -> bool:
+def _equal(output: Any, value: Any, tolerance: float) -> bool:
     if not isinstance(output, Tensor) or not isinstance(value, Tensor) or output.shape != value.shape:
         return False
     scale = float(value.abs().max()) or 1.0
-    return float((output - value).abs().nan_to_num(float("inf")).max()) <= TOLERANCE * scale
+    return float((output - value).abs().nan_to_num(float("inf")).max()) <= tolerance * scale
+
+
+def _zeros(end: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return torch.zeros_like(end, dtype=end.dtype if dtype is None else in_type(end.dtype, dtype))
 
 
 def _copy(value: Any) -> Any:

@@ -11,10 +11,11 @@ from torch import nn
 
 import autoprune.structure.rules  # noqa: F401 - fills the table of operator rules
 from autoprune.errors import ModelError, UserError
+from autoprune.structure.admission import plain_remedies
 from autoprune.structure.blocks import with_blocks
 from autoprune.structure.groups import AttentionUnit, Structure
 from autoprune.structure.proof import prove
-from autoprune.structure.propagate import Propagation
+from autoprune.structure.propagate import AT_INPUT, AT_OUTPUT, Propagation
 from autoprune.structure.sharing import plan_untying, untied
 from autoprune.structure.trace import Trace, trace
 from autoprune.structure.units import assemble
@@ -77,7 +78,18 @@ def discover(
         structure = with_blocks(model, structure, propagation, example_inputs)
         if shared == "frozen":
             structure = structure.without(_reused(structure, evaluation))
-    return replace(structure, untying=untying)
+    return replace(structure, frozen=_with_remedies(model, structure), untying=untying)
+
+
+def _with_remedies(model: nn.Module, structure: Structure) -> dict[str, str]:
+    """The frozen layers; of those that compute their weight, the reason ends with what makes it plain."""
+    remedies = plain_remedies(model)
+    return {
+        layer: f"{reason}; {remedies[layer]} makes its weight plain"
+        if layer in remedies and reason not in (AT_INPUT, AT_OUTPUT)
+        else reason
+        for layer, reason in structure.frozen.items()
+    }
 
 
 def traced_structure(model: nn.Module, example_inputs: ExampleInputs) -> Structure:

@@ -6,7 +6,9 @@ they do not change. Two elements with the same label are kept or removed togethe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+
+from autoprune.structure.site import kind_and_line
 
 
 class LabelSpace:
@@ -27,7 +31,9 @@ class LabelSpace:
         self._kinds: list[tuple[NDArray[np.int64], str]] = []
         self._contracted: list[NDArray[np.int64]] = []
         self._open: list[Tensor] = []
-        self._later: list[Callable[[], object]] = []
+        self._later: list[tuple[Tensor, Callable[[], object]]] = []
+        self._overwritten: list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None = None
+        """Labels and their parents before each join of an attempt; None outside of one."""
         self.padding = self.fixed((), "padded with constants")
 
     def fresh(self, shape: Sequence[int]) -> Tensor:
@@ -50,7 +56,8 @@ class LabelSpace:
         while True:
             parents = self._parent[roots]
             if np.array_equal(parents, roots):
-                return torch.from_numpy(np.ascontiguousarray(parents))
+                # A contiguous array has one axis at least, labels of a scalar have none.
+                return torch.from_numpy(np.ascontiguousarray(parents)).reshape(labels.shape)
             roots = parents
 
     def join(self, left: Tensor, right: Tensor) -> None:
@@ -66,7 +73,34 @@ class LabelSpace:
         _, component = connected_components(graph, directed=False)
         smallest = np.full(component.max() + 1, np.iinfo(np.int64).max)
         np.minimum.at(smallest, component, nodes)
+        if self._overwritten is not None:
+            self._overwritten.append((nodes, self._parent[nodes]))
         self._parent[nodes] = smallest[component]
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """When what runs within raises, all that it handed out, joined and noted is taken back."""
+        notes: tuple[list[Any], ...] = (
+            self._frozen,
+            self._inexact,
+            self._kinds,
+            self._contracted,
+            self._open,
+            self._later,
+        )
+        lengths, size = [len(each) for each in notes], self.size
+        self._overwritten = []
+        try:
+            yield
+        except BaseException:
+            for nodes, parents in reversed(self._overwritten):
+                self._parent[nodes] = parents
+            for each, length in zip(notes, lengths, strict=True):
+                del each[length:]
+            self.size = size
+            raise
+        finally:
+            self._overwritten = None
 
     def freeze(self, labels: Tensor, reason: str) -> None:
         """These units must stay; the first reason given to a unit is the one that is kept."""
@@ -144,17 +178,21 @@ class LabelSpace:
             return self.keep(labels, [max(axes, key=lambda axis: labels.shape[axis])])
         return labels
 
-    def later(self, join: Callable[[], object]) -> None:
-        """Join labels when all of them change along one axis at most."""
-        self._later.append(join)
+    def later(self, labels: Tensor, join: Callable[[], object]) -> None:
+        """Join labels when all of them change along one axis at most; they freeze where that fails."""
+        self._later.append((labels, join))
 
     def straighten_open(self) -> None:
         """Decide, in the order of the graph, what no rule has decided, and join what waited for that."""
         for labels in self._open:
             self.straighten(labels)
         self._open.clear()
-        for join in self._later:
-            join()
+        for labels, join in self._later:
+            try:
+                with self.attempt():
+                    join()
+            except Exception as error:
+                self.freeze(labels, f"cannot be joined with a table: {kind_and_line(error)}")
         self._later.clear()
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, fx
+
+from autoprune.structure.site import is_internal
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def operator_name(node: fx.Node) -> str:
@@ -49,3 +54,15 @@ def leaves(value: Any) -> Sequence[Any]:
     if isinstance(value, list | tuple):
         return [leaf for part in value for leaf in leaves(part)]
     return [value]
+
+
+def site_of(node: fx.Node) -> str:
+    """`` in MODULE (FILE:LINE)``: what ran an operator, and the innermost line of the caller's own code.
+
+    What is not known is left out.
+    """
+    stack = node.meta.get("stack_trace") or ""
+    lines = [f" ({file}:{number})" for file, number in _FRAME.findall(stack) if not is_internal(file)]
+    modules = list(node.meta.get("nn_module_stack", {}).values())
+    inside = f" in {modules[-1][0]}" if modules and modules[-1][0] else ""
+    return inside + (lines[-1] if lines else "")

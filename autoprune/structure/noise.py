@@ -47,6 +47,9 @@ def add_noise(
     rest = torch.ones([1] * len(shape)).to(tensor)
     for factor in factors[1:]:
         rest = rest * factor
+    if tensor.is_complex():
+        # Of both parts, so that a conjugate shows.
+        rest = rest * (1 + 1j)
     tensor.addcmul_(factors[0], rest, value=_spread(whole))
 
 
@@ -55,7 +58,9 @@ def _spread(whole: Tensor) -> float:
     if whole.dim() == 1:
         return 0.1
     flat = whole.detach().reshape(-1)
-    own = float(flat[:: 1 + len(flat) // _ENOUGH].std()) if len(flat) > 1 else 0.0
+    some = flat[:: 1 + len(flat) // _ENOUGH]
+    some = torch.view_as_real(some) if some.is_complex() else some
+    own = float(some.to(torch.float32 if some.itemsize == 1 else some.dtype).std()) if len(flat) > 1 else 0.0
     wanted = 0.5 / math.sqrt(whole.numel() / whole.shape[0])
     return math.sqrt(max(wanted**2 - own**2, (0.1 * own) ** 2))
 

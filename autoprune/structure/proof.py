@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,21 +17,13 @@ from autoprune.structure.groups import ATTENTION_KINDS, Group, Structure
 from autoprune.structure.noise import add_noise
 from autoprune.structure.numbers import Number, Reading, likeliest, readings, reread
 from autoprune.structure.plan import Plan
+from autoprune.structure.precision import DOUBLE, Precision, in_type, is_number, precisions_for
 from autoprune.structure.sharing import described
-from autoprune.structure.site import fault_module, first_line
+from autoprune.structure.site import fault_module, fault_site, first_line, kind_and_line
 from autoprune.structure.substitute import Make, Substitute
 from autoprune.structure.surgery import Kept, apply, kept_positions, removed_blocks, removed_positions
 from autoprune.structure.trace import canonical_names, ready
 from autoprune.structure.values import ExampleInputs, as_call, tensors_in
-
-TOLERANCE = 1e-9
-"""Largest difference, relative to the largest output, in float64."""
-ROUGH_TOLERANCE = 1e-5
-"""The same in float32."""
-MOST_ELEMENTS, MOST_IN_ONE_TENSOR = 100_000_000, 16_000_000
-"""Larger models are compared in float32 first, which takes half the memory and a third of the time."""
-
-_NOT_RUNNING = (RuntimeError, ValueError, IndexError, KeyError, AssertionError, TypeError, AttributeError)
 
 
 class CutError(Exception):
@@ -63,20 +55,61 @@ def prove(
         return structure
     possible = readings(model, structure)
     structure = replace(structure, numbers=likeliest(possible))
-    bench = ready(model, training=training)
-    faults = find_faults(bench, structure, structure.groups, example_inputs)
-    structure, faults = _read_again(bench, structure, possible, faults, example_inputs)
-    if len(faults) == len(structure.groups):
-        _require_runs(bench, example_inputs)
+    bench = Bench(ready(model, training=training), example_inputs, precisions_for(model))
+    faults = find_faults(bench, structure, structure.groups)
+    if faults and not all(bench.runs(precision) for precision in bench.precisions):
+        # A type that some operator lacks is no fault of a cut.
+        bench = replace(bench, precisions=(own_precision(bench),))
+        faults = find_faults(bench, structure, structure.groups)
+    structure, faults = _read_again(bench, structure, possible, faults)
     return structure.without(faults)
 
 
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What cuts are tried on.
+
+    Attributes:
+        model: the original, in the mode in which it is to run.
+        example_inputs: what models are run on.
+        precisions: in what they are compared, the last one decides.
+    """
+
+    model: nn.Module
+    example_inputs: ExampleInputs
+    precisions: tuple[Precision, ...] = (DOUBLE,)
+
+    @classmethod
+    def usable(cls, model: nn.Module, example_inputs: ExampleInputs) -> Bench:
+        """In float64, or where that does not run, in the model's own precision. Raises ModelError."""
+        bench = cls(model, example_inputs)
+        return bench if bench.runs(DOUBLE) else replace(bench, precisions=(own_precision(bench),))
+
+    def runs(self, precision: Precision) -> bool:
+        """Whether the original runs in it."""
+        try:
+            run_with_noise(self.model, self.example_inputs, precision.dtype)
+        except Exception:
+            return False
+        return True
+
+
+def own_precision(bench: Bench) -> Precision:
+    """The model's own precision. Raises ModelError when the original does not run in it."""
+    try:
+        return Precision(None, run_with_noise(bench.model, bench.example_inputs, None))
+    except Exception as error:
+        raise ModelError(
+            f"{type(bench.model).__name__} does not run on the example inputs with a little noise in its "
+            f"weights{fault_site(error, bench.model)}: {first_line(error)}"
+        ) from error
+
+
 def _read_again(
-    model: nn.Module,
+    bench: Bench,
     structure: Structure,
     possible: Mapping[Number, Sequence[Reading]],
     faults: dict[str, str],
-    example_inputs: ExampleInputs,
 ) -> tuple[Structure, dict[str, str]]:
     """The structure with other readings of the attributes that groups at fault need, and the faults left."""
     before = structure.numbers
@@ -86,14 +119,14 @@ def _read_again(
         numbers = reread(possible, structure.numbers, [g.name for g in ill], following=following)
         if not ill or numbers == before:
             continue
-        left = find_faults(model, replace(structure, numbers=numbers), ill, example_inputs)
+        left = find_faults(bench, replace(structure, numbers=numbers), ill)
         cured = [g.name for g in ill if g.name not in left]
         numbers = reread(possible, structure.numbers, cured, following=following)
         structure = replace(structure, numbers=numbers)
         faults = {name: reason for name, reason in faults.items() if name not in cured}
     if structure.numbers != before:
         groups = [group for group in structure.groups if group.name not in faults]
-        faults = faults | find_faults(model, structure, groups, example_inputs)
+        faults = faults | find_faults(bench, structure, groups)
     return structure, faults
 
 
@@ -130,7 +163,7 @@ def difference(
     example_inputs: ExampleInputs,
     *,
     noise: bool = False,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = torch.float64,
 ) -> float:
     """Largest difference between sliced and zeroed model, relative to the largest output.
 
@@ -143,61 +176,79 @@ def difference(
         plan: the cut.
         example_inputs: a tensor, or positional or keyword arguments.
         noise: add noise to the parameters, and to the buffers that are cut.
-        dtype: floating-point type of all operators.
+        dtype: floating-point type of all operators; None leaves every tensor in its own.
 
     Raises:
-        CutError: when the sliced model does not run.
+        CutError: when the sliced model cannot be made or does not run, or the zeroed one does not.
     """
     model = described(model, structure)
     kept = kept_positions(plan, structure)
-    pruned = apply(model, plan, structure, share=True)
+    try:
+        pruned = apply(model, plan, structure, share=True)
+    except Exception as error:
+        raise CutError(f"it cannot be cut: {kind_and_line(error)}") from error
     try:
         ours = _run(pruned, example_inputs, Substitute(_values(model, pruned, kept, noise, dtype), dtype))
-    except _NOT_RUNNING as error:
-        raise CutError(first_line(error), fault_module(error, pruned)) from error
+    except Exception as error:  # anything may happen in the user's forward
+        cause = f"a shape is baked into forward: {first_line(error)}"
+        raise CutError(cause, fault_module(error, pruned)) from error
     del pruned
     values = _values(model, model, kept, noise, dtype, zeros=_zeros(plan, structure))
-    theirs = _run(model, example_inputs, Substitute(values, dtype, _kept_by_weight(model, kept)))
-    worst = 0.0
-    for mine, reference in zip(ours, theirs, strict=True):
-        if mine.shape != reference.shape:
-            return float("inf")
-        if mine.numel() and mine.is_floating_point():
-            scale = float(reference.abs().max()) or 1.0
-            worst = max(worst, float((mine - reference).abs().nan_to_num(float("inf")).max()) / scale)
-    return worst
+    try:
+        theirs = _run(model, example_inputs, Substitute(values, dtype, _kept_by_weight(model, kept)))
+    except Exception as error:
+        cause = f"it does not run with zeros in place of removed units: {kind_and_line(error)}"
+        raise CutError(cause, fault_module(error, model)) from error
+    if len(ours) != len(theirs):
+        return float("inf")
+    pairs = [pair for pair in zip(ours, theirs, strict=True) if pair[0].numel() or pair[1].numel()]
+    # Integers follow from numbers, by rounding and comparing; they count where there is nothing else.
+    numbers = [pair for pair in pairs if is_number(pair[0])] or pairs
+    if any(mine.shape != reference.shape for mine, reference in pairs):
+        return float("inf")
+    return max((_apart(mine, reference) for mine, reference in numbers), default=0.0)
 
 
-def run_with_noise(model: nn.Module, example_inputs: ExampleInputs) -> None:
-    """Run a model in float64 with noise in its parameters, for hooks that look on."""
-    values = _values(model, model, {}, True, torch.float64)
-    _run(model, example_inputs, Substitute(values, torch.float64))
+def _apart(mine: Tensor, reference: Tensor) -> float:
+    """Largest difference, relative to the largest finite number of the reference; infinite for NaN."""
+    if not is_number(reference):
+        return 0.0 if torch.equal(mine, reference) else float("inf")
+    mine, reference = (tensor if tensor.itemsize > 1 else tensor.float() for tensor in (mine, reference))
+    finite = reference[reference.isfinite()]
+    scale = float(finite.abs().max()) if finite.numel() else 0.0
+    apart = (mine - reference).abs().masked_fill(mine == reference, 0.0)
+    return float(apart.nan_to_num(float("inf")).max()) / (scale or 1.0)
 
 
-def find_faults(
-    model: nn.Module, structure: Structure, groups: Sequence[Group], example_inputs: ExampleInputs
-) -> dict[str, str]:
+def run_with_noise(
+    model: nn.Module, example_inputs: ExampleInputs, dtype: torch.dtype | None = torch.float64
+) -> torch.dtype:
+    """Run a model with noise in its parameters. Returns the coarsest type that it computes in."""
+    substitute = Substitute(_values(model, model, {}, True, dtype), dtype)
+    _run(model, example_inputs, substitute)
+    return substitute.coarsest
+
+
+def find_faults(bench: Bench, structure: Structure, groups: Sequence[Group]) -> dict[str, str]:
     """Name of every group that cannot be cut -> why.
 
     The groups that the failing module reads or gives out are tried alone first; where it is none of them,
     the groups are halved until each fault stands alone.
     """
-    fault = _fault(model, structure, groups, example_inputs)
+    fault = _fault(bench, structure, groups)
     if fault is None:
         return {}
     if len(groups) == 1:
         return {groups[0].name: str(fault)}
     suspects = [group for group in groups if fault.module and _belongs(group, fault.module)]
     if 0 < len(suspects) <= len(groups) // 2:
-        alone = [find_faults(model, structure, [suspect], example_inputs) for suspect in suspects]
+        alone = [find_faults(bench, structure, [suspect]) for suspect in suspects]
         faults = {name: reason for found in alone for name, reason in found.items()}
         if faults:
             others = [group for group in groups if group.name not in faults]
-            return faults | find_faults(model, structure, others, example_inputs)
+            return faults | find_faults(bench, structure, others)
     middle = len(groups) // 2
-    halves = [
-        find_faults(model, structure, half, example_inputs) for half in (groups[:middle], groups[middle:])
-    ]
+    halves = [find_faults(bench, structure, half) for half in (groups[:middle], groups[middle:])]
     return halves[0] | halves[1]
 
 
@@ -205,44 +256,27 @@ def _belongs(group: Group, module: str) -> bool:
     return any(f"{part.layer}.".startswith(f"{module}.") for part in group.slices)
 
 
-def _fault(
-    model: nn.Module, structure: Structure, groups: Sequence[Group], example_inputs: ExampleInputs
-) -> CutError | None:
+def _fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutError | None:
     plan = uneven_plan(structure, groups)
+    model, inputs, off = bench.model, bench.example_inputs, 0.0
     try:
-        for dtype, tolerance in _precisions(model):
-            off = difference(model, structure, plan, example_inputs, noise=True, dtype=dtype)
-            if off <= tolerance:
+        for precision in bench.precisions:
+            off = difference(model, structure, plan, inputs, noise=True, dtype=precision.dtype)
+            if off <= precision.tolerance:
                 return None
     except CutError as error:
-        return CutError(f"a shape is baked into forward: {error}", error.module)
+        return error
     exact = [group for group in groups if group.exact]
     if len(exact) < len(groups):
         # Normalisations of weights, and those without weights, count the removed units in the zeroed model.
-        return _fault(model, structure, exact, example_inputs) if exact else None
+        return _fault(bench, structure, exact) if exact else None
+    deciding = bench.precisions[-1]
+    cause = "the sliced model computes something else"
+    if deciding.dtype is None:
+        cause += f" (compared in {deciding}: off by {off:.1e} of the largest output, {deciding.tolerance} is allowed)"
     if all(group.contracted for group in groups):
-        return CutError(
-            "the sliced model computes something else: it may scale scores by the width of a head"
-        )
-    return CutError("the sliced model computes something else")
-
-
-def _precisions(model: nn.Module) -> list[tuple[torch.dtype, float]]:
-    sizes = [parameter.numel() for parameter in model.parameters()]
-    double, single = (torch.float64, TOLERANCE), (torch.float32, ROUGH_TOLERANCE)
-    if any(parameter.device.type == "mps" for parameter in model.parameters()):
-        return [single]
-    large = sum(sizes) > MOST_ELEMENTS or max(sizes, default=0) > MOST_IN_ONE_TENSOR
-    return [single, double] if large else [double]
-
-
-def _require_runs(model: nn.Module, example_inputs: ExampleInputs) -> None:
-    try:
-        _run(model, example_inputs, Substitute({}, torch.float64))
-    except _NOT_RUNNING as error:
-        raise ModelError(
-            f"{type(model).__name__} does not run on the example inputs: {first_line(error)}"
-        ) from error
+        return CutError(f"{cause}: it may scale scores by the width of a head")
+    return CutError(cause)
 
 
 def _run(model: nn.Module, example_inputs: ExampleInputs, substitute: Substitute) -> list[Tensor]:
@@ -275,7 +309,7 @@ def _values(
     runs: nn.Module,
     kept: Kept,
     noise: bool,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     zeros: Zeros | None = None,
 ) -> dict[int, Make]:
     """What makes the value of each tensor of the model that runs: the sliced one, or the uncut one."""
@@ -285,7 +319,7 @@ def _values(
     for listing in (runs.named_parameters, runs.named_buffers):
         for alias, tensor in listing(remove_duplicate=False):
             name = canonical.get(alias)
-            if name is None or not tensor.is_floating_point():
+            if name is None or not is_number(tensor):
                 continue
             axes = kept.get(name, {}) if runs is not model else {}
             noisy = noise and (isinstance(tensor, nn.Parameter) or name in kept)
@@ -297,14 +331,16 @@ def _values(
 
 def _value(
     tensor: Tensor,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     name: str,
     whole: Tensor | None,
     kept: dict[int, np.ndarray[Any, np.dtype[np.int64]]],
     zeros: dict[int, Tensor] | None,
 ) -> Tensor:
     """The tensor in another type, with the noise of the `whole` that it is of, and with its zeros."""
-    value = tensor.detach().to(dtype, copy=True)
+    wanted = tensor.dtype if dtype is None else in_type(tensor.dtype, dtype)
+    # Nothing can be computed in types of eight bits.
+    value = tensor.detach().to(wanted if wanted.itemsize > 1 else torch.float32, copy=True)
     if whole is not None:
         add_noise(value, name, whole, kept, positive=not isinstance(tensor, nn.Parameter))
     if zeros is not None:
@@ -312,7 +348,7 @@ def _value(
             value.index_fill_(axis, positions.to(value.device), 0.0)
         if not zeros:
             value.zero_()
-    return value
+    return value.to(wanted)
 
 
 def _kept_by_weight(model: nn.Module, kept: Kept) -> dict[int, Tensor]:

@@ -12,8 +12,9 @@ from torch import Tensor, fx
 
 from autoprune.structure.groups import AttentionUnit, Role
 from autoprune.structure.labels import LabelSpace, varying
-from autoprune.structure.nodes import leaves, operator_name, shape_of, tensor_nodes
-from autoprune.structure.registry import rule_for
+from autoprune.structure.nodes import leaves, operator_name, shape_of, site_of, tensor_nodes
+from autoprune.structure.registry import Rule, rule_for
+from autoprune.structure.site import kind_and_line
 from autoprune.structure.standardised import Standardised, standardised_weights
 from autoprune.structure.trace import Trace
 from autoprune.structure.turned import turned
@@ -151,13 +152,11 @@ class Propagation:
 
     def freeze(self, node: fx.Node, reason: str) -> None:
         """All units of a value must stay."""
-        value = self._values.get(node)
         if self.parameter(node) is not None:
             self.space.freeze(self.labels(node), reason)
-        elif isinstance(value, Tensor):
-            self.space.freeze(value, reason)
-        elif isinstance(value, tuple):
-            for part in value:
+            return
+        for part in leaves(self._values.get(node)):
+            if isinstance(part, Tensor):
                 self.space.freeze(part, reason)
 
     def opaque(self, node: fx.Node, reason: str) -> Labels:
@@ -172,7 +171,9 @@ class Propagation:
         if isinstance(value, Tensor):
             return self.space.fixed(value.shape, reason)
         if isinstance(value, list | tuple):
-            return tuple(self.space.fixed(part.shape, reason) for part in value if isinstance(part, Tensor))
+            return tuple(
+                self.space.fixed(part.shape, reason) if isinstance(part, Tensor) else None for part in value
+            )
         return None
 
     # The walk itself.
@@ -196,19 +197,34 @@ class Propagation:
         if not _has_fixed_shapes(node):
             return self.opaque(node, f"the shape of {kind} depends on values")
         rule = rule_for(kind)
-        labels = rule(self, node) if rule else self.opaque(node, f"{kind} has no rule")
+        labels = self._ruled(rule, node) if rule else self.opaque(node, f"{kind} has no rule")
         self._record(kind, node, labels)
         return labels
+
+    def _ruled(self, rule: Rule, node: fx.Node) -> Labels:
+        """What the rule gives; where it raises, what it did so far is taken back, and its units stay."""
+        before = self.ties, self._axes, self._loose, self.sums
+        self.ties, self._axes, self._loose = dict(self.ties), dict(self._axes), dict(self._loose)
+        self.sums = list(self.sums)
+        try:
+            with self.space.attempt():
+                labels: Labels = rule(self, node)
+                _require_fit(labels, node.meta["val"])
+                return labels
+        except Exception as error:
+            self.ties, self._axes, self._loose, self.sums = before
+            where = operator_name(node) + site_of(node)
+            return self.opaque(node, f"the rule of {where} failed: {kind_and_line(error)}")
 
     def _part(self, source: Any, index: Any) -> Labels:
         """One of several results, or of several tensors of different sizes that stand for a stacked one."""
         values = self._values.get(source)
-        return values[index] if isinstance(values, tuple) and isinstance(index, int) else None
+        inside = isinstance(values, tuple) and isinstance(index, int) and -len(values) <= index < len(values)
+        return values[index] if inside else None  # type: ignore[index]
 
     def _record(self, kind: str, node: fx.Node, labels: Labels) -> None:
         result = labels[0] if isinstance(labels, tuple) else labels
-        value = node.meta["val"]
-        first = value[0] if isinstance(value, list | tuple) else value
+        first = next(leaf for leaf in leaves(node.meta["val"]) if isinstance(leaf, Tensor))
         inputs = tuple(self._tensor_record(a) for a in tensor_nodes((node.args, node.kwargs)))
         output = TensorRecord(None, result, tuple(first.shape))
         equation = str(node.args[0]) if kind == "einsum" else ""
@@ -219,7 +235,7 @@ class Propagation:
         computed = self.standardised(node)
         if computed is not None:
             return TensorRecord(computed.parameter, None, shape_of(node))
-        value, transposed = self._values[node], self.turned(node)
+        value, transposed = self._values.get(node), self.turned(node)
         return TensorRecord(
             transposed or self.parameter(node),
             value if isinstance(value, Tensor) else None,
@@ -269,6 +285,17 @@ class Propagation:
                 self.ties[name, axes[0], "pass"] = labels.reshape(-1)
             else:
                 self.space.freeze(labels, f"{name} cannot be cut without emptying it")
+
+
+def _require_fit(labels: Any, value: Any) -> None:
+    """Raise ValueError for labels that do not belong to a tensor of that shape."""
+    if isinstance(value, list | tuple) and isinstance(labels, list | tuple):
+        for own, part in zip(labels, value, strict=True):
+            _require_fit(own, part)
+    elif isinstance(value, Tensor) and isinstance(labels, Tensor):
+        sizes = zip(labels.shape, value.shape, strict=False)
+        if labels.dim() != value.dim() or any(size not in (1, whole) for size, whole in sizes):
+            raise ValueError(f"labels {list(labels.shape)} for a value {list(value.shape)}")
 
 
 def _has_fixed_shapes(node: fx.Node) -> bool:

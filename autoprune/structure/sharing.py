@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from autoprune.errors import ModelError
+from autoprune.structure.admission import require_prunable
 from autoprune.structure.groups import Structure, Untying, layer_of
 from autoprune.structure.site import first_line
 from autoprune.structure.trace import canonical_names, ready, shell, trace
@@ -82,6 +83,7 @@ def untie(model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
 
 def plan_untying(model: nn.Module, example_inputs: ExampleInputs) -> Untying | None:
     """What is used several times, None if nothing is. Raises ModelError when the model cannot be traced."""
+    require_prunable(model)
     names = canonical_names(model)
     apart: tuple[str, ...] = ()
     if len(set(names.values())) < len(names):

@@ -21,11 +21,16 @@ def fault_site(error: BaseException, model: nn.Module) -> str:
     line, running = "", False
     for frame, number in traceback.walk_tb(error.__traceback__):
         running = running or id(frame.f_locals.get("self")) in paths
-        file = Path(frame.f_code.co_filename)
-        if running and not any(file.is_relative_to(folder) for folder in _NOT_THEIRS):
+        file = frame.f_code.co_filename
+        if running and not is_internal(file):
             line = f" ({file}:{number})"
     inside = fault_module(error, model)
     return (f" in {inside}" if inside else "") + line
+
+
+def is_internal(file: str) -> bool:
+    """Whether a source file is PyTorch's or of this package, not the caller's."""
+    return any(Path(file).is_relative_to(folder) for folder in _NOT_THEIRS)
 
 
 def fault_module(error: BaseException, model: nn.Module) -> str:
@@ -42,3 +47,9 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, shortened, or its kind where it has none."""
     text = str(error).strip()
     return shorten(text.splitlines()[0], 240, placeholder=" ...") if text else type(error).__name__
+
+
+def kind_and_line(error: BaseException) -> str:
+    """Kind and first line of an error that is nobody's message, such as ``IndexError: out of range``."""
+    text = first_line(error)
+    return text if text == type(error).__name__ else f"{type(error).__name__}: {text}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +58,11 @@ def standardised_weights(
             continue
         weight = arguments(layer)["weight"]
         if isinstance(weight, fx.Node) and weight.op == "call_function" and weight not in found:
-            read = _read(weight, parameter, shapes)
-            if read is not None:
-                found[weight] = read
+            # What is not understood here is a weight that some other operators compute.
+            with suppress(Exception):
+                read = _read(weight, parameter, shapes)
+                if read is not None:
+                    found[weight] = read
     return found
 
 

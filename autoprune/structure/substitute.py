@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
+
+from autoprune.structure.precision import coarser, in_type, is_number
 
 Make = Callable[[], Tensor]
 
@@ -62,18 +64,23 @@ class Substitute(TorchFunctionMode):
 
     Args:
         values: identity of a tensor -> what makes its value.
-        dtype: the type in which all operators compute.
+        dtype: the type in which all operators compute, complex numbers in the one that goes with it; None
+            leaves tensors and casts as they are.
         kept: identity of the weight of a normalisation -> positions over which alone it is to compute
             its statistics; its result is zero elsewhere.
+
+    Attributes:
+        coarsest: the type of the fewest digits that an operator has given a result in.
     """
 
     def __init__(
-        self, values: Mapping[int, Make], dtype: torch.dtype, kept: Mapping[int, Tensor] | None = None
+        self, values: Mapping[int, Make], dtype: torch.dtype | None, kept: Mapping[int, Tensor] | None = None
     ) -> None:
         super().__init__()
         self._values = values
         self._dtype = dtype
         self._kept = kept or {}
+        self.coarsest = torch.float64
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -84,23 +91,38 @@ class Substitute(TorchFunctionMode):
             return func(*args, **named)
         if func in _RANDOM:
             return self._value(args[0] if args else named["input"])
-        if func in _CASTS:
-            return self._value(args[0]).to(self._dtype)
+        if func in _CASTS and self._dtype is not None:
+            return self._matched(self._value(args[0]), always=True)
         kept = self._kept_by(func, args, named) if self._kept else None
         args, named = tree_map(self._value, (args, named))
         if kept is not None:
             return _over(kept, -1 if func in _OVER_LAST else 1, func, args, named)
-        return func(*args, **named)
+        result = func(*args, **named)
+        if self._dtype is None:
+            self._note(result)
+            return result
+        # New tensors have the default type; what is written into a copy of them later would be lost.
+        return tree_map(self._matched, result)
 
     def _value(self, leaf: Any) -> Any:
         if isinstance(leaf, torch.dtype):
-            return self._dtype if leaf.is_floating_point else leaf
+            return leaf if self._dtype is None else in_type(leaf, self._dtype)
         if not isinstance(leaf, Tensor):
             return leaf
         make = self._values.get(id(leaf))
-        if make is not None:
-            return make()
-        return leaf.to(self._dtype) if leaf.is_floating_point() and leaf.dtype != self._dtype else leaf
+        return self._matched(leaf) if make is None else make()
+
+    def _matched(self, leaf: Any, *, always: bool = False) -> Any:
+        """A tensor of numbers in the type of all; any other one only where `always`."""
+        if self._dtype is None or not isinstance(leaf, Tensor) or not (always or is_number(leaf)):
+            return leaf
+        wanted = in_type(leaf.dtype, self._dtype) if is_number(leaf) else self._dtype
+        return leaf if leaf.dtype == wanted else leaf.to(wanted)
+
+    def _note(self, result: Any) -> None:
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and is_number(leaf):
+                self.coarsest = coarser(self.coarsest, leaf.dtype)
 
     def _kept_by(self, func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor | None:
         if func not in _OVER_LAST and func not in _OVER_CHANNELS:

@@ -19,6 +19,7 @@ from torch.export.graph_signature import InputKind
 from torch.nn.utils.rnn import PackedSequence
 
 from autoprune.errors import ModelError
+from autoprune.structure.admission import copying_remedy, require_prunable
 from autoprune.structure.site import fault_site, first_line
 from autoprune.structure.values import ExampleInputs, as_call, shapes_of, tensors_in
 
@@ -56,9 +57,7 @@ def shell(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     except Exception as error:
         raise ModelError(
-            f"{type(model).__name__} cannot be copied ({first_line(error)}): "
-            "keep tensors that are not leaves out of its attributes, and use "
-            "torch.nn.utils.parametrizations in place of torch.nn.utils.weight_norm"
+            f"{type(model).__name__} cannot be copied: {copying_remedy(model) or first_line(error)}"
         ) from error
 
 
@@ -80,7 +79,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, training: bool = F
     Raises:
         ModelError: when the model does not run on the inputs, or ``torch.export`` cannot follow it.
     """
-    _require_tensors(model)
+    require_prunable(model)
     program = _export(ready(model, training=training), example_inputs)
     # What nobody reads ties nothing: the averaged weights of an attention, say.
     program.graph.eliminate_dead_code()
@@ -116,17 +115,6 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
         for name, tensor in listing(remove_duplicate=False):
             names[name] = first.setdefault(id(tensor), name)
     return names
-
-
-def _require_tensors(model: nn.Module) -> None:
-    tensors = [*model.parameters(), *model.buffers()]
-    if any(isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer) for tensor in tensors):
-        raise ModelError("the model has lazy layers that never ran: call it once on real input first")
-    if any(tensor.is_meta for tensor in tensors):
-        raise ModelError(
-            "the model has tensors on the meta device, which hold no values: "
-            "load its weights first, or call model.to_empty(device='cpu')"
-        )
 
 
 def _export(module: nn.Module, example_inputs: ExampleInputs) -> ExportedProgram:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +26,7 @@ from autoprune.structure.groups import (
 )
 from autoprune.structure.labels import varying
 from autoprune.structure.propagate import AT_INPUT, Propagation, TensorRecord
+from autoprune.structure.site import kind_and_line
 
 Tie = tuple[str, int, Role]
 Roots = NDArray[np.int64]
@@ -50,11 +51,13 @@ class _Owners:
         names: of the groups.
         widths: their units.
         of: representative -> position of its group in ``names``, counted from 1; 0 for none.
+        uneven: groups met so far of which an axis holds some units more often than others.
     """
 
     names: tuple[str, ...]
     widths: tuple[int, ...]
     of: Roots
+    uneven: set[str] = field(default_factory=set)
 
 
 def assemble(propagation: Propagation, unread: str = "forward never reads it") -> Structure:
@@ -70,8 +73,14 @@ def assemble(propagation: Propagation, unread: str = "forward never reads it") -
     contracted = propagation.space.contracted()
     kinds = propagation.space.kinds()
     frozen: dict[str, str] = {}
-    families = _families(ties, reasons, contracted, kinds, frozen)
-    groups = tuple(_group(family, ties, inexact, contracted, kinds) for family in families)
+    families: list[_Units] = []
+    groups: list[Group] = []
+    for family in _families(ties, reasons, contracted, kinds, frozen):
+        try:
+            groups.append(_group(family, ties, inexact, contracted, kinds))
+            families.append(family)
+        except Exception as error:
+            frozen.setdefault(family.name, f"its units could not be put together: {kind_and_line(error)}")
     owners = _owners(families, propagation.space.size)
     tensors = {
         name: tuple(_tensor_axis(ties, name, axis, size, owners) for axis, size in enumerate(shape))
@@ -89,14 +98,14 @@ def assemble(propagation: Propagation, unread: str = "forward never reads it") -
     _name_untouched(propagation, groups, frozen, reasons, unread)
     first = _first_layers(ties, reasons)
     return Structure(
-        groups,
+        tuple(groups),
         frozen,
         operations,
         tensors,
         propagation.trace.parameters,
         first,
         attention=propagation.attention,
-    )
+    ).without(dict.fromkeys(sorted(owners.uneven), "a tensor holds some of its units more often than others"))
 
 
 def _name_untouched(
@@ -256,9 +265,15 @@ def _owners(families: Sequence[_Units], labels: int) -> _Owners:
 def _extent(vector: Roots, owners: _Owners) -> Extent:
     fixed, *counts = np.bincount(owners.of[vector], minlength=1 + len(owners.names)).tolist()
     every = zip(owners.names, owners.widths, counts, strict=True)
-    held = [(name, width, count) for name, width, count in every if count]
-    assert all(count % width == 0 for _, width, count in held), "units of unequal extent"
-    return Extent(fixed, tuple((name, count // width) for name, width, count in held))
+    held: list[tuple[str, int]] = []
+    for name, width, count in every:
+        if count % width:
+            # The group is frozen in the end, and its length is a constant.
+            owners.uneven.add(name)
+            fixed += count
+        elif count:
+            held.append((name, count // width))
+    return Extent(fixed, tuple(held))
 
 
 def _shape(

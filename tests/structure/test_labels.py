@@ -57,7 +57,7 @@ def test_open_labels_are_straightened_last_unless_a_rule_has_decided() -> None:
 def test_what_waits_is_joined_when_labels_are_straight() -> None:
     space = LabelSpace()
     labels, table = space.leave_open(space.fresh([2, 5])), space.fresh([5])
-    space.later(lambda: space.join(space.settle(labels), table))
+    space.later(labels, lambda: space.join(space.settle(labels), table))
     assert not set(space.find(labels).flatten().tolist()) & set(table.tolist())
     space.straighten_open()
     assert torch.equal(space.find(labels)[0], space.find(table))

@@ -69,7 +69,7 @@ def read(file: Path) -> dict[str, Tensor]:
     types = {
         **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
         **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
-        **{"U8": torch.uint8, "BOOL": torch.bool},
+        **{"U8": torch.uint8, "BOOL": torch.bool, "C64": torch.complex64},
     }
     content = bytearray(file.read_bytes())
     start = 8 + int.from_bytes(content[:8], "little")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from autoprune.errors import ModelError
+from autoprune.structure.admission import require_prunable
 from autoprune.structure.control import matches, require_match
 from autoprune.structure.masks.patterns import Neurons, Pattern, parse_pattern
 from autoprune.structure.masks.uses import find_uses
@@ -116,8 +117,9 @@ def discover_masks(model: nn.Module, example_inputs: ExampleInputs, granularity:
         UserError: for an unknown granularity.
         ModelError: when the model does not run on the inputs.
     """
-    model = unwrapped(model)
-    pattern, weights = parse_pattern(granularity), weights_of(model)
+    model, pattern = unwrapped(model), parse_pattern(granularity)
+    require_prunable(model)
+    weights = weights_of(model)
     uses = find_uses(model, weights, example_inputs)
     read = list(uses.counts)
     last = uses.outputs.union(read[-1:])

@@ -12,15 +12,16 @@ from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
 
 UNARY = """
-    _to_copy abs alias alpha_dropout bernoulli celu clamp clamp_max clamp_min clone contiguous cos
-    detach dropout elu empty_like erf exp expm1 feature_dropout fill float full_like gelu hardshrink
-    hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy log log1p log_sigmoid logical_not mish
-    nan_to_num neg ones_like rand_like randn_like reciprocal relu relu6 round rrelu rsqrt selu sigmoid
-    sign silu sin softplus softshrink softsign sqrt square tan tanh threshold to type_as zero zeros_like
+    _conj _to_copy abs absolute alias alpha_dropout angle bernoulli celu clamp clamp_max clamp_min clone
+    conj conj_physical contiguous cos detach dropout elu empty_like erf exp expm1 feature_dropout fill float
+    full_like gelu hardshrink hardsigmoid hardswish hardtanh imag leaky_relu lift_fresh_copy log log1p
+    log_sigmoid logical_not mish nan_to_num neg ones_like rand_like randn_like real reciprocal relu relu6
+    resolve_conj resolve_neg round rrelu rsqrt selu sgn sigmoid sign silu sin softplus softshrink softsign
+    sqrt square tan tanh threshold to type_as zero zeros_like
 """
 SEVERAL = """
-    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copy div eq floor_divide fmod
-    ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne pow remainder
+    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide fmod
+    ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow remainder
     rsub sub subtract true_divide where
 """
 
@@ -43,7 +44,8 @@ def pointwise(state: Propagation, node: fx.Node) -> Tensor:
         axes = varying(result)
         if len(axes) > 1 and any(varying(labels) for labels, _ in parts[free:]):
             # A table has units on any of its axes: it must not decide where those of an activation are.
-            state.space.later(partial(join_broadcast, state.space, [(result, shape), *parts[free:]], shape))
+            join = partial(join_broadcast, state.space, [(result, shape), *parts[free:]], shape)
+            state.space.later(result, join)
             return result
     return join_broadcast(state.space, parts, shape)
 

@@ -11,10 +11,11 @@ from autoprune.structure.labels import varying
 from autoprune.structure.nodes import arguments, operator_name, shape_of
 from autoprune.structure.propagate import Propagation
 from autoprune.structure.registry import rule
+from autoprune.structure.rules.pointwise import pointwise
 
 REDUCTIONS = """
-    all amax amin any argmax argmin count_nonzero logsumexp max mean median min nansum norm prod std sum var
-    linalg_vector_norm
+    all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean median
+    min mode nanmean nanmedian nansum norm prod std std_mean sum var var_mean
 """
 ALONG_ONE_AXIS = "cumprod cumsum log_softmax softmax sort topk _log_softmax _softmax glu"
 SPATIAL = {
@@ -23,6 +24,12 @@ SPATIAL = {
         upsample_bicubic2d upsample_bilinear2d upsample_nearest2d _upsample_bilinear2d_aa""",
     3: "adaptive_avg_pool3d avg_pool3d max_pool3d upsample_nearest3d upsample_trilinear3d",
 }
+
+
+FOURIER = """
+    fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_hfft2 fft_hfftn fft_ifft fft_ifft2 fft_ifftn
+    fft_ifftshift fft_ihfft fft_ihfft2 fft_ihfftn fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn
+"""
 
 
 def source_of(bound: dict[str, Any]) -> fx.Node:
@@ -35,7 +42,8 @@ def source_of(bound: dict[str, Any]) -> fx.Node:
 def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
     """Labels of a value with the given axes reduced to size 1; units that lie on them only are frozen."""
     labels = state.open_labels(node)
-    touched = {axis % labels.dim() for axis in axes}
+    # A scalar has no axis, though operators take one.
+    touched = {axis % labels.dim() for axis in axes} if labels.dim() else set()
     beside = set(varying(labels)) - touched
     if beside:
         labels = state.space.keep(labels, beside)
@@ -47,8 +55,10 @@ def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
 
 @rule(*REDUCTIONS.split())
 def reduction(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
-    """Mean, sum, maximum and the like."""
+    """Mean, sum, maximum and the like; ``torch.max(a, b)`` goes by the name of one and is pointwise."""
     bound = arguments(node)
+    if isinstance(bound.get("other"), fx.Node):
+        return pointwise(state, node)
     source = source_of(bound)
     rank = len(shape_of(source))
     dims = bound.get("dim")
@@ -56,7 +66,9 @@ def reduction(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
         list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else list(dims)
     )
     labels = across(state, source, axes)
-    if not bound.get("keepdim", False):
+    if rank and not bound.get("keepdim", False):
+        if 0 in labels.shape:
+            return state.opaque(node, f"{operator_name(node)} reduces an empty tensor")
         for axis in sorted({axis % rank for axis in axes}, reverse=True):
             labels = labels.select(axis, 0)
     value = node.meta["val"]
@@ -70,6 +82,16 @@ def along_one_axis(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, 
     labels = across(state, bound["self"], [bound.get("dim", -1)])
     value = node.meta["val"]
     return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels
+
+
+@rule(*FOURIER.split())
+def fourier(state: Propagation, node: fx.Node) -> Tensor:
+    """Each result depends on every element along some axes: those named, or the last ones, or all."""
+    bound = arguments(node)
+    rank, dims, sizes = len(shape_of(bound["self"])), bound.get("dim"), bound.get("s")
+    if dims is None:
+        dims = list(range(-len(sizes), 0)) if sizes is not None else list(range(rank))
+    return across(state, bound["self"], [dims] if isinstance(dims, int) else dims)
 
 
 @rule(*SPATIAL[1].split(), *SPATIAL[2].split(), *SPATIAL[3].split())

@@ -14,11 +14,12 @@ ACROSS = "multiplied with parameters along another axis than the units"
 def weighted_product(
     state: Propagation, entering: Factor, name: str, letters: str, result: str
 ) -> Tensor | None:
-    """Labels of the product of an activation and a parameter, or None where an axis is neither.
+    """Labels of the product of an activation and a parameter, or None where units lie on a shared axis.
 
     An axis of the parameter over which the product sums reads the activation's units; one that the
     activation lacks makes new ones. Where there are several, as in a projection to heads and their
-    width, one of them is cut.
+    width, one of them is cut. An axis that both have and the result keeps (frequencies, experts) has a
+    matrix of its own at every position, and stays.
 
     Args:
         state: the walk.
@@ -27,11 +28,12 @@ def weighted_product(
         letters: a letter for every axis of the parameter.
         result: letters of the result.
     """
-    if any(letter in entering.letters and letter in result for letter in letters):
-        return None
-    summed = [letter for letter in letters if letter in entering.letters]
-    made = [letter for letter in letters if letter in result]
+    shared = [letter for letter in letters if letter in entering.letters and letter in result]
+    summed = [letter for letter in letters if letter in entering.letters and letter not in result]
+    made = [letter for letter in letters if letter in result and letter not in entering.letters]
     labels = state.space.settle(entering.labels)
+    if shared and (not made or any(entering.letters[axis] in shared for axis in varying(labels))):
+        return None
     reading = [axis for axis in varying(labels) if entering.letters[axis] in summed]
     if reading:
         labels = state.space.straighten(state.space.keep(labels, reading))
