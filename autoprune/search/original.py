@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import islice
@@ -9,19 +10,21 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import DataError, ModelError, TrialError
+from autoprune.errors import DataError, ModelError, TrialError, UserError
 from autoprune.review import Listener
 from autoprune.tasks import Data, Score, Split, Task, device_of, evaluate, training_mode
 from autoprune.tasks.data import DatasetSplit, LoaderSplit, TensorSplit
 from autoprune.tasks.evaluate import call, check_finite, first_not_finite, fixed_chance, loss_of
+from autoprune.tasks.exhausted import is_out_of_memory
 from autoprune.tasks.metrics import IGNORED
 from autoprune.tasks.part import classes, in_order
 from autoprune.tasks.reading import place
+from autoprune.tasks.reference import summary
 
 BATCH = 500
 """Samples that are looked at together."""
 PROBE = 64
-"""Samples on which two passes are compared."""
+"""Samples of which two readings are compared."""
 ALIKE = 1e-3
 """Relative difference of outputs up to which two passes are the same: threads add in another order."""
 
@@ -55,8 +58,30 @@ def original_score(
         raise _not_finite(model) from error
     finite_quality(data.task, score.value)
     if not math.isfinite(score.loss):
-        raise DataError(f"the loss of the original is {score.loss:g} (validation): check its outputs and the data")
+        raise DataError(
+            f"the loss of the original is {score.loss:g} (validation): check its outputs and the data"
+        )
     return score
+
+
+def check_trains(model: nn.Module, batch: tuple[Tensor, Tensor], task: Task) -> None:
+    """Raise UserError where a copy of the original cannot take the first half of a step of training."""
+    device = device_of(model)
+    try:
+        copied = copy.deepcopy(model)
+        if not any(parameter.requires_grad for parameter in copied.parameters()):
+            raise ModelError("no parameter of the model requires a gradient (model.requires_grad_() helps)")
+        with training_mode(copied, True), torch.enable_grad(), fixed_chance(device):
+            loss_of(task, call(copied, batch[0].to(device)), batch[1].to(device)).backward()
+    except UserError as error:
+        raise type(error)(f"fine-tuning cannot work: {error}; or set finetune_steps to 0") from error
+    except Exception as error:
+        # Where memory is short, batches are split later.
+        if not is_out_of_memory(error):
+            raise ModelError(
+                f"fine-tuning cannot work: no gradient passes the model: {summary(error)}; or set "
+                "finetune_steps to 0"
+            ) from error
 
 
 def finite_quality(task: Task, value: float) -> float:
@@ -116,9 +141,10 @@ def _check_indices(
     row = int(rows[0])
     index = int(targets[row][wrong[row]].reshape(-1)[0])
     where = place(name, "" if first is None else f"sample {first + row}")
+    whose = "the model's classes are" if known <= task.classes else "the classes are"
+    more = "give a model of more classes" if known <= task.classes else "set 'classes'"
     raise DataError(
-        f"a target is {index} ({where}), which is no class of 0 to {most - 1}: correct it, or set 'classes'"
-        + (f", for the model has {known}" if known < task.classes else "")
+        f"a target is {index}{f' ({where})' if where else ''}, but {whose} 0 to {most - 1}: correct it, or {more}"
     )
 
 
@@ -154,14 +180,14 @@ def note_chance(model: nn.Module, data: Data, guiding: Split, score: Score, list
             "validation samples change each time they are read: "
             + ("one reading of them is kept" if isinstance(guiding, TensorSplit) else "so do all qualities")
         )
-    inputs = next((inputs for inputs, _ in guiding.batches(PROBE)), None)
-    if inputs is None or _alike(*(_outputs(model, inputs[:PROBE], seed) for seed in (0, 1))):
+    inputs = next((inputs for inputs, _ in guiding.batches(BATCH)), None)
+    if inputs is None or _alike(*(_outputs(model, inputs, seed) for seed in (0, 1))):
         return
     again = evaluate(model, guiding, data.task, seed=1)
     listener.note(
         f"two passes of the original over the same validation samples give {data.task.metric} "
-        f"{score.value:.4g} and {again.value:.4g}: its forward is random or keeps a state in evaluation; "
-        "smaller differences between candidates mean nothing"
+        f"{score.value:.4g} and {again.value:.4g}, loss {score.loss:.4g} and {again.loss:.4g}: its forward "
+        "is random or keeps a state in evaluation, so that smaller differences between candidates mean nothing"
     )
 
 

@@ -22,7 +22,7 @@ from autoprune.recovery.sparsity import Sparsified, sparsify
 from autoprune.review import Listener
 from autoprune.search.feasible import check_reachable
 from autoprune.search.masking import masking
-from autoprune.search.original import finite_quality, note_chance, note_unseen, original_score
+from autoprune.search.original import check_trains, finite_quality, note_chance, note_unseen, original_score
 from autoprune.search.problem import Baseline, Judge, Problem
 from autoprune.search.pruning import Origin, Pruning
 from autoprune.search.recipe import recipe_of
@@ -32,7 +32,7 @@ from autoprune.search.validation import Parts, divide
 from autoprune.structure.trace import shell
 from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
 from autoprune.tasks.augment import augmented
-from autoprune.tasks.data import LARGEST_ORDER, DatasetSplit
+from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
 from autoprune.tasks.devices import device_named, on_device
 from autoprune.tasks.fingerprint import data_hash
 from autoprune.tasks.objective import Objective, parse_objective
@@ -94,6 +94,8 @@ def prepare(
     data, parts = _noisy(data, parts, quality, config.seed)
     calibration = _calibration(data, config)
     score = original_score(trained, data, parts.guiding, calibration)
+    if calibration and recipe_of(config, data) is not None:
+        check_trains(trained, calibration[0], data.task)
     note_unseen(data, parts.guiding, listener)
     note_chance(trained, data, parts.guiding, score, listener)
     beside = {judge.task.metric: finite_quality(judge.task, judge.value(trained)) for judge in others}
@@ -304,9 +306,9 @@ def _calibration(data: Data, config: Config) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(config.seed)
     batches = data.train.batches(config.batch_size, shuffle=generator)
     drawn = list(islice(batches, config.calibration_batches))
+    if isinstance(data.train, LoaderSplit) and drawn:
+        # A loader of the user's own may be used up: it is read again for every candidate.
+        drawn = drawn if any(True for _ in data.train.batches(config.batch_size)) else []
     if config.calibration_batches and not drawn:
-        raise DataError(
-            "train yields no batch: its loader must start anew each time it is read, and have at least one "
-            "full batch where it drops the last"
-        )
+        raise DataError(NO_BATCH)
     return drawn

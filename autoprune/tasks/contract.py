@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from autoprune.errors import DataError
-from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit, count_of
+from autoprune.tasks.data import NO_BATCH, Data, DatasetSplit, LoaderSplit, Split, TensorSplit, count_of
 from autoprune.tasks.metrics import IGNORED
 from autoprune.tasks.part import in_order, sampled
 from autoprune.tasks.reading import place
@@ -48,7 +48,7 @@ from autoprune.tasks.task import Task, task_by_name
 PARTS = ("train", "validation", "test")
 KEYS = (*PARTS, "task", "metric", "classes")
 MOST_COUNTED, COUNTED = 100_000, 10_000
-"""Samples not in memory of which every target is read to count the classes, and those that are read of more."""
+"""Most samples not in memory that are all read to count the classes, and how many are read of more."""
 
 
 def from_factory(spec: str) -> Data:
@@ -167,7 +167,7 @@ def _task(task: Any, classes: Any, train: Split) -> Task:
 def _count_labels(train: Split) -> int:
     targets = next((targets for _, targets in train.batches(1)), None)
     if targets is None:
-        raise DataError(_NO_BATCH)
+        raise DataError(NO_BATCH)
     if targets.ndim != 2:
         raise DataError(f"targets have {targets.ndim} axes: a multilabel task needs 0 or 1 [N, labels]")
     return targets.shape[1]
@@ -187,11 +187,8 @@ def _count_classes(train: Split, axes: int) -> int:
             )
         largest, read = max(largest, int(targets.max())), read + len(targets)
     if read == 0:
-        raise DataError(_NO_BATCH)
+        raise DataError(NO_BATCH)
     return largest + 1
-
-
-_NO_BATCH = "train yields no batch: give it more samples than one batch holds, or leave drop_last out"
 
 
 def _first_negative(targets: Tensor, axes: int) -> int | None:
@@ -212,7 +209,9 @@ def _not_indices(targets: Tensor, axes: int) -> str:
     are = f"targets are {targets.dtype} {['N', *targets.shape[1:]]}".replace("'", "")
     needed = "classification needs integers [N]" if axes == 1 else "a sequence needs integers [N, length]"
     if axes == 1 and targets.ndim == 2 and targets.shape[1] == 1:
-        advice = "give targets.squeeze(1)" if not targets.is_floating_point() else "give the indices as integers"
+        advice = (
+            "give targets.squeeze(1)" if not targets.is_floating_point() else "give the indices as integers"
+        )
     elif axes == 1 and targets.ndim == 2 and bool((targets.sum(1) == 1).all()):
         advice = "one-hot rows become indices by targets.argmax(1); several labels a sample are 'multilabel'"
     elif targets.ndim == axes and bool((targets == targets.round()).all()):

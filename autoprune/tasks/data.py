@@ -21,6 +21,12 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 LARGEST_ORDER = 1 << 22
 """Samples up to which a pass over a data set is a permutation; of more it draws with replacement."""
 
+NO_BATCH = (
+    "train yields no batch: its loader must start anew each time it is read, and have a full batch where it "
+    "drops the last"
+)
+"""What there is to say of training data without a batch."""
+
 
 class Split(Protocol):
     """A finite set of samples that can be read in batches, any number of times."""
@@ -222,6 +228,4 @@ def _check_paired(inputs: Tensor, targets: Tensor, name: str = "") -> None:
     if inputs.ndim == 0 or targets.ndim == 0:
         raise DataError(f"{prefix}inputs and targets need an axis of samples: give [N, ...] and [N, ...]")
     if len(inputs) != len(targets):
-        raise DataError(
-            f"{prefix}{len(inputs)} inputs but {len(targets)} targets: give one target per input"
-        )
+        raise DataError(f"{prefix}{len(inputs)} inputs but {len(targets)} targets: give one target per input")

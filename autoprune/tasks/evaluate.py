@@ -184,7 +184,9 @@ def _score(task: Task, metric: Metric, loss: float, samples: int, blocks: list[f
     except Exception as error:  # a user's metric may raise anything
         if is_out_of_memory(error):
             raise
-        raise DataError(f"the metric {task.metric} of {samples} sample(s) failed: {summary(error)}") from error
+        raise DataError(
+            f"the metric {task.metric} of {samples} sample(s) failed: {summary(error)}"
+        ) from error
     return Score(value, loss / samples, samples, tuple(blocks))
 
 
@@ -258,10 +260,21 @@ def _why_not(model: nn.Module, inputs: Tensor, error: Exception) -> str:
     if "more than 1 value per channel" in text:
         return f"BatchNorm cannot train on one sample, give larger batches ({text})"
     first = next(model.parameters(), None)
-    if first is not None and inputs.is_floating_point() and inputs.dtype != first.dtype:
+    if first is not None and inputs.dtype != first.dtype and "type" in text:
         kinds = f"inputs are {inputs.dtype} and its weights {first.dtype}: convert one of them"
         return f"{text} ({kinds.replace('torch.', '')})"
+    if len(inputs) > 1 and _takes(model, inputs[:1]):
+        return f"{text} (it takes one sample, so make its forward work for {len(inputs)} at a time)"
     return text
+
+
+def _takes(model: nn.Module, inputs: Tensor) -> bool:
+    try:
+        with training_mode(model, False), torch.no_grad():
+            model(inputs.clone())
+    except Exception:  # a user's forward may raise anything
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

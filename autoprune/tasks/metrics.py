@@ -130,8 +130,8 @@ def as_truths(targets: Tensor) -> Tensor:
 
 
 def as_numbers(targets: Tensor) -> Tensor:
-    """Numbers of any type as floats."""
-    return targets if targets.is_floating_point() else targets.float()
+    """Numbers of any type as floats in which sums are exact enough."""
+    return targets if targets.dtype is torch.float64 else targets.float()
 
 
 def measure(kind: Kind, name: str, classes: int | None = None) -> Measure:
@@ -239,11 +239,11 @@ def _softmax(outputs: Tensor) -> Tensor:
 
 
 def _numbers(metric: Callable[[], Metric], _: int | None) -> Metric:
-    return Prepared(metric(), _as_given, as_numbers)
+    return Prepared(metric(), as_numbers, as_numbers)
 
 
 def _perplexity(_: int | None) -> Metric:
-    return Prepared(Perplexity(ignore_index=IGNORED), _as_given, as_indices)
+    return Prepared(Perplexity(ignore_index=IGNORED), as_numbers, as_indices)
 
 
 def _place_accuracy(classes: int) -> Metric:

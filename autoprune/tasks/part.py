@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from autoprune.tasks.data import DatasetSplit, LoaderSplit, Split, TensorSplit
 
-MOST_SCORED = 1_000_000
+MOST_SCORED = 200_000
 """Samples that are scored at most of a split that is not in memory."""
 
 

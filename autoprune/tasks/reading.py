@@ -24,7 +24,7 @@ def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
     """Batches of a loader, the split of which is called ``name``.
 
     Raises DataError, with the reason and the place, when the data set or the loader fails: also for what
-    would end the loop (``StopIteration``) or the process (``SystemExit``) without a word. Ctrl-C stays Ctrl-C.
+    would end the loop (``StopIteration``) or the process (``SystemExit``) silently. Ctrl-C stays a stop.
     """
     batches: Iterator[Any] | None = None
     for number in count():
@@ -62,8 +62,10 @@ def _sample(failure: BaseException, loader: DataLoader[Any]) -> str:
         if code.co_name == "__getitem__" and code.co_argcount > 1 and _TORCH not in code.co_filename:
             index = frame.f_locals.get(code.co_varnames[1])
             if isinstance(index, int):
-                counted = f" of {len(cast(Sized, loader.dataset))}" if isinstance(failure, IndexError) else ""
-                return f"sample {index}{counted}"
+                known = len(cast(Sized, loader.dataset))
+                return f"sample {index}" + (
+                    f", __len__ is {known}" if isinstance(failure, IndexError) else ""
+                )
     return ""
 
 
