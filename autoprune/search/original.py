@@ -144,7 +144,8 @@ def _check_indices(
     whose = "the model's classes are" if known <= task.classes else "the classes are"
     more = "give a model of more classes" if known <= task.classes else "set 'classes'"
     raise DataError(
-        f"a target is {index}{f' ({where})' if where else ''}, but {whose} 0 to {most - 1}: correct it, or {more}"
+        f"a target is {index}{f' ({where})' if where else ''}, but {whose} 0 to {most - 1}: "
+        f"correct it, or {more}"
     )
 
 
@@ -187,7 +188,7 @@ def note_chance(model: nn.Module, data: Data, guiding: Split, score: Score, list
     listener.note(
         f"two passes of the original over the same validation samples give {data.task.metric} "
         f"{score.value:.4g} and {again.value:.4g}, loss {score.loss:.4g} and {again.loss:.4g}: its forward "
-        "is random or keeps a state in evaluation, so that smaller differences between candidates mean nothing"
+        "is random or keeps a state in evaluation, so that smaller differences of candidates mean nothing"
     )
 
 
