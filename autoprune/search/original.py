@@ -72,7 +72,8 @@ def check_trains(model: nn.Module, batch: tuple[Tensor, Tensor], task: Task) -> 
         if not any(parameter.requires_grad for parameter in copied.parameters()):
             raise ModelError("no parameter of the model requires a gradient (model.requires_grad_() helps)")
         with training_mode(copied, True), torch.enable_grad(), fixed_chance(device):
-            loss_of(task, call(copied, batch[0].to(device)), batch[1].to(device)).backward()
+            loss = loss_of(task, call(copied, batch[0].to(device)), batch[1].to(device))
+            torch.autograd.backward(loss)
     except UserError as error:
         raise type(error)(f"fine-tuning cannot work: {error}; or set finetune_steps to 0") from error
     except Exception as error:

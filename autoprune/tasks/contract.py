@@ -90,7 +90,7 @@ def data_of(name: str, made: Any) -> Data:
     task = _task(made.get("task", "classification"), made.get("classes"), counted)
     if "metric" in made:
         task = task.measured_by(made["metric"])
-    notes = ()
+    notes: tuple[str, ...] = ()
     if counted is not train and task.classes is not None and made.get("classes") is None:
         notes = (
             f"{task.classes} classes were counted in {len(counted):,} of {len(train):,} training samples: "
