@@ -42,7 +42,7 @@ def _loss(context: Context, model: nn.Module) -> float:
         model.eval()
         with torch.no_grad():
             for inputs, targets in context.batches():
-                losses.append(float(context.loss(model(inputs.to(device)), targets.to(device))))
+                losses.append(float(context.loss(model(inputs.to(device, copy=True)), targets.to(device))))
     finally:
         model.train(training)
     if not losses:

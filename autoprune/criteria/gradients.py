@@ -107,7 +107,7 @@ def batch_gradients(
     device = distinct[0].device
     for inputs, targets in batches:
         with gradients_enabled(model):
-            value = loss(model(inputs.to(device)), targets.to(device))
+            value = loss(model(inputs.to(device, copy=True)), targets.to(device))
             require_gradient(value)
             found = torch.autograd.grad(value, distinct, allow_unused=True)
         by_tensor = {

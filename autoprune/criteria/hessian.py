@@ -75,7 +75,7 @@ class Hessian:
         for inputs, targets in data:
             count += 1
             with gradients_enabled(model), _twice():
-                value = loss(model(inputs.to(distinct[0].device)), targets.to(distinct[0].device))
+                value = loss(model(inputs.to(distinct[0].device, copy=True)), targets.to(distinct[0].device))
                 require_gradient(value)
                 first = torch.autograd.grad(value, distinct, create_graph=True, allow_unused=True)
                 used = {id(p): g for p, g in zip(distinct, first, strict=True) if g is not None}

@@ -141,7 +141,7 @@ def _watched(model: nn.Module, structure: Structure, inputs: Tensor, visit: Visi
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with Watch(model, structure, visit):
-            outputs: Tensor = model(inputs)
+            outputs: Tensor = model(inputs.clone())
             return outputs
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

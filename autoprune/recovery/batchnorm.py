@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
     """Re-estimate the running statistics of all BatchNorm modules of ``model``, in place.
 
     They become the average over ``batches`` (inputs ``[N, ...]``), as in Li et al., "EagleEye" (2020).
-    Momentum and training flags are left as they were. Returns the number of BatchNorm modules; without
-    any, no batch is read.
+    A batch of one sample, of which some layers have no variance, is left out where there are larger ones;
+    where there are none, samples of one shape make a batch. Momentum and training flags are left as they
+    were. Returns the number of BatchNorm modules; without any, no batch is read.
 
     Raises DataError when the model cannot take a batch.
     """
@@ -35,12 +37,26 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
                 module.reset_running_stats()
                 module.momentum = None
                 module.training = True
-            for inputs in batches:
+            for inputs in several(batches):
                 call(model, inputs.to(device))
         finally:
             for module, momentum in zip(modules, momenta, strict=True):
                 module.momentum = momentum
     return len(modules)
+
+
+def several(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Batches ``[N, ...]`` of at least two samples, where that can be: see :func:`recalibrate`."""
+    singles, larger = [], False
+    for inputs in batches:
+        if len(inputs) > 1:
+            larger = True
+            yield inputs
+        elif not larger:
+            singles.append(inputs)
+    if not larger:
+        for _, alike in groupby(singles, key=lambda inputs: inputs.shape):
+            yield torch.cat(list(alike))
 
 
 @contextmanager

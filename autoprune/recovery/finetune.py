@@ -27,9 +27,9 @@ from autoprune.recovery.recipe import Recipe
 from autoprune.recovery.stream import Place, Stream
 from autoprune.stopping import check
 from autoprune.tasks.data import Data
-from autoprune.tasks.evaluate import call, device_of, loss_of, training_mode
+from autoprune.tasks.evaluate import call, check_finite, device_of, loss_of, training_mode
 from autoprune.tasks.layout import fast_layout
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Task, class_loss
 
 OnStep = Callable[[int, float], None]
 """Called after every step with the number of steps done and that step's loss."""
@@ -137,6 +137,7 @@ class _Run:
             loss = self._loss_of(piece, taps)
             value += share * float(loss.detach())
             if not math.isfinite(value):
+                check_finite(piece.inputs, piece.targets, "train")
                 raise TrialError(f"loss became {value} at step {step}; lower --lr")
             self._precision.backward(loss if share == 1 else share * loss)
         if self._penalty is not None:
@@ -229,7 +230,7 @@ def _loss(task: Task, recipe: Recipe, outputs: Tensor, targets: Tensor, answers:
     classifies = task.name == "classification"
     hard = loss_of(task, outputs, targets)
     if classifies and recipe.label_smoothing > 0:
-        hard = functional.cross_entropy(outputs, targets, label_smoothing=recipe.label_smoothing)
+        hard = class_loss(outputs, targets, recipe.label_smoothing)
     if answers is None:
         return hard
     soft = (

@@ -29,8 +29,11 @@ class Lesson:
     taught: Tensor | None
 
     def in_pieces(self, count: int) -> Iterator[Lesson]:
-        """The batch as so many smaller ones, as alike in size as can be; fewer if it has fewer samples."""
-        for rows in torch.arange(len(self.inputs)).tensor_split(min(count, len(self.inputs))):
+        """The batch as so many smaller ones, as alike in size as can be; fewer if it has few samples.
+
+        None is of one sample if the batch has more, for BatchNorm may not train on it.
+        """
+        for rows in torch.arange(len(self.inputs)).tensor_split(min(count, max(1, len(self.inputs) // 2))):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             taught = None if self.taught is None else self.taught[part]
             yield Lesson(self.inputs[part], self.targets[part], taught)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import DataError
-from autoprune.tasks.data import Split
+from autoprune.tasks.data import NO_BATCH, Split
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ class Stream:
                 self.place = Place(begun, read)
                 yield batch
             if read == 0:
-                raise DataError("the train split yields no batch: give it at least one full batch")
+                raise DataError(NO_BATCH)

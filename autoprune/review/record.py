@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoprune.documents import MOST_GROUPS, MOST_TEXT
 from autoprune.errors import StudyError
@@ -30,10 +31,10 @@ class _Record(BaseModel):
     metric: _Text
     higher_is_better: bool
     samples: Annotated[int, Field(ge=0)]
-    baseline: Mapping[_Text, _Number | None]
+    baseline: Mapping[_Text, float | None]
     limits: Mapping[_Text, _Number]
-    sparsified_quality: _Number | None = None
-    others: Mapping[_Text, _Number] = Field(default_factory=dict)
+    sparsified_quality: float | None = None
+    others: Mapping[_Text, float] = Field(default_factory=dict)
     weights: _Text = ""
     config: Mapping[_Text, Any] = Field(default_factory=dict)
     budget: list[_Text] = Field(default_factory=list)
@@ -43,6 +44,15 @@ class _Record(BaseModel):
     )
     device: Mapping[_Text, Any] = Field(default_factory=dict)
     device_key: _Text = ""
+
+    @field_validator("baseline")
+    @classmethod
+    def _only_qualities_may_be_undefined(cls, baseline: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A metric may be NaN, as a correlation with a constant is; a cost is a number."""
+        for name, value in baseline.items():
+            if isinstance(value, float) and not math.isfinite(value) and not name.startswith("quality"):
+                raise ValueError(f"{name} should be a finite number")
+        return baseline
 
 
 def study_record(study: optuna.Study) -> Mapping[str, Any]:

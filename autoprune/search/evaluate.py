@@ -138,8 +138,15 @@ def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, 
     found = {judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.others}
     wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
     if wrong is not None:
-        raise TrialError(f"the objective {wrong} became {found[wrong]}; lower --lr")
+        raise TrialError(_undefined(wrong, found[wrong]))
     return found
+
+
+def _undefined(metric: str, value: float) -> str:
+    return (
+        f"the metric {metric} became {value}, though all outputs are finite: lower --lr, or choose a metric "
+        "that is defined for them"
+    )
 
 
 def _healed_score(
@@ -160,7 +167,7 @@ def _healed_score(
         batch_size = max(1, EVALUATED // pieces)
         score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=batch_size)
     if not math.isfinite(score.value):
-        raise TrialError(f"the validation metric became {score.value}; lower --lr")
+        raise TrialError(_undefined(problem.data.task.metric, score.value))
     return score, None
 
 

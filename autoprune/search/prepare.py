@@ -15,13 +15,14 @@ from autoprune.budget import Budget, parse_budget
 from autoprune.config import Config
 from autoprune.cost import Meter
 from autoprune.criteria import criterion
-from autoprune.errors import ConfigError, CriterionWarning
+from autoprune.errors import ConfigError, CriterionWarning, DataError
 from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.recovery.sparsity import Sparsified, sparsify
 from autoprune.review import Listener
 from autoprune.search.feasible import check_reachable
 from autoprune.search.masking import masking
+from autoprune.search.original import check_trains, finite_quality, note_chance, note_unseen, original_score
 from autoprune.search.problem import Baseline, Judge, Problem
 from autoprune.search.pruning import Origin, Pruning
 from autoprune.search.recipe import recipe_of
@@ -31,11 +32,13 @@ from autoprune.search.validation import Parts, divide
 from autoprune.structure.trace import shell
 from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
 from autoprune.tasks.augment import augmented
+from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
 from autoprune.tasks.devices import device_named, on_device
 from autoprune.tasks.fingerprint import data_hash
 from autoprune.tasks.objective import Objective, parse_objective
 from autoprune.weights_file import read_weights_name
 from autoprune.wrappers import unwrapped
+from autoprune.tasks.part import scorable
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def prepare(
     watched = _others(data.task, config)
     trained, name = _trained(config, data, listener) if model is None else _given(model, config, listener)
     trained = shell(on_device(trained, device)).eval()
-    data = augmented(data, config.augment)
+    data = augmented(_scorable(data, config.seed, listener), config.augment)
     parts = divide(data, config)
     others = tuple(
         Judge(objective.task(data.task), objective.split(parts.guiding, config.seed)) for objective in watched
@@ -91,10 +94,15 @@ def prepare(
     if others and config.ladder:
         listener.note("with several qualities, every candidate is trained and scored in full")
     data, parts = _noisy(data, parts, quality, config.seed)
-    score = evaluate(trained, parts.guiding, data.task)
+    calibration = _calibration(data, config)
+    score = original_score(trained, data, parts.guiding, calibration)
+    if calibration and recipe_of(config, data) is not None:
+        check_trains(trained, calibration[0], data.task)
+    note_unseen(data, parts.guiding, listener)
+    note_chance(trained, data, parts.guiding, score, listener)
+    beside = {judge.task.metric: finite_quality(judge.task, judge.value(trained)) for judge in others}
     example = data.example(1).to(device)
     listener.phase("structure", name)
-    calibration = _calibration(data, config)
     sparse = _sparsified(trained, example, data, config, listener)
     base = trained if sparse is None else sparse.model
     origin = Origin(base, name, weights_hash(base), example, calibration, data.task.loss, config, sparse)
@@ -117,7 +125,7 @@ def prepare(
             score,
             pruning.costs.uncut(trained),
             latency,
-            {judge.task.metric: judge.value(trained) for judge in others},
+            beside,
             None if sparse is None else evaluate(base, parts.guiding, data.task).value,
         ),
         calibration=calibration,
@@ -289,8 +297,29 @@ def _reporter(listener: Listener, steps: int) -> Callable[[int, float], None]:
     return report
 
 
+def _scorable(data: Data, seed: int, listener: Listener) -> Data:
+    """The data with no more validation and test samples than can be scored; the listener gets its notes."""
+    for note in data.notes:
+        listener.note(note)
+    if isinstance(data.train, DatasetSplit) and len(data.train) > LARGEST_ORDER:
+        listener.note(f"train has {len(data.train):,} samples: they are drawn with replacement")
+    validation, test = scorable(data.validation, seed), scorable(data.test, seed)
+    for note in filter(None, (validation[1], test[1])):
+        listener.note(note)
+    return replace(data, validation=validation[0], test=test[0])
+
+
 def _calibration(data: Data, config: Config) -> list[tuple[Tensor, Tensor]]:
-    """A few training batches in a shuffled order, for data sets sorted by class."""
+    """A few training batches in a shuffled order, for data sets sorted by class.
+
+    Raises DataError where there is none.
+    """
     generator = torch.Generator().manual_seed(config.seed)
     batches = data.train.batches(config.batch_size, shuffle=generator)
-    return list(islice(batches, config.calibration_batches))
+    drawn = list(islice(batches, config.calibration_batches))
+    if isinstance(data.train, LoaderSplit) and drawn:
+        # A loader of the user's own may be used up: it is read again for every candidate.
+        drawn = drawn if any(True for _ in data.train.batches(config.batch_size)) else []
+    if config.calibration_batches and not drawn:
+        raise DataError(NO_BATCH)
+    return drawn

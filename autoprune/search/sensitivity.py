@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
@@ -21,7 +24,7 @@ from autoprune.search.feasible import proportioned
 from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.problem import Problem
 from autoprune.structure.plans import Widths
-from autoprune.tasks import evaluate
+from autoprune.tasks import LoaderSplit, Split, evaluate
 
 POINTS = 4
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
@@ -98,14 +101,17 @@ def measured_widths(grid: AnyGrid, full: int) -> list[int]:
 
 def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     """Mean loss on the first samples that guide; infinite where the output is not finite."""
-    samples = min(samples, len(problem.parts.guiding))
+    guiding = problem.parts.guiding
+    samples = min(samples, len(guiding))
     # Batches of one size: a last one of a few samples would have statistics of its own.
     size = math.ceil(samples / math.ceil(samples / BATCH))
+    # One sample has no statistics of its own.
+    alone = samples == 1 or (isinstance(guiding, LoaderSplit) and guiding.loader.batch_size == 1)
     try:
-        with batch_statistics(model):
+        with nullcontext() if alone else batch_statistics(model):
             score = evaluate(
                 model,
-                problem.parts.guiding,
+                guiding if alone else _Several(guiding),
                 problem.data.task,
                 batch_size=size,
                 enough=lambda sofar: sofar.samples >= samples,
@@ -113,6 +119,23 @@ def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     except TrialError:
         return math.inf
     return score.loss
+
+
+@dataclass(frozen=True, eq=False)
+class _Several:
+    """A split without its batches of one sample, which a user's own loader may end with."""
+
+    split: Split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(
+        self, batch_size: int, *, shuffle: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """See :class:`autoprune.tasks.data.Split`."""
+        pairs = self.split.batches(batch_size, shuffle=shuffle)
+        return ((inputs, targets) for inputs, targets in pairs if len(inputs) > 1)
 
 
 def loss_of(problem: Problem, widths: Widths, samples: int) -> float:

@@ -44,7 +44,7 @@ def setting_of(config: Config) -> Setting:
 
 def timed_batch(config: Config, example: Tensor) -> tuple[Tensor, ...]:
     """As many copies of a sample ``[1, ...]`` as are to be timed together."""
-    return (example.expand(config.latency_batch, *example.shape[1:]).contiguous(),)
+    return (example.expand(config.latency_batch, *example.shape[1:]).clone(),)
 
 
 def profile_path(model: nn.Module, structure: Structure, fingerprint: DeviceFingerprint) -> Path:

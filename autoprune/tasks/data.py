@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from autoprune.errors import DataError, UserError
-from autoprune.tasks.exhausted import is_out_of_memory
+from autoprune.errors import DataError
+from autoprune.tasks.reading import place, read
 from autoprune.tasks.reference import summary
 from autoprune.tasks.task import Task
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Random change of a batch of inputs: same shape out, all randomness from the generator."""
+
+LARGEST_ORDER = 1 << 22
+"""Samples up to which a pass over a data set is a permutation; of more it draws with replacement."""
+
+NO_BATCH = (
+    "train yields no batch: its loader must start anew each time it is read, and have a full batch where it "
+    "drops the last"
+)
+"""What there is to say of training data without a batch."""
 
 
 class Split(Protocol):
@@ -32,24 +41,26 @@ class Split(Protocol):
         """One pass of ``(inputs, targets)``.
 
         Without ``shuffle``: in order, unchanged, all samples. With it: shuffled and augmented from
-        that generator, and a partial last batch is dropped if there is at least one full batch.
+        that generator, and a partial batch after a full one is dropped. No batch is empty, and none takes
+        part in a graph of gradients.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
-    """Samples held in memory: ``inputs [N, ...]`` and ``targets [N, ...]``."""
+    """Samples held in memory: ``inputs [N, ...]`` and ``targets [N, ...]``.
+
+    ``name`` is how errors call the split; :class:`Data` gives it.
+    """
 
     inputs: Tensor
     targets: Tensor
     augment: Augment | None = None
+    name: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            raise DataError(
-                f"{len(self.inputs)} inputs but {len(self.targets)} targets: give one target per input"
-            )
+        _check_paired(self.inputs, self.targets, self.name)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -58,28 +69,30 @@ class TensorSplit:
         self, batch_size: int, *, shuffle: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :class:`Split`."""
+        inputs, targets = self.inputs.detach(), self.targets.detach()
         if shuffle is None:
-            yield from zip(
-                torch.split(self.inputs, batch_size), torch.split(self.targets, batch_size), strict=True
-            )
+            yield from zip(torch.split(inputs, batch_size), torch.split(targets, batch_size), strict=True)
             return
         for chosen in torch.split(torch.randperm(len(self), generator=shuffle), batch_size):
             if len(chosen) < batch_size <= len(self):
                 return
-            inputs = self.inputs[chosen]
-            yield (self.augment(inputs, shuffle) if self.augment else inputs), self.targets[chosen]
+            some = inputs[chosen]
+            yield (self.augment(some, shuffle) if self.augment else some), targets[chosen]
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetSplit:
     """A map-style dataset whose items are ``(input, target)``, read when it is needed.
 
-    ``augment`` changes whole batches; randomness inside the dataset itself is the dataset's own.
+    ``augment`` changes whole batches; randomness inside the dataset itself is the dataset's own. A shuffled
+    pass over more than :data:`LARGEST_ORDER` samples draws them with replacement, for a permutation would
+    take memory in proportion.
     """
 
     dataset: Dataset[Any]
     augment: Augment | None = None
     workers: int = 0
+    name: str = field(default="", kw_only=True)
 
     def __len__(self) -> int:
         return len(cast(Sized, self.dataset))
@@ -88,15 +101,20 @@ class DatasetSplit:
         self, batch_size: int, *, shuffle: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :class:`Split`. Raises DataError when an item is not an ``(input, target)`` pair."""
+        count = len(self)
+        sampler = None
+        if shuffle is not None and count > LARGEST_ORDER:
+            sampler = RandomSampler(range(count), replacement=True, num_samples=count, generator=shuffle)
         loader: DataLoader[Any] = DataLoader(
             self.dataset,
             batch_size,
-            shuffle=shuffle is not None,
-            drop_last=shuffle is not None and len(self) >= batch_size,
+            shuffle=None if sampler else shuffle is not None,
+            sampler=sampler,
+            drop_last=shuffle is not None and count >= batch_size,
             generator=shuffle,
             num_workers=self.workers,
         )
-        for inputs, targets in map(_pair, _read(loader)):
+        for inputs, targets in _pairs(loader, self.name):
             if shuffle is not None and self.augment is not None:
                 yield self.augment(inputs, shuffle), targets
             else:
@@ -107,20 +125,29 @@ class DatasetSplit:
 class LoaderSplit:
     """A user's DataLoader, read as it is: its own batch size, order, augmentation and worker processes.
 
-    ``batch_size`` and ``shuffle`` of :meth:`batches` are ignored. A loader that shuffles draws from
-    torch's global generator unless it was given its own.
+    ``batch_size`` of :meth:`batches` is ignored, and ``shuffle`` only says that partial batches are dropped.
+    A loader that shuffles draws from torch's global generator unless it was given its own. One that makes
+    its own batches has no full size: of those, batches of one sample after a larger one count as partial.
     """
 
     loader: DataLoader[Any]
+    name: str = field(default="", kw_only=True)
 
     def __len__(self) -> int:
-        return len(cast(Sized, self.loader.dataset))
+        # A sampler may choose some of the data set.
+        chosen = self.loader.sampler if self.loader.batch_size is not None else None
+        return len(chosen if isinstance(chosen, Sized) else cast(Sized, self.loader.dataset))
 
     def batches(
         self, batch_size: int, *, shuffle: torch.Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """See :class:`Split`. Raises DataError when a batch is not an ``(inputs, targets)`` pair."""
-        yield from map(_pair, _read(self.loader))
+        full, largest = self.loader.batch_size or 2, 0
+        for inputs, targets in _pairs(self.loader, self.name):
+            if shuffle is not None and len(inputs) < full <= largest:
+                continue
+            largest = max(largest, len(inputs))
+            yield inputs, targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +161,7 @@ class Data:
         test: samples touched once, for the result that is reported.
         task: loss and metric.
         source: where it comes from, if the name alone does not tell it from other data.
+        notes: what the user is told of how it is read.
     """
 
     name: str
@@ -142,11 +170,15 @@ class Data:
     test: Split
     task: Task
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
-            if len(getattr(self, name)) == 0:
+            split = getattr(self, name)
+            if count_of(split, name) == 0:
                 raise DataError(f"{self.name}: the {name} split is empty, give it at least one sample")
+            if isinstance(split, TensorSplit | DatasetSplit | LoaderSplit) and not split.name:
+                object.__setattr__(self, name, replace(split, name=name))
 
     def example(self, samples: int = 1) -> Tensor:
         """The first inputs of the validation split, ``[samples, ...]`` (fewer if it holds fewer)."""
@@ -158,16 +190,25 @@ class Data:
         return torch.cat(chunks)[:samples]
 
 
-def _read(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Batches of a loader. Raises DataError, with the reason, when the data set or the loader fails."""
+def count_of(split: Sized, name: str) -> int:
+    """Number of samples. Raises DataError where the user's ``__len__`` fails or is missing."""
     try:
-        yield from loader
-    except UserError:
-        raise
+        return len(split)
     except Exception as failure:
-        if is_out_of_memory(failure):
-            raise
-        raise DataError(f"reading the data failed: {summary(failure)}") from failure
+        raise DataError(
+            f"{name} has no length: {summary(failure)}: give its data set a __len__ that counts its samples"
+        ) from failure
+
+
+def _pairs(loader: DataLoader[Any], name: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as ``(inputs, targets)``, but for empty ones. Raises DataError for anything else."""
+    for number, batch in enumerate(read(loader, name)):
+        try:
+            inputs, targets = _pair(batch)
+        except DataError as error:
+            raise DataError(f"{error} ({place(name, f'batch {number}')})") from None
+        if len(inputs) > 0:
+            yield inputs.detach(), targets.detach()
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:
@@ -178,4 +219,13 @@ def _pair(batch: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
         kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
         raise DataError(f"inputs and targets must be tensors, got {kinds}: convert them in the dataset")
+    _check_paired(inputs, targets)
     return inputs, targets
+
+
+def _check_paired(inputs: Tensor, targets: Tensor, name: str = "") -> None:
+    prefix = f"{name}: " if name else ""
+    if inputs.ndim == 0 or targets.ndim == 0:
+        raise DataError(f"{prefix}inputs and targets need an axis of samples: give [N, ...] and [N, ...]")
+    if len(inputs) != len(targets):
+        raise DataError(f"{prefix}{len(inputs)} inputs but {len(targets)} targets: give one target per input")

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from autoprune.errors import ConfigError
+from autoprune.errors import ConfigError, ModelError
 from autoprune.tasks.evaluate import device_of
 
 
@@ -29,7 +29,13 @@ def device_named(name: str) -> torch.device:
 
 
 def on_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model itself where it is there already, else a copy: the one that was given stays where it is."""
+    """The model itself where it is there already, else a copy: the one that was given stays where it is.
+
+    Raises ModelError for one without values.
+    """
+    empty = next((name for name, tensor in model.state_dict().items() if tensor.is_meta), None)
+    if empty is not None:
+        raise ModelError(f"{empty} of the model is on the meta device, without values: load weights first")
     here = device_of(model)
     if here == device or (here.type == device.type and device.index is None):
         return model

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from autoprune.errors import DataError, ModelError, TrialError
+from autoprune.errors import AutopruneError, DataError, ModelError, TrialError
 from autoprune.stopping import check
 from autoprune.tasks.data import Split
 from autoprune.tasks.exhausted import is_out_of_memory
 from autoprune.tasks.layout import fast_layout
 from autoprune.tasks.noise import BLOCKS, Noise, bootstrap, counts_samples, wilson
+from autoprune.tasks.reading import place
+from autoprune.tasks.reference import summary
 from autoprune.tasks.task import Task
 
 
@@ -67,19 +69,30 @@ def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = flag
 
 
-def call(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The model's output for one batch.
+@contextmanager
+def fixed_chance(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Draws from PyTorch's generators are the same every time meanwhile; after it, they go on as before."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
-    Raises DataError when the model cannot take inputs of that shape, and ModelError when it returns
-    something else than one tensor.
+
+def call(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The model's output for one batch, of which it gets a copy: a forward may change its inputs.
+
+    Raises DataError when the model cannot take such inputs, and ModelError when it returns something else
+    than one tensor.
     """
     try:
-        outputs = model(inputs)
-    except (RuntimeError, ValueError) as error:
+        outputs = model(inputs.clone())
+    except AutopruneError:
+        raise
+    except Exception as error:  # a user's forward may raise anything
         if is_out_of_memory(error):
             raise
-        shape = list(inputs.shape)
-        raise DataError(f"the model cannot take inputs of shape {shape}: {_first_line(error)}") from error
+        raise DataError(
+            f"the model cannot take inputs of shape {list(inputs.shape)}: {_why_not(model, inputs, error)}"
+        ) from error
     if not isinstance(outputs, Tensor):
         raise ModelError(f"the model returns {type(outputs).__name__}: wrap it to return one tensor")
     return outputs
@@ -87,44 +100,94 @@ def call(model: nn.Module, inputs: Tensor) -> Tensor:
 
 def loss_of(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     """The task's mean loss of one batch. Raises DataError when outputs and targets do not fit."""
-    with _fitting(outputs, targets):
+    with _fitting(outputs, targets, task):
         return task.loss(outputs, targets)
 
 
 def evaluate(
-    model: nn.Module, split: Split, task: Task, *, batch_size: int = 500, enough: Enough | None = None
+    model: nn.Module,
+    split: Split,
+    task: Task,
+    *,
+    batch_size: int = 500,
+    enough: Enough | None = None,
+    seed: int = 0,
 ) -> Score:
     """Score ``model`` on the samples of ``split`` in eval mode, without gradients.
 
     All of them, or with ``enough`` batch after batch until it says so.
 
-    Raises TrialError when an output is not finite, and DataError when the data does not fit the model.
+    A model or data set that draws from PyTorch's generators draws the same every time with one `seed`.
+
+    Raises TrialError when an output is not finite, and DataError when that is due to the samples, or when
+    they do not fit the model.
     """
     device = device_of(model)
+    name = getattr(split, "name", "")
     metric, block = task.new_metric().to(device), task.new_metric().to(device)
     size = 0 if counts_samples(task) else max(1, -(-len(split) // BLOCKS))
     loss, samples, blocks = 0.0, 0, []
-    with training_mode(model, False), fast_layout(model), torch.inference_mode():
+    with training_mode(model, False), fast_layout(model), torch.inference_mode(), fixed_chance(device, seed):
         for inputs, targets in split.batches(batch_size):
             check()
             targets = targets.to(device)
             outputs = call(model, inputs.to(device))
             if not bool(torch.isfinite(outputs).all()):
+                check_finite(inputs, targets, name)
                 raise TrialError("the model's output is not finite: recover with a lower --lr or cut less")
-            with _fitting(outputs, targets):
+            with _fitting(outputs, targets, task, name):
                 loss += float(task.loss(outputs, targets)) * len(targets)
                 metric.update(outputs, targets)
                 blocks += _on_blocks(block, outputs, targets, size)
             samples += len(targets)
-            if enough is not None and enough(_score(metric, loss, samples, blocks)):
+            if enough is not None and enough(_score(task, metric, loss, samples, blocks)):
                 break
         if samples == 0:
-            raise DataError("the split to evaluate yields no batch: give it at least one sample")
-        return _score(metric, loss, samples, blocks)
+            raise DataError(
+                f"{name or 'the split to evaluate'} yields no batch: give it at least one sample, and leave "
+                "drop_last out"
+            )
+        return _score(task, metric, loss, samples, blocks)
 
 
-def _score(metric: Metric, loss: float, samples: int, blocks: list[float]) -> Score:
-    return Score(float(metric.compute()), loss / samples, samples, tuple(blocks))
+def check_finite(inputs: Tensor, targets: Tensor, name: str, first: int | None = None) -> None:
+    """Raise DataError for inputs or targets that hold NaN or infinity.
+
+    Args:
+        inputs: of a batch.
+        targets: of the same.
+        name: of the split.
+        first: position in it of the batch's first sample, where that is known.
+    """
+    for what, values in (("inputs", inputs), ("targets", targets)):
+        row = first_not_finite(values)
+        if row is not None:
+            wrong = values[row][~torch.isfinite(values[row])].reshape(-1)[0].item()
+            where = place(name, "" if first is None else f"sample {first + row}")
+            raise DataError(
+                f"the {what} hold {wrong:g}{f' ({where})' if where else ''}, of which the model makes no "
+                "finite number: clean the data, or leave such samples out"
+            )
+
+
+def first_not_finite(values: Tensor) -> int | None:
+    """Position of the first sample with a NaN or an infinity in it."""
+    if not (values.is_floating_point() or values.is_complex()):
+        return None
+    rows = (~torch.isfinite(values)).reshape(len(values), -1).any(1).nonzero()
+    return int(rows[0]) if len(rows) else None
+
+
+def _score(task: Task, metric: Metric, loss: float, samples: int, blocks: list[float]) -> Score:
+    try:
+        value = float(metric.compute())
+    except Exception as error:  # a user's metric may raise anything
+        if is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"the metric {task.metric} of {samples} sample(s) failed: {summary(error)}"
+        ) from error
+    return Score(value, loss / samples, samples, tuple(blocks))
 
 
 def _together(outputs: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -152,21 +215,69 @@ def _small(metric: Metric) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return float(metric.compute())
-    except (RuntimeError, ValueError):
+    except Exception:  # a user's metric may raise anything, and few samples are no reason to fail
         return math.nan
 
 
 @contextmanager
-def _fitting(outputs: Tensor, targets: Tensor) -> Iterator[None]:
-    """Turn a shape, type or range complaint of a loss or metric into a DataError."""
+def _fitting(outputs: Tensor, targets: Tensor, task: Task, where: str = "") -> Iterator[None]:
+    """Turn what a loss or a metric complains of into a DataError."""
     try:
         yield
-    except (RuntimeError, ValueError, IndexError) as error:
+    except AutopruneError:
+        raise
+    except Exception as error:  # a user's loss or metric may raise anything
         if is_out_of_memory(error):
             raise
+        why = misfit(task, outputs, targets) or _first_line(error)
         shapes = f"outputs {list(outputs.shape)} do not fit targets {list(targets.shape)} {targets.dtype}"
-        raise DataError(f"the model's {shapes}: {_first_line(error)}") from error
+        at = f" ({where})" if where else ""
+        raise DataError(f"the model's {shapes}{at}: {why}") from error
+
+
+def misfit(task: Task, outputs: Tensor, targets: Tensor) -> str:
+    """Why outputs and targets of a batch do not go together, where that is plain; else nothing."""
+    classes = task.classes
+    if task.name == "classification" and outputs.ndim == 2 and classes is not None:
+        if outputs.shape[1] != classes:
+            return (
+                f"the model has {outputs.shape[1]} classes and the data {classes} (one more than the largest "
+                "training target, unless 'classes' says so): correct the targets, or set 'classes'"
+            )
+        if targets.ndim == 1 and not targets.is_floating_point():
+            wrong = ((targets < 0) | (targets >= classes)).nonzero().reshape(-1)
+            if len(wrong):
+                row = int(wrong[0])
+                return f"target {int(targets[row])} of its sample {row} is no class of 0 to {classes - 1}"
+    if outputs.shape != targets.shape and task.name in ("multilabel", "regression"):
+        return f"a {task.name} task needs one shape"
+    return ""
+
+
+def _why_not(model: nn.Module, inputs: Tensor, error: Exception) -> str:
+    """What a forward complained of; where that is a type of numbers, with both of them."""
+    text = _first_line(error)
+    if "more than 1 value per channel" in text:
+        return f"BatchNorm cannot train on one sample, give larger batches ({text})"
+    first = next(model.parameters(), None)
+    if first is not None and inputs.dtype != first.dtype and "type" in text:
+        kinds = f"inputs are {inputs.dtype} and its weights {first.dtype}: convert one of them"
+        return f"{text} ({kinds.replace('torch.', '')})"
+    if len(inputs) > 1 and _takes(model, inputs[:1]):
+        return f"{text} (it takes one sample, so make its forward work for {len(inputs)} at a time)"
+    return text
+
+
+def _takes(model: nn.Module, inputs: Tensor) -> bool:
+    try:
+        with training_mode(model, False), torch.no_grad():
+            model(inputs.clone())
+    except Exception:  # a user's forward may raise anything
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, RuntimeError | ValueError | IndexError) and str(error).strip():
+        return str(error).strip().splitlines()[0]
+    return summary(error)

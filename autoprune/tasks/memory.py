@@ -31,4 +31,4 @@ def held(split: Split, batch_size: int = 64) -> Split:
             return split
     if count != len(split):
         return split
-    return TensorSplit(torch.cat(inputs), torch.cat(targets))
+    return TensorSplit(torch.cat(inputs), torch.cat(targets), name=getattr(split, "name", ""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -38,23 +40,28 @@ class Measure:
     make: Callable[[], Metric]
 
 
+Prepare = Callable[[Tensor], Tensor]
+"""Brings outputs, or targets, to the form that a metric needs."""
+
+
 class Prepared(Metric):
-    """A metric that is given the outputs in the form it needs.
+    """A metric that is given outputs and targets in the form it needs.
 
     torchmetrics takes numbers between 0 and 1 for probabilities, batch by batch, which logits may be by
-    chance.
+    chance, and most of its metrics take whole targets in integers alone.
     """
 
     full_state_update = False
 
-    def __init__(self, metric: Metric, prepare: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, metric: Metric, outputs: Prepare, targets: Prepare) -> None:
         super().__init__()
         self.metric = metric
-        self.prepare = prepare
+        self.outputs = outputs
+        self.targets = targets
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count a batch in."""
-        self.metric.update(self.prepare(outputs), targets)
+        self.metric.update(self.outputs(outputs), self.targets(targets))
 
     def compute(self) -> Tensor:
         """The value over all batches."""
@@ -65,6 +72,66 @@ class Prepared(Metric):
         """Forget all batches."""
         super().reset()
         self.metric.reset()
+
+
+class Auroc(Metric):
+    """The mean AUROC over classes or labels of which there are samples and others; NaN where there is none.
+
+    torchmetrics counts the others as 0, which no model could do anything about.
+    """
+
+    full_state_update = False
+    seen: Tensor
+    samples: Tensor
+
+    def __init__(self, metric: Metric, count: Prepare, classes: int) -> None:
+        """`metric` gives one value a class; `count` says of targets how many samples of each there are."""
+        super().__init__()
+        self.metric = metric
+        self.count = count
+        self.add_state("seen", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("samples", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count a batch in."""
+        self.metric.update(outputs, targets)
+        self.seen += self.count(targets)
+        self.samples += len(targets)
+
+    def compute(self) -> Tensor:
+        """The value over all batches."""
+        known = (self.seen > 0) & (self.seen < self.samples)
+        if not bool(known.any()):
+            return torch.tensor(math.nan)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No (positive|negative) samples")
+            values: Tensor = self.metric.compute()
+        return values.reshape(-1)[known].mean()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        super().reset()
+        self.metric.reset()
+
+
+def as_indices(targets: Tensor) -> Tensor:
+    """Class indices of any integer type as int64. Raises ValueError for other numbers."""
+    if targets.is_floating_point() or targets.is_complex():
+        raise ValueError(f"class indices are integers, got {targets.dtype}: give targets.long()")
+    return targets.long()
+
+
+def as_truths(targets: Tensor) -> Tensor:
+    """Targets of any type that are 0 or 1, as int64. Raises ValueError for other values."""
+    wrong = targets[(targets != 0) & (targets != 1)]
+    if len(wrong):
+        raise ValueError(f"targets must be 0 or 1, got {wrong[0].item():g}")
+    return targets.long()
+
+
+def as_numbers(targets: Tensor) -> Tensor:
+    """Numbers of any type as floats in which sums are exact enough."""
+    return targets if targets.dtype is torch.float64 else targets.float()
 
 
 def measure(kind: Kind, name: str, classes: int | None = None) -> Measure:
@@ -120,62 +187,85 @@ def as_binary(outputs: Tensor) -> Tensor:
 def _top(name: str, k: int, classes: int) -> Measure:
     if not 1 <= k < classes:
         raise DataError(f"{name} of {classes} classes: give top1 to top{classes - 1}")
-    make = partial(classification.MulticlassAccuracy, num_classes=classes, average="micro", top_k=k)
-    return Measure(name, True, make)
+    return Measure(name, True, partial(_accuracy, classes, k))
 
 
-def _accuracy(classes: int) -> Metric:
-    return classification.MulticlassAccuracy(num_classes=classes, average="micro")
+def _as_given(outputs: Tensor) -> Tensor:
+    return outputs
+
+
+def _accuracy(classes: int, k: int = 1) -> Metric:
+    return classification.MulticlassAccuracy(num_classes=classes, average="micro", top_k=k)
 
 
 def _f1(classes: int) -> Metric:
-    return classification.MulticlassF1Score(num_classes=classes, average="macro")
+    metric = classification.MulticlassF1Score(num_classes=classes, average="macro")
+    return Prepared(metric, _as_given, as_indices)
 
 
 def _auroc(classes: int) -> Metric:
-    return Prepared(classification.MulticlassAUROC(num_classes=classes), partial(torch.softmax, dim=1))
+    metric = classification.MulticlassAUROC(num_classes=classes, average=None)
+    counted = Auroc(metric, partial(torch.bincount, minlength=classes), classes)
+    return Prepared(counted, _softmax, as_indices)
 
 
 def _binary(metric: type[Metric], _: int | None) -> Metric:
-    return Prepared(metric(), lambda outputs: as_binary(outputs).sigmoid())
+    return Prepared(metric(), _probability, as_truths)
+
+
+def _binary_auroc(_: int | None) -> Metric:
+    return Prepared(Auroc(classification.BinaryAUROC(), torch.sum, 1), _probability, as_truths)
 
 
 def _by_label(metric: type[Metric], labels: int) -> Metric:
-    return Prepared(metric(num_labels=labels), torch.sigmoid)
+    return Prepared(metric(num_labels=labels), _sigmoid, as_truths)
 
 
-def _numbers(metric: type[Metric], _: int | None) -> Metric:
-    return metric()
+def _label_auroc(labels: int) -> Metric:
+    metric = classification.MultilabelAUROC(num_labels=labels, average=None)
+    return Prepared(Auroc(metric, partial(torch.sum, dim=0), labels), _sigmoid, as_truths)
 
 
-def _root_mean_square(_: int | None) -> Metric:
-    return regression.MeanSquaredError(squared=False)
+def _probability(outputs: Tensor) -> Tensor:
+    return _sigmoid(as_binary(outputs))
+
+
+def _sigmoid(outputs: Tensor) -> Tensor:
+    return outputs.float().sigmoid()
+
+
+def _softmax(outputs: Tensor) -> Tensor:
+    return outputs.float().softmax(dim=1)
+
+
+def _numbers(metric: Callable[[], Metric], _: int | None) -> Metric:
+    return Prepared(metric(), as_numbers, as_numbers)
 
 
 def _perplexity(_: int | None) -> Metric:
-    return Perplexity(ignore_index=IGNORED)
+    return Prepared(Perplexity(ignore_index=IGNORED), as_numbers, as_indices)
 
 
 def _place_accuracy(classes: int) -> Metric:
     metric = classification.MulticlassAccuracy(num_classes=classes, average="micro", ignore_index=IGNORED)
-    return Prepared(metric, lambda outputs: outputs.movedim(-1, 1))
+    return Prepared(metric, lambda outputs: outputs.movedim(-1, 1), as_indices)
 
 
 _KNOWN: Mapping[Kind, Mapping[str, tuple[bool, Callable[..., Metric]]]] = {
     "classification": {"accuracy": (True, _accuracy), "auroc": (True, _auroc), "f1": (True, _f1)},
     "binary": {
         "accuracy": (True, partial(_binary, classification.BinaryAccuracy)),
-        "auroc": (True, partial(_binary, classification.BinaryAUROC)),
+        "auroc": (True, _binary_auroc),
         "f1": (True, partial(_binary, classification.BinaryF1Score)),
     },
     "multilabel": {
         "accuracy": (True, partial(_by_label, classification.MultilabelAccuracy)),
-        "auroc": (True, partial(_by_label, classification.MultilabelAUROC)),
+        "auroc": (True, _label_auroc),
         "f1": (True, partial(_by_label, classification.MultilabelF1Score)),
     },
     "regression": {
         "mse": (False, partial(_numbers, regression.MeanSquaredError)),
-        "rmse": (False, _root_mean_square),
+        "rmse": (False, partial(_numbers, partial(regression.MeanSquaredError, squared=False))),
         "mae": (False, partial(_numbers, regression.MeanAbsoluteError)),
         "r2": (True, partial(_numbers, regression.R2Score)),
     },

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Subset
+from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from autoprune.tasks.data import DatasetSplit, LoaderSplit, Split, TensorSplit
+
+MOST_SCORED = 200_000
+"""Samples that are scored at most of a split that is not in memory."""
 
 
 def part(split: Split, positions: Tensor) -> Split | None:
@@ -18,10 +22,10 @@ def part(split: Split, positions: Tensor) -> Split | None:
     one that streams, shuffles or makes its own batches cannot.
     """
     if isinstance(split, TensorSplit):
-        return TensorSplit(split.inputs[positions], split.targets[positions], split.augment)
+        return TensorSplit(split.inputs[positions], split.targets[positions], split.augment, name=split.name)
     chosen: Sequence[int] = positions.tolist()
     if isinstance(split, DatasetSplit):
-        return DatasetSplit(Subset(split.dataset, chosen), split.augment, split.workers)
+        return DatasetSplit(Subset(split.dataset, chosen), split.augment, split.workers, name=split.name)
     if isinstance(split, LoaderSplit) and in_order(split.loader):
         loader = split.loader
         return LoaderSplit(
@@ -30,9 +34,31 @@ def part(split: Split, positions: Tensor) -> Split | None:
                 loader.batch_size,
                 num_workers=loader.num_workers,
                 collate_fn=loader.collate_fn,
-            )
+            ),
+            name=split.name,
         )
     return None
+
+
+def sampled(split: Split, most: int, seed: int) -> Split | None:
+    """At most so many samples of a split, drawn without replacement, in order; see :func:`part`.
+
+    Takes memory for those alone.
+    """
+    if len(split) <= most:
+        return split
+    return part(split, torch.tensor(sorted(random.Random(seed).sample(range(len(split)), most))))
+
+
+def scorable(split: Split, seed: int) -> tuple[Split, str]:
+    """The split, or as much of it as can be scored again and again, and what to tell of that."""
+    if isinstance(split, TensorSplit):
+        return split, ""
+    some = sampled(split, MOST_SCORED, seed)
+    if some is None or some is split:
+        return split, ""
+    name = getattr(split, "name", "") or "a split"
+    return some, f"{name} has {len(split):,} samples: {MOST_SCORED:,} of them, drawn at random, are scored"
 
 
 def classes(split: Split) -> Tensor | None:
@@ -61,6 +87,5 @@ def shuffled(targets: Tensor | None, count: int, seed: int) -> Tensor:
 
 
 def in_order(loader: DataLoader[object]) -> bool:
-    """Whether a loader gives the same samples in the same order every time."""
-    streams = isinstance(loader.dataset, IterableDataset)
-    return loader.batch_size is not None and not streams and not isinstance(loader.sampler, RandomSampler)
+    """Whether a loader gives all samples of its data set, in their order."""
+    return loader.batch_size is not None and type(loader.sampler) is SequentialSampler

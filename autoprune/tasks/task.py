@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from autoprune.errors import DataError
-from autoprune.tasks.metrics import IGNORED, Kind, as_binary, measure, own
+from autoprune.tasks.metrics import IGNORED, Kind, as_binary, as_indices, measure, own
 from autoprune.tasks.reference import is_reference, resolve
 
 
@@ -66,7 +66,7 @@ def classification(classes: int, metric: str = "accuracy") -> Task:
     """
     if classes < 2:
         raise DataError(f"classification needs at least 2 classes, got {classes}: check the targets")
-    return _task("classification", metric, functional.cross_entropy, classes)
+    return _task("classification", metric, class_loss, classes)
 
 
 def binary(metric: str = "accuracy") -> Task:
@@ -93,7 +93,7 @@ def regression(metric: str = "mse") -> Task:
 
     Metrics are ``mse``, ``rmse``, ``mae``, ``r2`` and one's own; raises DataError for another one.
     """
-    return _task("regression", metric, functional.mse_loss, None)
+    return _task("regression", metric, _number_loss, None)
 
 
 def sequence(classes: int, metric: str = "perplexity") -> Task:
@@ -132,6 +132,11 @@ def _task(kind: Kind, metric: str, loss: Callable[[Tensor, Tensor], Tensor], cla
     return Task(kind, found.name, found.higher_is_better, loss, found.make, classes)
 
 
+def class_loss(outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of logits ``[N, classes]`` with class indices ``[N]`` of any integer type."""
+    return functional.cross_entropy(outputs, as_indices(targets), label_smoothing=label_smoothing)
+
+
 def _binary_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     flat = as_binary(outputs)
     return functional.binary_cross_entropy_with_logits(flat, targets.to(flat.dtype))
@@ -141,5 +146,12 @@ def _label_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
 
 
+def _number_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape != targets.shape:
+        # PyTorch would pair each output with every target, with no more than a warning.
+        raise ValueError("outputs and targets of a regression have one shape")
+    return functional.mse_loss(outputs, targets.to(outputs.dtype))
+
+
 def _place_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(outputs.movedim(-1, 1), targets, ignore_index=IGNORED)
+    return functional.cross_entropy(outputs.movedim(-1, 1), as_indices(targets), ignore_index=IGNORED)

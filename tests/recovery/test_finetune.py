@@ -174,11 +174,18 @@ def test_nothing_to_train():
 
 
 def test_a_loss_that_is_not_finite_names_the_step():
+    model = network()
+    nn.init.constant_(next(model.parameters()), float("nan"))
+    with pytest.raises(TrialError, match="loss became nan at step 1; lower --lr"):
+        finetune(model, made_data(), RECIPE, seed=0)
+
+
+def test_samples_that_are_not_finite_are_not_blamed_on_the_learning_rate():
     data = made_data()
     inputs = data.train.inputs.clone()
     inputs[:] = float("nan")
     broken = replace(data, train=TensorSplit(inputs, data.train.targets))
-    with pytest.raises(TrialError, match="loss became nan at step 1; lower --lr"):
+    with pytest.raises(DataError, match=r"the inputs hold nan \(train\)"):
         finetune(network(), broken, RECIPE, seed=0)
 
 

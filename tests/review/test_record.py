@@ -1,10 +1,14 @@
+import math
+from pathlib import Path
+
 import optuna
 import pytest
 from handmade_study import BASELINE, create, tell
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from autoprune.errors import StudyError
-from autoprune.review import front, study_record, summary
+from autoprune.review import explain, front, study_record, summary, why_none, write_report
 
 
 def test_what_autoprune_writes_is_read() -> None:
@@ -22,7 +26,7 @@ def test_what_autoprune_writes_is_read() -> None:
         ({"samples": 1e9}, "samples"),
         ({"higher_is_better": "yes"}, "higher_is_better"),
         ({"baseline": {**BASELINE, "flops": "many"}}, "baseline.flops"),
-        ({"baseline": {**BASELINE, "quality": float("nan")}}, "baseline.quality"),
+        ({"baseline": {**BASELINE, "size": float("nan")}}, "baseline"),
         ({"limits": [1]}, "limits"),
         ({"limits": {"flops": float("inf")}}, "limits.flops"),
         ({"groups": {"a": -1}}, "groups.a"),
@@ -37,6 +41,21 @@ def test_anything_else_is_one_line(change: dict[str, object], place: str) -> Non
     with pytest.raises(StudyError, match=f"its record of {place} is wrong") as caught:
         front(study)
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_whose_original_has_no_quality_is_shown(tmp_path: Path) -> None:
+    study = create(optuna.storages.InMemoryStorage())
+    record = {**study.user_attrs["autoprune"], "others": {"r2": float("nan")}}
+    study.set_user_attr("autoprune", record | {"baseline": {**BASELINE, "quality": float("nan")}})
+    tell(study, 0.5, state=TrialState.FAIL, reason="the metric became nan")
+    assert front(study).empty
+    assert math.isnan(summary(study).baseline.quality)
+    write_report(study, f"sqlite:///{tmp_path}/study.db", tmp_path / "report.html")
+    assert "the metric became nan" in why_none(study)
+    tell(study, 0.5, 0.9, more={"r2": 0.5})
+    assert len(front(study)) == 1
+    write_report(study, f"sqlite:///{tmp_path}/study.db", tmp_path / "report.html")
+    explain(study)
 
 
 @pytest.mark.parametrize("record", [None, [], "text"])
