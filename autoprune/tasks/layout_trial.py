@@ -40,7 +40,7 @@ _VALUES = (
     "pow __pow__ square sqrt rsqrt exp log abs clamp clamp_ clamp_min clamp_max maximum minimum "
     "mean sum amax amin var std norm cat concat stack chunk split unbind narrow "
     "permute transpose movedim unsqueeze squeeze expand expand_as detach clone float type_as "
-    "zeros_like ones_like new_zeros new_ones new_full new_empty size dim numel __len__ is_floating_point is_complex"
+    "zeros_like ones_like new_zeros new_ones new_full new_empty size dim numel __len__ is_floating_point"
 )
 # The same, but whether the result shares memory with the tensor depends on its strides.
 _REGROUPED = "flatten reshape reshape_as ravel contiguous"
@@ -189,7 +189,7 @@ def _subject(func: Callable[..., Any]) -> object:
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
-    """Distances in memory and where it begins; none along an axis of one place, for there it shows nowhere."""
+    """Where it begins and distances in memory; none along an axis of one place, where it shows nowhere."""
     steps = [step for step, length in zip(tensor.stride(), tensor.shape, strict=True) if length != 1]
     return (tensor.storage_offset(), *steps)
 
@@ -221,7 +221,7 @@ _SHOWS_NOTHING = _functions(f"{_VALUES} {_REGROUPED}") | {
 
 @contextmanager
 def _random_states_kept() -> Iterator[Callable[[], bool]]:
-    """Put the random states back afterwards; gives whether one other than torch's was drawn from meanwhile."""
+    """Put the random states back afterwards; gives whether one other than torch's was drawn from."""
     python, numpy = random.getstate(), np.random.get_state(legacy=False)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
 

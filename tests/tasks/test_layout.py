@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from autoprune.tasks.layout import fast_layout
 
-
 MANY = 10**6
 
 
