@@ -104,7 +104,7 @@ def _passes(model: nn.Module, inputs: Tensor, convert: Callable[[nn.Module], Non
     own = copy.deepcopy(model, memo)
     convert(own)
     # Whatever tensors the model has, as attributes too.
-    watch = _Watch([inputs, *own.parameters(), *own.buffers(), *filter(_is_tensor, memo.values())])
+    watch = _Watch(inputs, [*own.parameters(), *own.buffers(), *filter(_is_tensor, memo.values())])
     outputs: list[Tensor] = []
     torch.manual_seed(0)
     # Evaluation first: over few samples BatchNorm blows rounding up, and its statistics would carry that on.
@@ -134,12 +134,14 @@ def _is_plain(tensor: Tensor) -> bool:
 class _Watch(TorchFunctionMode):
     """Notes every call of torch, with the strides where they could matter."""
 
-    def __init__(self, known: list[Tensor]) -> None:
+    def __init__(self, inputs: Tensor, own: list[Tensor]) -> None:
         super().__init__()
         self.calls: list[tuple[object, ...]] = []
         self.is_open = False
         # Kept alive, so that no other tensor gets the identity of one of them.
-        self._known = {id(tensor): tensor for tensor in known}
+        self._known = {id(tensor): tensor for tensor in (inputs, *own)}
+        # BatchNorm reads how many batches there were.
+        self._counters = {id(tensor) for tensor in own if not tensor.is_floating_point()}
         self._regrouped: dict[int, torch.UntypedStorage] = {}
 
     def __torch_function__(
@@ -180,7 +182,9 @@ class _Watch(TorchFunctionMode):
         self.calls.append((subject, shapes))
         # A place that a tensor names may decide on the shape.
         by_place = subject is Tensor.__getitem__ and not any(map(_is_tensor, tree_leaves(args[1:])))
-        self.is_open |= bool(tensors) and not by_place and subject not in _SHOWS_NOTHING
+        by_count = subject in _VALUE and all(id(tensor) in self._counters for tensor in tensors)
+        safe = by_place or by_count or subject in _SHOWS_NOTHING
+        self.is_open |= bool(tensors) and not safe
 
 
 def _subject(func: Callable[..., Any]) -> object:
@@ -213,6 +217,7 @@ def _functions(names: str) -> set[object]:
 
 
 _SHOWS_STRIDES = _functions(_STRIDED)
+_VALUE = _functions("__float__ __int__ item")
 _MAY_SHARE = _functions(_REGROUPED)
 _SHOWS_NOTHING = _functions(f"{_VALUES} {_REGROUPED}") | {
     getattr(Tensor, name) for name in _ATTRIBUTES.split()
@@ -222,7 +227,7 @@ _SHOWS_NOTHING = _functions(f"{_VALUES} {_REGROUPED}") | {
 @contextmanager
 def _random_states_kept() -> Iterator[Callable[[], bool]]:
     """Put the random states back afterwards; gives whether one other than torch's was drawn from."""
-    python, numpy = random.getstate(), np.random.get_state(legacy=False)
+    python, numpy = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
 
     def drawn() -> bool:
@@ -233,7 +238,8 @@ def _random_states_kept() -> Iterator[Callable[[], bool]]:
         with torch.random.fork_rng(devices=devices):
             yield drawn
     finally:
-        now = np.random.get_state(legacy=False)
-        found = random.getstate() != python or repr(now) != repr(numpy)
+        _, places, *rest = np.random.get_state()
+        same = np.array_equal(places, numpy[1]) and rest == list(numpy[2:])
+        found = random.getstate() != python or not same
         random.setstate(python)
         np.random.set_state(numpy)
