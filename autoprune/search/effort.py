@@ -65,13 +65,13 @@ def borrowed(
         own: its full width.
     """
     curves = [
-        sorted([(int(w) / full[name], v) for w, v in row.items() if v is not None] + [(1.0, 0.0)])
+        np.array(sorted([(int(w) / full[name], v) for w, v in row.items() if v is not None] + [(1.0, 0.0)]))
         for name, row in points.items()
         if any(value is not None for value in row.values())
     ]
     found: dict[str, float | None] = {}
     for width in widths:
-        values = [float(np.interp(width / own, *zip(*curve, strict=True))) for curve in curves]
+        values = [float(np.interp(width / own, *curve.T)) for curve in curves]
         found[str(width)] = round(median(values), 6) if values else None
     return found
 

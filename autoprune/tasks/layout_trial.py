@@ -195,11 +195,11 @@ def _subject(func: Callable[..., Any]) -> object:
 def _strides(tensor: Tensor) -> tuple[int, ...]:
     """Where it begins and distances in memory; none along an axis of one place, where it shows nowhere."""
     steps = [step for step, length in zip(tensor.stride(), tensor.shape, strict=True) if length != 1]
-    return (tensor.storage_offset(), *steps)
+    return (int(tensor.storage_offset()), *map(int, steps))
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _is_tensor(value: object) -> bool:
@@ -227,8 +227,8 @@ _SHOWS_NOTHING = _functions(f"{_VALUES} {_REGROUPED}") | {
 @contextmanager
 def _random_states_kept() -> Iterator[Callable[[], bool]]:
     """Put the random states back afterwards; gives whether one other than torch's was drawn from."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    python, numpy = random.getstate(), np.random.get_state(legacy=False)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
 
     def drawn() -> bool:
         return found
@@ -238,8 +238,11 @@ def _random_states_kept() -> Iterator[Callable[[], bool]]:
         with torch.random.fork_rng(devices=devices):
             yield drawn
     finally:
-        _, places, *rest = np.random.get_state()
-        same = np.array_equal(places, numpy[1]) and rest == list(numpy[2:])
-        found = random.getstate() != python or not same
+        found = random.getstate() != python or _place(np.random.get_state(legacy=False)) != _place(numpy)
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+def _place(state: Mapping[str, Any]) -> tuple[object, ...]:
+    """What says of a state of NumPy's where its sequence is."""
+    return state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"]

@@ -18,7 +18,7 @@ from autoprune.search import create_study, prepare, run, trial_model
 from autoprune.search.keep import WeightStore
 
 SETTINGS = {
-    "budget": ("flops=60%", "trials=3"),
+    "budget": ("flops=60%", "trials=2"),
     "finetune_steps": 4,
     "latency": False,
     "calibration_batches": 1,

@@ -47,7 +47,7 @@ class Network(nn.Module):
     def __init__(self, seed: int, *, looks: bool) -> None:
         super().__init__()
         draw = random.Random(seed)
-        widths = [3, *(draw.choice(WIDTHS) for _ in range(draw.randint(1, 3)))]
+        widths = [3, *(draw.choice(WIDTHS) for _ in range(draw.randint(1, 2)))]
         self.blocks = nn.ModuleList(Block(draw, *pair) for pair in pairwise(widths))
         self.pools = [draw.choice((1, 1, 2)) for _ in self.blocks]
         self.pool = draw.choice((functional.max_pool2d, functional.avg_pool2d))
