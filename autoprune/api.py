@@ -23,6 +23,7 @@ from autoprune.errors import ConfigError, StudyError
 from autoprune.export import Candidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
 from autoprune.files import full_disk_told
+from autoprune.review.text import trials_text
 from autoprune.search import (
     Problem,
     check_continues,
@@ -42,6 +43,7 @@ from autoprune.search.learning import learn
 from autoprune.search.longer import Longer, recover_longer
 from autoprune.search.profiling import with_profile
 from autoprune.search.rebuilding import recover_rebuilt
+from autoprune.search.spent import spent
 from autoprune.search.workers import check_sharable, run_workers
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
@@ -324,9 +326,10 @@ def _searched(problem: Problem, storage: BaseStorage, listener: review.Listener)
     problem = with_profile(problem, listener)
     study = create_study(problem, storage)
     problem = settled_problem(problem, study, listener)
-    ended = len(study.get_trials(deepcopy=False))
-    if ended:
-        listener.note(f"continues study {study.study_name!r}: {ended} trials are already there")
+    if study.get_trials(deepcopy=False):
+        ended = spent(problem.budget, study).trials
+        there = f"{trials_text(ended)} {'is' if ended == 1 else 'are'} already there"
+        listener.note(f"continues study {study.study_name!r}: {there if ended else 'no trial has ended yet'}")
     store = WeightStore.beside(config.storage, study.study_name)
     if problem.parts.note:
         listener.note(problem.parts.note)

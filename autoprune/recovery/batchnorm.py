@@ -31,14 +31,16 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
         return 0
     device = device_of(model)
     momenta = [module.momentum for module in modules]
-    with training_mode(model, False), fast_layout(model), torch.no_grad():
+    with training_mode(model, False), fast_layout(model) as settle, torch.no_grad():
         try:
             for module in modules:
                 module.reset_running_stats()
                 module.momentum = None
                 module.training = True
             for inputs in several(batches):
-                call(model, inputs.to(device))
+                inputs = inputs.to(device)
+                settle(inputs)
+                call(model, inputs)
         finally:
             for module, momentum in zip(modules, momenta, strict=True):
                 module.momentum = momentum

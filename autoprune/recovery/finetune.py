@@ -75,9 +75,13 @@ def finetune(
     start = time.perf_counter()
     device = device_of(model)
     forked = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=forked), training_mode(model, True), fast_layout(model):
+    with (
+        torch.random.fork_rng(devices=forked),
+        training_mode(model, True),
+        fast_layout(model, recipe.steps) as settle,
+    ):
         torch.manual_seed(seed)
-        run = _Run(model, mentor, data, recipe, seed, lessons, checkpoint, pieces, penalty)
+        run = _Run(model, mentor, data, recipe, seed, lessons, checkpoint, pieces, penalty, settle)
         losses = run.train(on_step)
     tail = losses[-max(1, len(losses) // 10) :]
     return FineTuned(steps=len(losses), loss=fmean(tail), seconds=time.perf_counter() - start)
@@ -97,10 +101,11 @@ class _Run:
         checkpoint: Checkpoint | None,
         pieces: int,
         penalty: Companion | None,
+        settle: Callable[[Tensor], None],
     ) -> None:
         self._model, self._teacher, self._data, self._recipe = model, teacher, data, recipe
         self._lessons, self._checkpoint, self._pieces = lessons, checkpoint, pieces
-        self._penalty = penalty
+        self._penalty, self._settle = penalty, settle
         self._device = device_of(model)
         self._optimizer = _optimizer(model, recipe)
         self._schedule = _schedule(self._optimizer, recipe)
@@ -151,6 +156,7 @@ class _Run:
     def _loss_of(self, lesson: Lesson, taps: tuple[Tap, Tap] | None) -> Tensor:
         recipe = self._recipe
         inputs, targets = lesson.inputs.to(self._device), lesson.targets.to(self._device)
+        self._settle(inputs)
         with self._precision.forward():
             outputs = call(self._model, inputs)
             answers = lesson.taught

@@ -67,11 +67,13 @@ def _asking(teacher: nn.Module | None, recipe: Recipe) -> Iterator[Callable[[Ten
         return
     precision = Precision(recipe.precision, teacher)
 
-    def answers(inputs: Tensor) -> Tensor | None:
-        with precision.forward():
-            return taught(teacher, inputs)
+    with fast_layout(teacher, recipe.steps) as settle:
 
-    with fast_layout(teacher):
+        def answers(inputs: Tensor) -> Tensor | None:
+            settle(inputs)
+            with precision.forward():
+                return taught(teacher, inputs)
+
         yield answers
 
 

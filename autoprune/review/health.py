@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 
 from autoprune.review.estimates import STOPPED, UNCHOSEN, UNCUT, UNTRAINED, ranked
 from autoprune.review.front import feasible_trials
-from autoprune.review.states import DUPLICATE_OF
+from autoprune.review.states import DUPLICATE_OF, state_of
 
 STAGES = "stages"
 """Trial attribute: stage -> what it found and decided."""
@@ -22,6 +22,8 @@ COST, PROXY, CHECKPOINT = "cost", "proxy", "checkpoint"
 """The stages before the final quality, in order."""
 ENOUGH_TRIALS, LEAST_TAU = 12, 0.2
 """Trials after which a stage predicts nothing whose order agrees less than this with the final one."""
+FEW_CANDIDATES = 5
+"""Trained candidates below which a front says little: as few as that are not even all warm starts."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,19 @@ def health_lines(study: optuna.Study) -> list[str]:
         for item in stages
         if not item.predicts and item.stage != COST
     ]
+    trained = trained_candidates(study)
+    if 0 < trained < FEW_CANDIDATES:
+        lines.append(
+            f"the front rests on {trained} trained candidate{'' if trained == 1 else 's'} only: "
+            "give the search more time or trials"
+        )
     return lines
+
+
+def trained_candidates(study: optuna.Study) -> int:
+    """How many plans were recovered and scored in full; the original is none of them."""
+    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return sum(state_of(trial) == "COMPLETE" and trial.user_attrs.get("plan") != "uncut" for trial in trials)
 
 
 def _gap_text(study: optuna.Study, found: Gap) -> str:

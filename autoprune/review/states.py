@@ -15,6 +15,8 @@ SCORED = ("COMPLETE", "PREVIEW")
 """States of trials whose quality was measured; of those with one plan, the first."""
 NO_CANDIDATE = ("PRUNED", "STOPPED", "FAIL", "UNFINISHED")
 """States of trials that ended and gave none."""
+COUNTED = ("COMPLETE", "PRUNED", "FAIL")
+"""States of trials that count towards the budget; of all others only how many there are besides is said."""
 _WORDS = {
     "COMPLETE": "evaluated",
     "PREVIEW": "without training",

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.review.front import Summary
-from autoprune.review.states import state_texts
-from autoprune.review.text import limits_text, quality_text, share_text
+from autoprune.review.states import COUNTED, state_texts
+from autoprune.review.text import limits_text, quality_text, share_text, trials_text
 from autoprune.units import human_bytes, human_count, human_seconds
 
 _DROPPED_FIRST = ("size", "origin", "parameters", "compressed", "test", "latency")
@@ -77,10 +77,15 @@ def masks_text(summary: Summary) -> str:
 
 
 def counts_text(summary: Summary) -> str:
-    """``100 trials: 80 evaluated, 18 over budget, 2 failed``."""
-    parts = state_texts(summary.trials)
-    total = sum(number for state, number in summary.trials.items() if state != "WAITING")
-    return f"{total} trial{'' if total == 1 else 's'}" + (f": {', '.join(parts)}" if parts else "")
+    """``100 trials: 80 evaluated, 18 over budget, 2 failed; also 1 running``.
+
+    The first number is that of a search's progress: of trials that count towards the budget.
+    """
+    parts = state_texts(summary.trials, COUNTED)
+    besides = state_texts(summary.trials, [state for state in summary.trials if state not in COUNTED])
+    text = trials_text(sum(summary.trials.get(state, 0) for state in COUNTED))
+    text += f": {', '.join(parts)}" if parts else ""
+    return text + (f"; also {', '.join(besides)}" if besides else "")
 
 
 def to_csv(frame: pd.DataFrame) -> str:

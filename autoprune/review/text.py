@@ -43,3 +43,8 @@ def whole_seconds(seconds: float) -> str:
 def limits_text(limits: Mapping[str, float]) -> str:
     """Absolute limits with their units: ``flops 15.5M, latency 1.20 ms``."""
     return ", ".join(f"{what} {_LIMITS.get(what, str)(most)}" for what, most in limits.items())
+
+
+def trials_text(count: int) -> str:
+    """``1 trial`` or ``2 trials``."""
+    return f"{count} trial{'' if count == 1 else 's'}"

@@ -43,6 +43,7 @@ from autoprune.search.snapshot import Snapshot
 from autoprune.search.spaces import Space, make_space
 from autoprune.search.spent import counts, spent, total_of
 from autoprune.search.study import constrain
+from autoprune.search.threads import record_threads
 from autoprune.stopping import check, finishing
 from autoprune.tasks import weights_hash
 from autoprune.tasks.exhausted import is_out_of_memory
@@ -111,6 +112,7 @@ def work(
     space = make_space(problem, known_curves(problem, study), known_floor(study))
     seed = problem.config.seed if seed is None else seed
     search = Search(problem, study, store, listener, space, seed, Pieces(problem.config.batch_size), worker)
+    record_threads(problem, study, listener)
     try:
         _search(search)
     finally:

@@ -19,20 +19,22 @@ from autoprune.errors import TrialError
 from autoprune.recovery.batchnorm import batch_statistics
 from autoprune.review import Listener
 from autoprune.review.stages import SENSITIVITY
+from autoprune.search.effort import FULL, LESS, SHARE, Effort, affordable, borrowed
 from autoprune.search.evaluate import Stopwatch, compensate, cut_model
 from autoprune.search.feasible import proportioned
 from autoprune.search.grid import AnyGrid, widths_of
 from autoprune.search.problem import Problem
+from autoprune.search.spent import spent
 from autoprune.structure.plans import Widths
 from autoprune.tasks import LoaderSplit, Split, evaluate
 
-POINTS = 4
+POINTS = FULL.points
 """Measured widths of a group below its full one; the curve goes monotonically in between."""
 CONTEXT = 0.6
 """Share of the budget that all other groups take meanwhile: plans are looked for between a third and all."""
 AT_BUDGET = 0.8
 """The same where one plan is looked for that takes all of it."""
-SAMPLES = 1024
+SAMPLES = FULL.samples
 """Guiding samples on which the losses are taken."""
 BATCH = 256
 """Most of them in a batch, whose own statistics stand for BatchNorm's recalibrated ones."""
@@ -49,6 +51,9 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     any more. From its full width the group alone is cut to a few others and compensated as every candidate
     is; BatchNorm takes the statistics of the batch at hand. The increases of the task's mean loss are all on
     the same first guiding samples. Other processes and later runs of the study read what is stored.
+
+    Where the budget limits time, this takes at most :data:`autoprune.search.effort.SHARE` of it: fewer
+    samples and widths, and at the end of that time groups without a measurement get what others lose.
     """
     record: dict[str, Any] = dict(study.user_attrs.get(SENSITIVITY, {}))
     points: Points = dict(record.get("points", {}))
@@ -56,16 +61,53 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     if missing:
         start, before = time.perf_counter(), record.get("seconds", 0.0)
         context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, CONTEXT)
-        for name, increases in _measured(problem, missing, context, listener, SAMPLES):
+        left = spent(problem.budget, study).seconds_left
+        allowed = math.inf if left is None else SHARE * left
+        effort = _effort(problem, context, missing, allowed)
+        if effort != FULL:
+            listener.note(
+                f"time is short: sensitivity takes {effort.samples} samples, {effort.points} widths a group"
+            )
+        for name, increases in _measured(problem, missing, context, listener, effort):
             points[name] = increases
-            seconds = round(before + time.perf_counter() - start, 3)
-            record = {"samples": SAMPLES, "context": context, "seconds": seconds, "points": points}
+            taken = time.perf_counter() - start
+            if taken > allowed:
+                points |= _unmeasured(problem, points, listener)
+            seconds = round(before + taken, 3)
+            record = {"samples": effort.samples, "context": context, "seconds": seconds, "points": points}
             study.set_user_attr(SENSITIVITY, record)
+            if taken > allowed:
+                break
     return curves_of(problem, points)
 
 
+def _effort(problem: Problem, context: Widths, groups: Sequence[str], seconds: float) -> Effort:
+    """How thoroughly these groups can be measured in that time."""
+    if math.isinf(seconds):
+        return FULL
+    return affordable(lambda samples: loss_of(problem, context, samples), len(groups), seconds)
+
+
+def _unmeasured(problem: Problem, points: Points, listener: Listener) -> Points:
+    """Points for the groups that have none; the listener is told how many there are."""
+    full = problem.structure.widths
+    missing = [name for name in full if name not in points]
+    if missing:
+        listener.note(
+            f"time is short: sensitivity was measured for {len(points)} of {len(full)} groups, and the "
+            "others are taken to lose what those do"
+        )
+    widths = {name: measured_widths(problem.grids[name], full[name], LESS[-1].points) for name in missing}
+    return {name: borrowed(points, full, widths[name], full[name]) for name in missing}
+
+
 def measured_curves(
-    problem: Problem, listener: Listener, *, samples: int = SAMPLES, context: float = CONTEXT
+    problem: Problem,
+    listener: Listener,
+    *,
+    samples: int = SAMPLES,
+    context: float = CONTEXT,
+    seconds: float = math.inf,
 ) -> dict[str, Curve]:
     """The curves of all groups, for this once.
 
@@ -74,10 +116,17 @@ def measured_curves(
         listener: of the progress.
         samples: so many guiding samples give the losses.
         context: share of the budget that all other groups take.
+        seconds: after which groups without a measurement get what others lose.
     """
-    full = problem.structure.widths
+    full, began = problem.structure.widths, time.perf_counter()
     others = proportioned(problem, full, context)
-    return curves_of(problem, dict(_measured(problem, list(full), others, listener, samples)))
+    points: Points = {}
+    for name, increases in _measured(problem, list(full), others, listener, Effort(POINTS, samples)):
+        points[name] = increases
+        if time.perf_counter() - began > seconds:
+            points |= _unmeasured(problem, points, listener)
+            break
+    return curves_of(problem, points)
 
 
 def known_curves(problem: Problem, study: optuna.Study) -> dict[str, Curve]:
@@ -92,10 +141,10 @@ def curves_of(problem: Problem, points: Points) -> dict[str, Curve]:
     return curves_through(known, problem.structure.widths, offered)
 
 
-def measured_widths(grid: AnyGrid, full: int) -> list[int]:
-    """At most :data:`POINTS` widths below the full one: the narrowest, and others at even distances."""
+def measured_widths(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
+    """At most so many widths below the full one: the narrowest, and others at even distances."""
     below = [width for width in widths_of(grid) if width < full]
-    places = np.linspace(0, len(below), POINTS, endpoint=False).astype(int)
+    places = np.linspace(0, len(below), points, endpoint=False).astype(int)
     return sorted({below[place] for place in places}) if below else []
 
 
@@ -149,20 +198,20 @@ def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
 
 
 def _measured(
-    problem: Problem, names: Sequence[str], context: Widths, listener: Listener, samples: int
+    problem: Problem, names: Sequence[str], context: Widths, listener: Listener, effort: Effort
 ) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Each group with its points, one after the other, with progress."""
     listener.phase("sensitivity", f"of {len(names)} groups")
     for done, name in enumerate(names):
         listener.progress(done / len(names), name)
-        yield name, _increases(problem, context, name, samples)
+        yield name, _increases(problem, context, name, effort)
 
 
-def _increases(problem: Problem, context: Widths, group: str, samples: int) -> dict[str, float | None]:
+def _increases(problem: Problem, context: Widths, group: str, effort: Effort) -> dict[str, float | None]:
     full = problem.structure.widths[group]
-    base = loss_of(problem, {**context, group: full}, samples)
+    base = loss_of(problem, {**context, group: full}, effort.samples)
     found: dict[str, float | None] = {}
-    for width in measured_widths(problem.grids[group], full):
-        increase = loss_of(problem, {**context, group: width}, samples) - base
+    for width in measured_widths(problem.grids[group], full, effort.points):
+        increase = loss_of(problem, {**context, group: width}, effort.samples) - base
         found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
     return found

@@ -11,9 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.budget import Budget
 from autoprune.review import Count
-from autoprune.review.estimates import STOPPED, UNTRAINED
-from autoprune.review.states import DUPLICATE_OF
-from autoprune.review.unfinished import is_unfinished
+from autoprune.review.estimates import UNTRAINED
+from autoprune.review.states import COUNTED, state_of
 
 DEFAULT_TRIALS = 20
 """When the budget limits neither time nor trials."""
@@ -62,12 +61,7 @@ def total_of(budget: Budget) -> int | None:
 
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial has ended and counts towards the budget."""
-    return (
-        trial.state.is_finished()
-        and DUPLICATE_OF not in trial.user_attrs
-        and not {STOPPED, UNTRAINED} & trial.user_attrs.keys()
-        and not is_unfinished(trial)
-    )
+    return state_of(trial) in COUNTED and UNTRAINED not in trial.user_attrs
 
 
 def spent(budget: Budget, study: optuna.Study) -> Spent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from autoprune.criteria.curve import Curve
 from autoprune.review import Listener
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.stages import SENSITIVITY
+from autoprune.search.effort import SHARE
 from autoprune.search.feasible import out_of_reach
 from autoprune.search.handover import READY
 from autoprune.search.keep import WeightStore
@@ -24,7 +26,7 @@ from autoprune.search.problem import Problem
 from autoprune.search.rescue import revive
 from autoprune.search.sensitivity import measured_curves, sensitivity
 from autoprune.search.spaces import Space, make_space
-from autoprune.search.spent import begin_time
+from autoprune.search.spent import begin_time, spent
 from autoprune.search.warmstart import WarmStart, previews, warm_starts
 
 
@@ -68,7 +70,9 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
 def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Make a first front without training, by curves on few samples, and then train its cheap end."""
     start = time.perf_counter()
-    curves = measured_curves(problem, listener, samples=SAMPLES)
+    left = spent(problem.budget, study).seconds_left
+    allowed = math.inf if left is None else SHARE * left
+    curves = measured_curves(problem, listener, samples=SAMPLES, seconds=allowed)
     levels = _levels(problem, study, listener, curves)
     # The study's own curves come later, and add to this.
     study.set_user_attr(SENSITIVITY, {"seconds": round(time.perf_counter() - start, 3)})

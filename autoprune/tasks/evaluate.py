@@ -127,11 +127,17 @@ def evaluate(
     metric, block = task.new_metric().to(device), task.new_metric().to(device)
     size = 0 if counts_samples(task) else max(1, -(-len(split) // BLOCKS))
     loss, samples, blocks = 0.0, 0, []
-    with training_mode(model, False), fast_layout(model), torch.inference_mode(), fixed_chance(device, seed):
+    with (
+        training_mode(model, False),
+        fast_layout(model) as settle,
+        torch.inference_mode(),
+        fixed_chance(device, seed),
+    ):
         for inputs, targets in split.batches(batch_size):
             check()
-            targets = targets.to(device)
-            outputs = call(model, inputs.to(device))
+            inputs, targets = inputs.to(device), targets.to(device)
+            settle(inputs)
+            outputs = call(model, inputs)
             if not bool(torch.isfinite(outputs).all()):
                 check_finite(inputs, targets, name)
                 raise TrialError("the model's output is not finite: recover with a lower --lr or cut less")

@@ -2,31 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from autoprune.tasks.layout_trial import Verdict, tried
+
 BLOCK = 8
 """Channels that oneDNN's AVX2 convolution kernels handle at a time."""
+LEAST_VALUES = 1 << 16
+"""Values of all inputs together below which a trial would take longer than the layout saves."""
+
+_VERDICTS: WeakKeyDictionary[nn.Module, Verdict] = WeakKeyDictionary()
 
 
 @contextmanager
-def fast_layout(model: nn.Module) -> Iterator[None]:
-    """Keep convolution weights channels-last meanwhile: ResNet-20 trains 1.3 times as fast on a CPU.
+def fast_layout(model: nn.Module, batches: int = 1) -> Iterator[Callable[[Tensor], None]]:
+    """Gives what is to be called with the inputs of each of so many batches before the model is.
 
-    Those which are so already stay so afterwards: a model is scored while it is trained.
+    The first time, convolution weights become channels-last, until the end: ResNet-20 trains 1.3 times as
+    fast on a CPU. Where the model's code, tried on those inputs, could see the difference, they stay as they
+    are. Those which are channels-last already stay so afterwards: a model is scored while it is trained.
     """
+    with ExitStack() as stack:
+        settled = False
+
+        def settle(inputs: Tensor) -> None:
+            nonlocal settled
+            if not settled and batches * inputs.numel() >= LEAST_VALUES:
+                stack.enter_context(_channels_last(model, inputs))
+            settled = True
+
+        yield settle
+
+
+@contextmanager
+def _channels_last(model: nn.Module, inputs: Tensor) -> Iterator[None]:
     changed = _not_channels_last(model) if _takes_channels_last(model) else []
-    for module in changed:
-        convert_conv2d_weight_memory_format(module, torch.channels_last)
+    verdict = _verdict(model, inputs) if changed else Verdict.VISIBLE
+    if verdict is Verdict.VISIBLE:
+        yield
+        return
+    hook = model.register_forward_hook(_plain_output) if verdict is Verdict.SAME_BUT_OUTPUT else None
+    _convert(changed, torch.channels_last)
     try:
         yield
     finally:
-        for module in changed:
-            convert_conv2d_weight_memory_format(module, torch.contiguous_format)
+        _convert(changed, torch.contiguous_format)
+        if hook is not None:
+            hook.remove()
+
+
+def _verdict(model: nn.Module, inputs: Tensor) -> Verdict:
+    """Of each model once: a pruned one has the original's code, but not its shapes."""
+    if model not in _VERDICTS:
+        _VERDICTS[model] = tried(
+            model, inputs, lambda own: _convert(_not_channels_last(own), torch.channels_last)
+        )
+    return _VERDICTS[model]
+
+
+def _plain_output(_model: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    return output.contiguous()
+
+
+def _convert(modules: list[nn.Module], memory_format: torch.memory_format) -> None:
+    # A weight made in inference mode could not be trained any more.
+    with torch.inference_mode(False):
+        for module in modules:
+            convert_conv2d_weight_memory_format(module, memory_format)
 
 
 def _not_channels_last(model: nn.Module) -> list[nn.Module]:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,9 @@ import torch
 
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study
+from autoprune.search import effort as efforts
+from autoprune.search import sensitivity as sensitivities
+from autoprune.search.effort import FULL, LESS, Effort, affordable, borrowed
 from autoprune.search.evaluate import Stopwatch, cut_model, mend
 from autoprune.search.feasible import used
 from autoprune.search.grid import Grid, StairGrid, widths_of
@@ -15,10 +19,12 @@ from autoprune.search.sensitivity import (
     POINTS,
     SENSITIVITY,
     curves_of,
+    known_curves,
     loss,
     measured_widths,
     sensitivity,
 )
+from autoprune.search.spent import begin_time
 
 Make = Callable[..., Problem]
 
@@ -135,3 +141,45 @@ def test_masks_have_curves_too(make_problem: Make) -> None:
     found = sensitivity(problem, create_study(problem), Listener())
     assert set(found) == set(problem.structure.widths)
     assert all(curve.losses[0] > 0 for curve in found.values())
+
+
+def test_where_time_is_short_sensitivity_takes_its_share_of_it(
+    make_problem: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem(budget=("flops=50%", "time=1s"))
+    study, watcher, notes = create_study(problem), Watcher(), []
+    monkeypatch.setattr(watcher, "note", notes.append, raising=False)
+    begin_time(problem.budget, study)
+    monkeypatch.setattr(sensitivities, "SHARE", 1e-6)
+    found = sensitivity(problem, study, watcher)
+    record, names = study.user_attrs[SENSITIVITY], list(problem.structure.widths)
+    assert watcher.done == names[:1]
+    assert record["samples"] == LESS[-1].samples
+    assert all(len(points) == LESS[-1].points for points in record["points"].values())
+    assert f"sensitivity was measured for 1 of {len(names)} groups" in notes[-1]
+    assert known_curves(problem, study) == found
+    assert all(curve.losses[0] > 0 for curve in found.values())
+    assert sensitivity(problem, study, watcher) == found
+    assert watcher.done == names[:1]
+
+
+def test_a_group_that_was_not_measured_loses_what_others_do() -> None:
+    points = {"a": {"2": 3.0, "5": 1.0}, "b": {"10": 5.0}, "c": {"4": None}}
+    full = {"a": 10, "b": 20, "c": 8, "d": 100}
+    assert borrowed(points, full, [20, 50, 75], 100) == {"20": 4.0, "50": 3.0, "75": 1.5}
+    assert borrowed({"c": points["c"]}, full, [20], 100) == {"20": None}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(1e9, FULL), (27 * 5 * 0.6, LESS[0]), (27 * 5 * 0.3, LESS[1]), (0.0, LESS[-1])]
+)
+def test_effort_is_what_fits_into_the_time(
+    seconds: float, expected: Effort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(efforts, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def take(samples: int) -> None:
+        now[0] += samples * 1e-3
+
+    assert affordable(take, 27, seconds) == expected
