@@ -317,7 +317,7 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
 def _tell(
     problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
 ) -> None:
-    """Record a candidate that was evaluated; in the study's new storage where the old one is lost just now."""
+    """Record an evaluated candidate, in the storage that the study was saved to if its own is lost just now."""
     with finishing():
         try:
             _record(problem, study, store, trial, candidate)

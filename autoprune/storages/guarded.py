@@ -1,4 +1,4 @@
-"""A storage that is noticed to be gone: a file that is deleted while a study is written to it, or the study."""
+"""Noticing that a storage is gone: its file, or a study in it, was deleted while the study was written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoprune.storages.held import HeldFile
 from autoprune.storages.memory import KnownStudy
 from autoprune.storages.rescued import save
 from autoprune.storages.through import Result, ThroughStorage
-from autoprune.storages.trouble import broken, unusable
+from autoprune.storages.trouble import broken, is_outage, unusable
 
 
 class GuardedStorage(ThroughStorage):
@@ -68,6 +68,8 @@ class GuardedStorage(ThroughStorage):
                 except AutopruneError:
                     raise
                 except Exception as error:
+                    if self._address.is_remote and is_outage(error):
+                        raise
                     trouble = self._why(error)
                     if not trouble and isinstance(error, StorageInternalError | SQLAlchemyError):
                         raise unusable(self._address, error) from None

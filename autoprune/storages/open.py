@@ -41,7 +41,7 @@ def open_storage(text: str, *, must_exist: bool, note: Note | None = None) -> Ba
         remote = (
             open_proxy(address) if address.kind == "grpc" else open_database(address, must_exist=must_exist)
         )
-    return _guarded(PatientStorage(remote, address.shown, note or _ignore), address)
+    return PatientStorage(_guarded(remote, address), address.shown, note or _ignore)
 
 
 def _guarded(storage: BaseStorage, address: Address) -> GuardedStorage:
