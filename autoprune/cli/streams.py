@@ -21,12 +21,12 @@ _PLAIN = "autoprune.plain"
 _LETTERS = str.maketrans(
     {
         "±": "+/-",
-        "×": "x",
+        "\N{MULTIPLICATION SIGN}": "x",
         "→": "->",
         "…": "...",
         "≤": "<=",
         "≥": ">=",
-        "–": "-",
+        "\N{EN DASH}": "-",
         "·": "-",
         "✓": "+",
         "─": "-",
@@ -88,7 +88,8 @@ def lost_output() -> str:
     # What is still to be written is dropped, or the interpreter would try it again at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     output.failure = None
-    return f"nothing can be written to standard output ({'it is closed' if output.was_closed else failure.strerror})"
+    reason = "it is closed" if output.was_closed else failure.strerror
+    return f"nothing can be written to standard output ({reason})"
 
 
 def is_unread() -> bool:

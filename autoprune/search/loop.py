@@ -317,7 +317,7 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
 def _tell(
     problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
 ) -> None:
-    """Record an evaluated candidate, in the storage that the study was saved to if its own is lost just now."""
+    """Record an evaluated candidate; if the storage is lost just now, in the one that the study is now in."""
     with finishing():
         try:
             _record(problem, study, store, trial, candidate)
