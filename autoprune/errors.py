@@ -70,5 +70,17 @@ class DiskError(AutopruneError):
     """A file that cannot be written: the disk is full, or the folder takes none; the search stops there."""
 
 
+class LostStorageError(AutopruneError):
+    """The storage of a study was taken away or damaged while the study was written.
+
+    Attributes:
+        rescued: the storage to which the study was saved, as ``--storage`` takes it; empty where it was not.
+    """
+
+    def __init__(self, text: str, rescued: str = "") -> None:
+        super().__init__(text)
+        self.rescued = rescued
+
+
 class ExportError(AutopruneError):
     """An exported file differs from the pruned model, or could not be written."""

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from autoprune.cli import beginnings, models, searching, studies, working
-from autoprune.cli.frame import app
+from autoprune.cli.frame import app, complain
+from autoprune.cli.streams import lost_output, ready
 from autoprune.stopping import is_stop, leave, take_signals
 
 __all__ = ["app", "beginnings", "main", "models", "searching", "studies", "working"]
@@ -14,12 +15,27 @@ __all__ = ["app", "beginnings", "main", "models", "searching", "studies", "worki
 
 def main() -> None:
     """Entry point of the ``autoprune`` command."""
-    # A reference such as mypackage.module:factory means the working folder too, as with python -m.
-    sys.path.append(str(Path.cwd()))
+    ready()
+    try:
+        # A reference such as mypackage.module:factory means the working folder too, as with python -m.
+        sys.path.append(str(Path.cwd()))
+    except OSError as error:
+        complain(f"the working folder is gone ({error.strerror}): change to another one")
+        sys.exit(2)
     take_signals()
     try:
         app()
     except SystemExit as end:
         if isinstance(end.code, int) and is_stop(end.code):
             leave(end.code)
+        lost = lost_output()
+        if lost:
+            complain(lost)
+            sys.exit(end.code or 1)
         raise
+    except OSError:
+        lost = lost_output()
+        if not lost:
+            raise
+        complain(lost)
+        sys.exit(1)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import select
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoprune.cli.help import Commands
+from autoprune.cli.streams import is_unread, lost_output
 from autoprune.completion import FORMATS, one_of, study
 from autoprune.config import Config
 from autoprune.errors import AutopruneError, UserError
@@ -92,27 +91,28 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
         typer.echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
         raise typer.Exit(exit_code(stop)) from None
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+        if isinstance(error, BrokenPipeError) and is_unread():
             raise  # ends the command without a word
         code = error.exit_code if isinstance(error, AutopruneError) else 1
+        line = _one_line(error)
         if tell is not None:
-            tell(_one_line(error), code)
+            with suppress(OSError):  # the output may be what failed
+                tell(line, code)
         if debug:
             raise
-        complain(_one_line(error))
+        complain(line)
         raise typer.Exit(code) from None
-
-
-def _is_unread(stream: TextIO) -> bool:
-    """Whether whoever read the pipe has had enough, as ``head`` has."""
-    poll = select.poll()
-    poll.register(stream, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, AutopruneError):
         return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is None and (lost := lost_output()):
+        return lost
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"cannot use {error.filename}: {error.strerror}: choose another place, or change its permissions"
+        )
     text = str(error).strip().splitlines()
     return f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)"
 

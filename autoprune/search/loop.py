@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from autoprune.errors import AutopruneError, DiskError, StudyError, TrialError
+from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
 from autoprune.review import Count, Listener
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.explanation import MIXTURE
@@ -37,7 +37,7 @@ from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.problem import Problem
 from autoprune.search.record import HEALED, attributes, values, write
 from autoprune.search.refine import refined
-from autoprune.search.rescue import fail, retried, revive, run_again
+from autoprune.search.rescue import fail, retried, revive, run_again, saved_trial
 from autoprune.search.sensitivity import known_curves
 from autoprune.search.snapshot import Snapshot
 from autoprune.search.spaces import Space, make_space
@@ -54,7 +54,7 @@ FEW_REPEATS, MOST_REPEATS = 4, 40
 MOST_FAILURES = 10
 """Candidates of one process that fail in a row before it stops: nothing says that the next one will not."""
 LONGEST_REASON = 300
-ENDS_SEARCH = (OptunaError, SQLAlchemyError, OSError, DiskError, StudyError)
+ENDS_SEARCH = (OptunaError, SQLAlchemyError, OSError, DiskError, StudyError, LostStorageError)
 """What is no candidate's fault: without a storage and a disk there is no going on."""
 IDLE_SECONDS = 0.5
 """Between two looks at the study of a worker that has to wait for others."""
@@ -184,7 +184,7 @@ def _try_next(
         search.listener.trial_started(trial.number, origin, count)
         with heart.of(trial):
             return trial.number, _run_trial(search, trial, watch)
-    except StudyError:  # the storage is away for good, or not what it was
+    except (StudyError, LostStorageError):  # the storage is away for good, or not what it was
         raise
     except BaseException:
         if trial is not None:
@@ -319,15 +319,29 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
 def _tell(
     problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
 ) -> None:
-    recorded = attributes(problem, candidate)
+    """Record an evaluated candidate; if the storage is lost just now, in the one that the study is now in."""
     with finishing():
-        write(trial, recorded)
-        if candidate.plan is not None and candidate.stop is None:
-            # Saved before the trial is told: a recorded trial never lacks its weights.
-            trial.set_user_attr(HEALED, weights_hash(candidate.model))
-            store.save(trial.number, candidate.model, candidate.plan)
-        constrain(problem, trial, dict(candidate.excess))
-        study.tell(trial, values(problem, recorded))
+        try:
+            _record(problem, study, store, trial, candidate)
+        except LostStorageError as lost:
+            saved = saved_trial(lost.rescued, study.study_name, trial.number) if lost.rescued else None
+            if saved is not None:
+                place = WeightStore.beside(lost.rescued, study.study_name)
+                _record(problem, saved[0], place, saved[1], candidate)
+            raise
+
+
+def _record(
+    problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
+) -> None:
+    recorded = attributes(problem, candidate)
+    write(trial, recorded)
+    if candidate.plan is not None and candidate.stop is None:
+        # Saved before the trial is told: a recorded trial never lacks its weights.
+        trial.set_user_attr(HEALED, weights_hash(candidate.model))
+        store.save(trial.number, candidate.model, candidate.plan)
+    constrain(problem, trial, dict(candidate.excess))
+    study.tell(trial, values(problem, recorded))
 
 
 def _keep_the_best(store: WeightStore, study: Snapshot) -> None:

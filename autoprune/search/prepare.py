@@ -33,6 +33,7 @@ from autoprune.structure.trace import shell
 from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
 from autoprune.tasks.augment import augmented
 from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
+from autoprune.tasks.cache import cache_trouble
 from autoprune.tasks.devices import device_named, on_device
 from autoprune.tasks.fingerprint import data_hash
 from autoprune.tasks.objective import Objective, parse_objective
@@ -80,6 +81,8 @@ def prepare(
     timed = config.latency and config.granularity == UNITS and uncut_seconds is None
     setting = setting_of(config) if timed else None
     listener.phase("baseline", config.data if data is None else data.name)
+    if uncached := cache_trouble():
+        listener.note(uncached)
     data = data or load_data(config.data)
     quality = parse_objective(config.metric or "")
     data = replace(data, task=quality.task(data.task))

@@ -9,6 +9,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from autoprune.review import open_study
 from autoprune.review.estimates import UNTRAINED
 from autoprune.review.explanation import SCALES
 from autoprune.review.origins import REFINED_FROM
@@ -77,6 +78,15 @@ def retried(study: optuna.Study) -> optuna.Trial | None:
         with suppress(UpdateFinishedTrialError):
             if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
                 return optuna.Trial(study, trial._trial_id)
+    return None
+
+
+def saved_trial(storage: str, name: str, number: int) -> tuple[optuna.Study, optuna.Trial] | None:
+    """A study in the storage that it was saved to, and one of its trials; None where that is over there."""
+    study = open_study(storage, name)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number == number:
+            return study, optuna.Trial(study, trial._trial_id)
     return None
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from autoprune.documents import short
 from autoprune.errors import StudyError
 from autoprune.storages.address import Address
+from autoprune.storages.unwritable import Connect, reading
 
 # A writer holds the file for milliseconds, a reader of a long study for seconds.
 _SQLITE_WAIT_SECONDS = 60
@@ -63,11 +64,13 @@ def open_database(address: Address, *, must_exist: bool) -> BaseStorage:
     assert address.url is not None
     logging.getLogger("sqlalchemy.pool").addHandler(_UNSEEN)
     if address.kind == "sqlite":
-        _check_file(address, must_exist)
+        unwritten = _check_file(address, must_exist)
         engine: dict[str, Any] = {
             "connect_args": {"timeout": _SQLITE_WAIT_SECONDS},
             "pool_events": [(_look_at_journal if must_exist else _write_ahead, "connect")],
         }
+        if unwritten is not None:
+            engine = {"creator": unwritten}
     else:
         engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_SECONDS}}
     # Optuna takes the URL for a format string, in which braces must be doubled.
@@ -106,8 +109,11 @@ def _look_at_journal(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _check_file(address: Address, must_exist: bool) -> None:
-    """Raise StudyError unless the SQLite file is there, or may be created."""
+def _check_file(address: Address, must_exist: bool) -> Connect | None:
+    """How to connect to an SQLite file that cannot be written; None for others.
+
+    Raises StudyError unless the file is there, or may be created.
+    """
     url, path = address.url, address.file
     assert url is not None
     if url.host:
@@ -115,12 +121,17 @@ def _check_file(address: Address, must_exist: bool) -> None:
     if path is None:
         if must_exist:
             raise StudyError("a storage in memory holds no study: name a file, as in sqlite:///autoprune.db")
-        return
+        return None
     if str(url.database).startswith("file:"):
         raise StudyError(f"the storage {path} cannot be used: write the path alone, sqlite:///FILE")
     check_place(path, must_exist)
-    if path.exists():
-        _check_header(path)
+    if not path.exists():
+        return None
+    connect = reading(path)
+    if connect is not None and not must_exist:
+        raise StudyError(f"the storage {path} cannot be written: change its permissions, or name another one")
+    _check_header(path, connect or (lambda: sqlite3.connect(path, timeout=_SQLITE_WAIT_SECONDS)))
+    return connect
 
 
 def check_place(path: Path, must_exist: bool) -> None:
@@ -131,6 +142,8 @@ def check_place(path: Path, must_exist: bool) -> None:
         raise StudyError(f"the storage {short(str(path))} cannot be used: {error.strerror}") from None
     if is_folder:
         raise StudyError(f"the storage {path} is a folder: name a file in it")
+    if exists and not path.is_file():
+        raise StudyError(f"the storage {path} is no ordinary file: name another one")
     if exists:
         return
     if must_exist:
@@ -139,13 +152,16 @@ def check_place(path: Path, must_exist: bool) -> None:
         raise StudyError(f"the storage {path} cannot be created: make the folder {path.parent} first")
 
 
-def _check_header(path: Path) -> None:
+def _check_header(path: Path, connect: Connect) -> None:
     """Raise StudyError unless SQLite can read the file.
 
     SQLite has to look itself: whoever else opens and closes the file ends all locks that this process has on
     it, and with them what keeps another process from taking its log away (POSIX, fcntl).
     """
-    connection = sqlite3.connect(path, timeout=_SQLITE_WAIT_SECONDS)
+    try:
+        connection = connect()
+    except sqlite3.Error as error:
+        raise StudyError(f"the storage {path} cannot be used: {error}") from None
     try:
         connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from optuna.storages import BaseStorage
 
-from autoprune.storages.address import read_address
+from autoprune.storages.address import Address, read_address
 from autoprune.storages.database import open_database
+from autoprune.storages.guarded import GuardedStorage
+from autoprune.storages.held import hold
 from autoprune.storages.journal import open_journal
 from autoprune.storages.patience import Note, PatientStorage
 from autoprune.storages.proxy import open_proxy
@@ -33,11 +35,18 @@ def open_storage(text: str, *, must_exist: bool, note: Note | None = None) -> Ba
     address = read_address(text)
     with explained(address):
         if address.kind == "journal":
-            return open_journal(address, must_exist=must_exist)
-        storage = (
+            return _guarded(open_journal(address, must_exist=must_exist), address)
+        if not address.is_remote:
+            return _guarded(open_database(address, must_exist=must_exist), address)
+        remote = (
             open_proxy(address) if address.kind == "grpc" else open_database(address, must_exist=must_exist)
         )
-    return PatientStorage(storage, address.shown, note or _ignore) if address.is_remote else storage
+    return PatientStorage(_guarded(remote, address), address.shown, note or _ignore)
+
+
+def _guarded(storage: BaseStorage, address: Address) -> GuardedStorage:
+    """The storage, with its file held open where it has one."""
+    return GuardedStorage(storage, address, None if address.file is None else hold(storage, address.file))
 
 
 def _ignore(_text: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import (
@@ -72,6 +74,33 @@ def is_outage(error: BaseException) -> bool:
     return grpc is not None and isinstance(error, grpc.RpcError) and error.code() in _unreachable(grpc)
 
 
+def broken(error: Exception) -> str:
+    """What makes a storage one that takes nothing any more, as the end of a sentence; empty for the rest."""
+    grpc = sys.modules.get("grpc")
+    if grpc is not None and isinstance(error, grpc.RpcError):
+        return f"fails at its server ({_first_line(error.details())})"
+    if isinstance(error, JSONDecodeError) or "Invalid log format" in str(error):
+        return f"is damaged ({error})"
+    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+        return f"cannot be written any more ({getattr(error, 'strerror', None)})"
+    reason = _reason(error) if isinstance(error, StorageInternalError | SQLAlchemyError) else ""
+    if re.search(r"malformed|not a database|no such table|disk I/O error", reason):
+        return f"is damaged ({reason})"
+    if re.search(r"readonly database|unable to open database|permission denied", reason, re.IGNORECASE):
+        return f"cannot be written any more ({reason})"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a database says."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    return _first_line(str(getattr(cause, "orig", None) or cause)) or type(cause).__name__
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")
+
+
 def _unreachable(grpc: object) -> tuple[object, ...]:
     codes = grpc.StatusCode  # type: ignore[attr-defined]
     return codes.UNAVAILABLE, codes.DEADLINE_EXCEEDED, codes.CANCELLED
@@ -87,9 +116,7 @@ def _missing(address: Address, error: ImportError) -> Exception:
 
 def unusable(address: Address, error: Exception) -> AutopruneError:
     """What a storage raised, as one line without its password."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-    reason = lines[0] if lines else type(cause).__name__
+    reason = _reason(error)
     if re.search(r"no such table|relation .* does not exist|doesn't exist|UndefinedTable", reason):
         return no_study(address)
     if address.url is not None and address.url.password:

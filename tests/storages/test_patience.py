@@ -60,7 +60,7 @@ def test_a_second_question_in_a_transaction_that_an_outage_broke_is_asked_again(
             raise answer
         return answer
 
-    assert storage._patiently(call) == 7
+    assert storage._call(call) == 7
     assert notes == [
         "the storage the server does not answer: waiting for it",
         "the storage the server answers again",
