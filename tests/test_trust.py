@@ -13,10 +13,12 @@ import torch
 from typer.testing import CliRunner, Result
 
 from autoprune.cli import app
+from autoprune.commands import command_line
 from autoprune.errors import TrustError
+from autoprune.references import references_in
 from autoprune.structure.masks import LayerMask, MaskPlan
 from autoprune.tasks import digits_resnet
-from autoprune.trust import code_flags, require_trust, user_code
+from autoprune.trust import code_words, require_trust, user_code
 
 PROJECT = """
 from pathlib import Path
@@ -100,18 +102,23 @@ def test_what_counts_as_user_code() -> None:
 )
 def test_what_does_not(settings: dict[str, object]) -> None:
     assert user_code(settings) == {}
-    require_trust(settings, {}, trust=False, source="the study")
+    require_trust(references_in(settings), {}, trust=False, source="the study")
 
 
 def test_all_of_it_has_to_be_named_or_trusted() -> None:
     settings = {"model": "a b.py:net", "mix": ["one.py:score", "two.py:score"]}
     flags = " --model 'a b.py:net' --mix one.py:score --mix two.py:score"
-    assert code_flags(settings) == flags
+    assert command_line(*code_words(settings)) == flags.strip()
     for given in ({}, {"model": "a b.py:net"}, {"mix": ["one.py:score"], "model": None}):
         with pytest.raises(TrustError, match=r"names user code .* or --trust"):
-            require_trust(settings, given, trust=False, source="the study")
-    require_trust(settings, {"model": "b.py:net", "mix": ["one.py:score"]}, trust=False, source="the study")
-    require_trust(settings, {}, trust=True, source="the study")
+            require_trust(references_in(settings), given, trust=False, source="the study")
+    require_trust(
+        references_in(settings),
+        {"model": "b.py:net", "mix": ["one.py:score"]},
+        trust=False,
+        source="the study",
+    )
+    require_trust(references_in(settings), {}, trust=True, source="the study")
 
 
 def test_reviewing_a_study_runs_nothing_that_it_names(searched: Path) -> None:

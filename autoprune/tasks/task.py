@@ -35,18 +35,19 @@ class Task:
     new_metric: Callable[[], Metric]
     classes: int | None = None
 
-    def measured_by(self, metric: str | Callable[[], Metric]) -> Task:
+    def measured_by(self, metric: str | Callable[[], Metric], *, name: str | None = None) -> Task:
         """The same task, judged by another metric.
 
         Args:
             metric: a name, ``package.module:Name`` or ``path/file.py:Name``, or what makes a
                 :class:`torchmetrics.Metric`. See :func:`autoprune.tasks.metrics.measure`.
+            name: of what makes one; default: its own.
 
         Raises:
             DataError: for a metric that does not go with the task.
         """
         if not isinstance(metric, str):
-            found = own(metric, getattr(metric, "__name__", type(metric).__name__))
+            found = own(metric, name or getattr(metric, "__name__", type(metric).__name__))
         elif self.name in get_args(Kind):
             found = measure(self.name, metric, self.classes)  # type: ignore[arg-type]
         elif is_reference(metric):
