@@ -41,6 +41,11 @@ def path_word(path: object) -> str:
     return f"./{text}" if text.startswith("-") else text
 
 
+def is_plain(word: str) -> bool:
+    """Whether a shell reads a word as it stands, without quotes."""
+    return _quoted(word) == word
+
+
 def code_span(text: str) -> str:
     """A text as code in Markdown, whatever backticks are in it."""
     longest = max((len(run) for run in _FENCE.findall(text)), default=0)

@@ -68,8 +68,13 @@ class OwnObject:
 
     attribute: str
 
+    @property
+    def module(self) -> str:
+        """Where it is."""
+        return OWN_MODULE
+
     def __str__(self) -> str:
-        return f"{OWN_MODULE}:{self.attribute}"
+        return f"{self.module}:{self.attribute}"
 
 
 @dataclass(frozen=True)

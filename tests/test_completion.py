@@ -68,6 +68,9 @@ def test_studies_are_those_of_the_storage(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/some.db"
     for name in ("first", "second"):
         optuna.create_study(study_name=name, storage=storage)
+    # The shell would run it, or read two words.
+    for name in ("$(touch X)", "a b", "`id`"):
+        optuna.create_study(study_name=name, storage=storage)
     assert complete("front", "--storage", storage, "--study", "") == ["first", "second"]
     assert complete("front", "--storage", f"sqlite:///{tmp_path}/none.db", "--study", "") == []
     assert not (tmp_path / "none.db").exists()

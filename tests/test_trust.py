@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from autoprune.cli import app
 from autoprune.commands import command_line
+from autoprune.config import NAMES_CODE
 from autoprune.errors import TrustError
 from autoprune.references import references_in
 from autoprune.structure.masks import LayerMask, MaskPlan
@@ -155,6 +157,84 @@ def test_a_program_that_a_study_names_is_not_started(searched: Path) -> None:
     assert refused.exit_code == 2
     assert "names user code (runtime 'command:touch ran')" in refused.stderr
     assert not (searched / "ran").exists()
+
+
+FORMS = {
+    "model": ("net.py:model", "autoprune.tasks.zoo:x/net.py:model", "net:model"),
+    "data": ("net.py:data", "autoprune.tasks.zoo:x/net.py:data", "net:data"),
+    "metric": ("net.py:model", "x@y/net.py:model", "net.py:model@gaussian:0.1"),
+    "objective": (["net.py:model@gaussian:1"], ["accuracy@gaussian:1", "x@y/net.py:model"]),
+    "criterion": (
+        "net.py:score",
+        "net.py:score/flops/params/size^2",
+        "autoprune.tasks.zoo:x/net.py:score/flops",
+    ),
+    "mix": (["net.py:score"], ["l2", "net.py:score/flops/params"]),
+    "runtime": ("command:touch ran", "command: touch ran"),
+}
+
+
+@pytest.fixture
+def plain(folder: Path) -> Path:
+    """A folder with a study that names no user code, and such code wherever a crafted name looks for it."""
+    done = call(
+        "search", "--weights", "w.safetensors", *QUICK, "--budget", "flops=50%,trials=1", "--study", "p"
+    )
+    assert done.exit_code == 0, done.output
+    for place in ("autoprune.tasks.zoo:x", "x@y"):
+        (folder / place).mkdir()
+        (folder / place / "net.py").write_text(PROJECT)
+    return folder
+
+
+def test_no_setting_of_a_study_runs_code_in_any_form(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(plain))
+    assert set(FORMS) == set(NAMES_CODE)
+    study = optuna.load_study(study_name="p", storage="sqlite:///autoprune.db")
+    record = study.user_attrs["autoprune"]
+    for name, values in FORMS.items():
+        for value in values:
+            study.set_user_attr("autoprune", {**record, "config": {**record["config"], name: value}})
+            for command in ("export", "worker"):
+                refused = call(command, "--study", "p")
+                assert refused.exit_code == 2, (name, value)
+                assert f"names user code ({name} " in refused.stderr
+            study.set_user_attr("autoprune", {**record, "places": {name: value}})
+            assert f"names user code ({name} " in call("worker", "--study", "p").stderr
+    assert not (plain / "ran").exists()
+
+
+@pytest.mark.parametrize("prices", ["", "/flops", "/flops/params", "/flops/params/size^0.5/flops"])
+def test_a_criterion_file_runs_no_code(plain: Path, prices: str) -> None:
+    search = ("search", "--weights", "w.safetensors", *QUICK, "--budget", "flops=50%,trials=1")
+    exported = call("export", "--study", "p", "--format", "state")
+    assert exported.exit_code == 0, exported.output
+    document = json.loads((plain / "out" / "criterion.json").read_text())
+    for group in document["groups"].values():
+        group["weights"] = {f"net.py:score{prices}": 1.0}
+    (plain / "c.json").write_text(json.dumps(document))
+    apply = (
+        "apply",
+        "--model",
+        "autoprune.tasks.zoo:digits_resnet",
+        "--input",
+        "1x1x8x8",
+        "--sparsity",
+        "0.5",
+    )
+    for command in (apply, search):
+        refused = call(*command, "--criterion", "c.json")
+        assert refused.exit_code == 2
+        assert "c.json asks for code of its own: if you trust it, give --mix net.py:score" in refused.stderr
+    study = optuna.load_study(study_name="p", storage="sqlite:///autoprune.db")
+    record = study.user_attrs["autoprune"]
+    study.set_user_attr("autoprune", {**record, "config": {**record["config"], "criterion": "c.json/flops"}})
+    assert "asks for code of its own" in call("export", "--study", "p").stderr
+    assert not (plain / "ran").exists()
+
+
+def test_a_flag_names_all_that_its_setting_had() -> None:
+    assert code_words({"mix": ["l2", "net.py:score"]}) == ("--mix", "l2", "--mix", "net.py:score")
 
 
 def test_a_plan_does_not_choose_the_code_that_ranks(folder: Path) -> None:

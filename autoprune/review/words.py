@@ -38,7 +38,7 @@ def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
         f"# {found.name}",
         "\n".join(
             [
-                f"- **Model**: {code_span(found.model)}",
+                f"- **Model**: `{found.model}`",
                 f"- **Budget**: {limits_text(found.limits) or 'no limit'}",
                 f"- **Trials**: {counts_text(found)}",
                 *([f"- **Machine**: {device}"] if device else []),

@@ -58,8 +58,8 @@ def construction(spec: str, classes: int | None) -> list[str]:
     if isinstance(reference, Named):
         return _library_construction(reference, classes)
     if not isinstance(reference, FileCode):
-        source, _, name = str(reference).rpartition(":")
-        return [f"from {source} import {name}", "", f"return {name}()"]
+        name = reference.attribute
+        return [f"from {reference.module} import {name}", "", f"return {name}()"]
     file = Path(reference.file).resolve()
     return [
         "import importlib.util",

@@ -11,8 +11,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from autoprune.errors import DataError
-from autoprune.tasks.metrics import IGNORED, Kind, as_binary, measure, own
-from autoprune.tasks.reference import is_reference, resolve
+from autoprune.tasks.metrics import IGNORED, Kind, as_binary, measure, own, own_by_reference
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ class Task:
             DataError: for a metric that does not go with the task.
         """
         if not isinstance(metric, str):
-            found = own(metric, name or getattr(metric, "__name__", type(metric).__name__))
+            found = own(metric, name or str(getattr(metric, "__name__", type(metric).__name__)))
         elif self.name in get_args(Kind):
             found = measure(self.name, metric, self.classes)  # type: ignore[arg-type]
-        elif is_reference(metric):
-            found = own(resolve(metric, "metric", DataError), metric.rpartition(":")[2])
+        elif (mine := own_by_reference(metric)) is not None:
+            found = mine
         else:
             raise DataError(f"the task {self.name!r} is your own: give its metric as path/file.py:Metric")
         return replace(
