@@ -13,11 +13,13 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
+from autoprune.api import open_search
 from autoprune.cli import app
 from autoprune.commands import command_line
 from autoprune.config import NAMES_CODE
 from autoprune.errors import TrustError
 from autoprune.references import references_in
+from autoprune.review import Listener
 from autoprune.structure.masks import LayerMask, MaskPlan
 from autoprune.tasks import digits_resnet
 from autoprune.trust import code_words, require_trust, user_code
@@ -204,15 +206,8 @@ def test_no_setting_of_a_study_runs_code_in_any_form(plain: Path, monkeypatch: p
     assert not (plain / "ran").exists()
 
 
-@pytest.mark.parametrize("prices", ["", "/flops", "/flops/params", "/flops/params/size^0.5/flops"])
-def test_a_criterion_file_runs_no_code(plain: Path, prices: str) -> None:
-    search = ("search", "--weights", "w.safetensors", *QUICK, "--budget", "flops=50%,trials=1")
-    exported = call("export", "--study", "p", "--format", "state")
-    assert exported.exit_code == 0, exported.output
-    document = json.loads((plain / "out" / "criterion.json").read_text())
-    for group in document["groups"].values():
-        group["weights"] = {f"net.py:score{prices}": 1.0}
-    (plain / "c.json").write_text(json.dumps(document))
+def test_a_criterion_file_runs_no_code(plain: Path) -> None:
+    learned = open_search("sqlite:///autoprune.db", "p", Listener()).criterion(0)
     apply = (
         "apply",
         "--model",
@@ -222,8 +217,12 @@ def test_a_criterion_file_runs_no_code(plain: Path, prices: str) -> None:
         "--sparsity",
         "0.5",
     )
-    for command in (apply, search):
-        refused = call(*command, "--criterion", "c.json")
+    for prices in ("", "/flops", "/flops/params", "/flops/params/size^0.5/flops"):
+        document = json.loads(learned.to_json())
+        for group in document["groups"].values():
+            group["weights"] = {f"net.py:score{prices}": 1.0}
+        (plain / "c.json").write_text(json.dumps(document))
+        refused = call(*apply, "--criterion", "c.json")
         assert refused.exit_code == 2
         assert "c.json asks for code of its own: if you trust it, give --mix net.py:score" in refused.stderr
     study = optuna.load_study(study_name="p", storage="sqlite:///autoprune.db")
