@@ -49,7 +49,7 @@ from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import Data, data_of, evaluate
-from autoprune.trust import require_trust
+from autoprune.trust import config_of_study
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -376,11 +376,16 @@ def open_search(
             "export it there with study.export()"
         )
     named = {key: value for key, value in (given or {}).items() if value is not None}
-    require_trust(record["config"], named, trust=trust, source=f"study {study.study_name!r}")
-    settings = {**record["config"], **named, "storage": storage, "study": study.study_name}
+    config = config_of_study(
+        record["config"],
+        named,
+        {"storage": storage, "study": study.study_name},
+        trust=trust,
+        source=f"study {study.study_name!r}",
+    )
     uncut = record["baseline"].get("latency_ms")
     seconds = None if uncut is None else uncut * 1e-3
-    problem = prepare(load_config(None, settings), listener, uncut_seconds=seconds)
+    problem = prepare(config, listener, uncut_seconds=seconds)
     if problem.weights != record["weights"]:
         raise StudyError(
             f"the weights of {record['model']} are not those that study {study.study_name!r} pruned: "

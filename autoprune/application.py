@@ -11,14 +11,14 @@ from torch import Tensor
 from autoprune.budget import parse_budget
 from autoprune.config import Config
 from autoprune.cost import Costs, MaskCosts
-from autoprune.criteria.cost_aware import split_price
-from autoprune.criteria.learned import SUFFIX, Allowed, read_criterion
+from autoprune.criteria.learned import Allowed, read_criterion
 from autoprune.documents import read_text
 from autoprune.errors import ConfigError, UserError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
 from autoprune.granularity import UNITS, is_n_of_m
 from autoprune.inspection import model_and_inputs
 from autoprune.oneshot import Selection, checked_scope
+from autoprune.references import LearnedFile
 from autoprune.review import Listener
 from autoprune.search import Problem, classes_of, prepare
 from autoprune.search.evaluate import evaluate_candidate
@@ -132,10 +132,10 @@ def _settings_of(plan: AnyPlan, config: Config) -> Config:
 
 def _settings_learned_with(config: Config) -> Config:
     """The settings with what a learned criterion was told of what may be cut, where nothing else is given."""
-    spec = split_price(config.criterion)[0]
-    if not spec.endswith(SUFFIX):
+    base = config.references.criterion.base
+    if not isinstance(base, LearnedFile):
         return config
-    allowed = read_criterion(Path(spec)).allowed
+    allowed = read_criterion(Path(base.file)).allowed
     return config.model_copy(
         update={
             name: getattr(allowed, name)

@@ -11,7 +11,8 @@ from autoprune.config import Config
 from autoprune.inspection import Inspection, inspect
 from autoprune.review import Listener
 from autoprune.search.prepare import embedded_of, model_spec
-from autoprune.tasks import Data, load_data
+from autoprune.tasks import Data
+from autoprune.tasks.sources import load_named_data
 from autoprune.units import human_bytes, human_count
 
 GROUPS_SHOWN = 12
@@ -60,7 +61,7 @@ def begin(config: Config, inputs: Sequence[str], listener: Listener) -> Beginnin
     found = inspect(config.model_copy(update={"latency": False}), inputs, listener)
     given = "data" in config.model_fields_set or config.model is None
     listener.phase("data", config.data if given else "none given")
-    return Beginning(found, config, load_data(config.data) if given else None)
+    return Beginning(found, config, load_named_data(config.references.data, config.permit) if given else None)
 
 
 def _lines(made: Beginning) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
+from autoprune.commands import is_plain
 from autoprune.config import Config
 
 Completer = Callable[[str], list[str]]
@@ -65,7 +66,10 @@ def data(incomplete: str) -> list[str]:
 
 
 def study(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the studies in an SQLite storage; other storages are not asked."""
+    """Names of the studies in an SQLite storage; other storages are not asked.
+
+    The shell puts what is offered into the line as it is: a name that it would read otherwise is left out.
+    """
     storage = ctx.params.get("storage") or str(Config.model_fields["storage"].default)
     scheme, _, name = storage.partition(":///")
     if scheme != "sqlite" or not Path(name).is_file():
@@ -75,7 +79,7 @@ def study(ctx: typer.Context, incomplete: str) -> list[str]:
             rows = database.execute("SELECT study_name FROM studies ORDER BY study_name").fetchall()
     except sqlite3.Error:
         return []
-    return one_of(str(row[0]) for row in rows)(incomplete)
+    return one_of(name for row in rows if is_plain(name := str(row[0])))(incomplete)
 
 
 _BY_SETTING: dict[str, Callable[..., list[str]]] = {
@@ -110,4 +114,4 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 
 def _python_files() -> list[str]:
-    return sorted(file.name for file in Path().glob("*.py"))
+    return sorted(file.name for file in Path().glob("*.py") if is_plain(file.name))

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from autoprune.bounds import parse_bounds
 from autoprune.budget import parse_budget
@@ -17,7 +25,24 @@ from autoprune.errors import BudgetError, ConfigError
 from autoprune.folders import split_options
 from autoprune.granularity import MASKS, UNITS, check_granularity
 from autoprune.passwords import without_passwords
+from autoprune.references import (
+    PARSERS,
+    CriterionName,
+    FileCode,
+    LearnedFile,
+    Named,
+    Quality,
+    Reference,
+    References,
+    parse_criterion,
+    parse_data,
+    parse_model,
+    parse_quality,
+    parse_runtime,
+    references_in,
+)
 from autoprune.spelling import did_you_mean
+from autoprune.user_code import Permit
 from autoprune.weights_file import split_entry
 
 MOST_BYTES = 1 << 16
@@ -30,10 +55,9 @@ Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
 Sparsify = Literal["l1", "group-lasso", "slimming", "growing", "hard-concrete", "shared"]
 Texts = Annotated[tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...], Field(max_length=1000)]
 
-NAMES_CODE = ("model", "data", "metric", "objective", "criterion", "mix", "runtime")
+NAMES_CODE = tuple(PARSERS)
 """The settings that may name code of the user's own, or a program."""
 
-_FOLDER_DATA = ("imagefolder", "fashion-mnist", "mnist", "cifar10", "language-id")
 _SHOWN = 60
 
 
@@ -48,9 +72,15 @@ RECOVERY, MEASURE = "Recovery", "Measurement"
 
 
 class Config(BaseModel):
-    """Settings of a search; each has the name of its command-line flag, with ``_`` for ``-``."""
+    """Settings of a search; each has the name of its command-line flag, with ``_`` for ``-``.
+
+    Whoever makes one names the code in it, which may run then. Settings from elsewhere become one in
+    :func:`autoprune.trust.config_of_study` alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    _named: Mapping[str, tuple[Reference, ...]] = PrivateAttr(default_factory=dict)
+    _permit: Permit = PrivateAttr(default=Permit())
 
     model: Text | None = _setting(
         None,
@@ -287,6 +317,34 @@ class Config(BaseModel):
         parse_budget(value)
         return value
 
+    def model_post_init(self, _: Any) -> None:
+        """Permit the code that is named now; a copy with another setting permits no more."""
+        self._named = references_in(self.__dict__)
+        self._permit = Permit.naming(*(reference for some in self._named.values() for reference in some))
+
+    @property
+    def named(self) -> Mapping[str, tuple[Reference, ...]]:
+        """Setting -> what it named when the permit was given."""
+        return self._named
+
+    @property
+    def permit(self) -> Permit:
+        """The code and programs that may run."""
+        return self._permit
+
+    @property
+    def references(self) -> References:
+        """What the settings of :data:`NAMES_CODE` name."""
+        return References(
+            model=None if self.model is None else parse_model(self.model),
+            data=parse_data(self.data),
+            metric=None if self.metric is None else parse_quality(self.metric),
+            objective=tuple(map(parse_quality, self.objective)),
+            criterion=parse_criterion(self.criterion),
+            mix=tuple(map(parse_criterion, self.mix)),
+            runtime=parse_runtime(self.runtime),
+        )
+
     def to_toml(self) -> str:
         """A study file that :func:`load_config` reads back as an equal config, but for passwords."""
         settings = {**self.model_dump(exclude_none=True), "storage": without_passwords(self.storage)}
@@ -348,17 +406,27 @@ def _from_folder(key: str, value: Any, folder: Path) -> Any:
     """The setting with its path, if it holds one that exists under ``folder``, made to start there."""
     if not isinstance(value, str):
         return value
-    if key == "weights" or (key == "criterion" and value.endswith(".json")):
+    if key == "weights":
         file, entry = split_entry(value)
         return _existing(file, folder) + entry
-    file, colon, name = value.rpartition(":")
-    if key in ("model", "data", "criterion", "metric") and file.endswith(".py"):
-        return _existing(file, folder) + colon + name
-    kind, colon, root = value.partition(":")
-    if key == "data" and kind in _FOLDER_DATA and root:
-        path, options = split_options(root)
-        return kind + colon + _existing(path, folder) + (options and f",{options}")
-    return value
+    if key not in PARSERS:
+        return value
+    reference = PARSERS[key](value)
+    if key == "data" and isinstance(reference, Named) and reference.argument:
+        path, options = split_options(reference.argument)
+        return f"{reference.name}:{_existing(path, folder)}" + (options and f",{options}")
+    file = _file_of(reference)
+    # Whatever follows the file, such as a price, stays as it is.
+    return value if file is None else _existing(file, folder) + value.removeprefix(file)
+
+
+def _file_of(reference: Reference | None) -> str | None:
+    """The file at the beginning of a reference's text, if there is one."""
+    if isinstance(reference, CriterionName):
+        return _file_of(reference.base)
+    if isinstance(reference, Quality):
+        return _file_of(reference.metric)
+    return reference.file if isinstance(reference, FileCode | LearnedFile) else None
 
 
 def _existing(text: str, folder: Path) -> str:

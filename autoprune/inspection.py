@@ -12,14 +12,16 @@ from autoprune.config import Config
 from autoprune.cost import CostModel, Costs
 from autoprune.cost.shares import Shares, cost_shares, latency_shares
 from autoprune.errors import ConfigError
+from autoprune.references import LIBRARIES, Named
 from autoprune.review import Listener
-from autoprune.search.prepare import model_spec
+from autoprune.search.prepare import model_spec, named_model
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import setting_of
 from autoprune.structure import Structure
 from autoprune.structure.control import owners
-from autoprune.tasks import load_data, load_model
 from autoprune.tasks.inputs import IMAGE, make_inputs
+from autoprune.tasks.models import build_named_model
+from autoprune.tasks.sources import load_named_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +102,12 @@ def model_and_inputs(config: Config, inputs: Sequence[str]) -> tuple[nn.Module, 
 
     Raises ConfigError when nothing says what its inputs look like.
     """
-    name = model_spec(config)
+    name = named_model(config)
     if inputs:
-        return load_model(name).eval(), make_inputs(inputs)
-    if name.startswith(("torchvision:", "timm:")) and "data" not in config.model_fields_set:
-        return load_model(name).eval(), make_inputs((IMAGE,))
+        return build_named_model(name, config.permit).eval(), make_inputs(inputs)
+    if isinstance(name, Named) and name.name in LIBRARIES and "data" not in config.model_fields_set:
+        return build_named_model(name, config.permit).eval(), make_inputs((IMAGE,))
     if config.model is not None and "data" not in config.model_fields_set:
         raise ConfigError(f"what does {name} take? Give --input {IMAGE}, or --data")
-    data = load_data(config.data)
-    return load_model(name).eval(), (data.example(1),)
+    data = load_named_data(config.references.data, config.permit)
+    return build_named_model(name, config.permit).eval(), (data.example(1),)

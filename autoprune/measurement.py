@@ -21,7 +21,7 @@ from autoprune.search.profiling import measured_anew, profiling_meter
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import profile_path, setting_of, timed_batch
 from autoprune.structure.trace import shell
-from autoprune.tasks import load_data
+from autoprune.tasks.sources import load_named_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,6 @@ def _subject(
     if inputs or (config.model is not None and "data" not in config.model_fields_set):
         model, example = model_and_inputs(config, inputs)
         return model, example, example if inputs else timed_batch(config, example[0])
-    data = load_data(config.data)
+    data = load_named_data(config.references.data, config.permit)
     sample = data.example(1)
     return shell(build_model(config, data)).eval(), (sample,), timed_batch(config, sample)

@@ -6,37 +6,54 @@ can put the name of any function or program there.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from autoprune.config import NAMES_CODE
-from autoprune.cost.runtimes.command import PREFIX
-from autoprune.criteria.cost_aware import split_price
+from autoprune.commands import command_line, flag
+from autoprune.config import Config, load_config
 from autoprune.documents import MOST_TEXT, short
-from autoprune.errors import CriterionError, TrustError
-from autoprune.tasks.reference import is_reference
-from autoprune.tasks.sources import NAMED
-
-_OWN = "autoprune.tasks.zoo:"
-"""What comes with this package needs no trust."""
-_LIBRARIES = {"model": ("torchvision", "timm"), "data": (*NAMED, "imagefolder")}
-"""What stands before the colon of a name or a folder rather than of code."""
+from autoprune.errors import TrustError
+from autoprune.references import Reference, references_in, runnable_of, texts_of
 
 
 def user_code(settings: Mapping[str, object]) -> dict[str, list[str]]:
     """Setting -> its texts that lead to code or to a program outside this package."""
-    texts = {name: _texts(settings.get(name)) for name in NAMES_CODE}
-    found = {name: [text for text in some if _leads_outside(name, text)] for name, some in texts.items()}
-    return {name: some for name, some in found.items() if some}
+    return _code_of(references_in(settings))
+
+
+def config_of_study(
+    recorded: Mapping[str, Any],
+    named: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    *,
+    trust: bool,
+    source: str,
+) -> Config:
+    """The settings that a study recorded, with the permit to run what they name: nothing else gives it.
+
+    Args:
+        recorded: read from the study.
+        named: what the user named in place of these settings.
+        fixed: what this command sets in any case, none of which leads to code.
+        trust: whether the user trusts the source.
+        source: what the settings come from, such as ``"study 'resnet'"``.
+
+    Raises:
+        TrustError: naming the code that the user did not name, and how to.
+        ConfigError: for settings that cannot be read.
+    """
+    config = load_config(None, {**recorded, **named, **fixed})
+    require_trust(config.named, named, trust=trust, source=source)
+    return config
 
 
 def require_trust(
-    settings: Mapping[str, object], given: Mapping[str, object], *, trust: bool, source: str
+    named: Mapping[str, Sequence[Reference]], given: Mapping[str, object], *, trust: bool, source: str
 ) -> None:
-    """Make sure that the user wants to run all user code that these settings name.
+    """Make sure that the user wants to run all user code that settings name.
 
     Args:
-        settings: read from a study or a file.
+        named: setting -> what it names, read from a study or a file.
         given: what the user named on the command line, in place of the settings; None counts as not given.
         trust: whether the user trusts the source.
         source: what the settings come from, such as ``"study 'resnet'"``.
@@ -44,47 +61,32 @@ def require_trust(
     Raises:
         TrustError: naming the code that the user did not name, and how to.
     """
-    unnamed = {name: texts for name, texts in user_code(settings).items() if not given.get(name)}
+    unnamed = {name: texts for name, texts in _code_of(named).items() if not given.get(name)}
     if unnamed and not trust:
         names = ", ".join(f"{name} {short(text)}" for name, texts in unnamed.items() for text in texts)
+        flags = command_line(*code_words({name: [str(part) for part in named[name]] for name in unnamed}))
         raise TrustError(
-            f"{source} names user code ({names}), which runs only if you say so: "
-            f"add{code_flags(unnamed)}, or --trust"
+            f"{source} names user code ({names}), which runs only if you say so: add {flags}, or --trust"
         )
 
 
-def code_flags(settings: Mapping[str, object]) -> str:
-    """The flags that name the same user code again, each after a space; empty where there is none."""
-    named = user_code(settings).items()
-    return "".join(f" --{name} {shlex.quote(text)}" for name, texts in named for text in texts)
+def code_words(settings: Mapping[str, object]) -> tuple[str, ...]:
+    """The flags that name the same user code again, as words of a command.
+
+    A flag takes the place of all that the setting names, so that the names without code are there as well.
+    """
+    return tuple(
+        word
+        for name in user_code(settings)
+        for text in texts_of(settings[name])
+        for word in flag(f"--{name}", text)
+    )
 
 
-def _texts(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
+def _code_of(named: Mapping[str, Sequence[Reference]]) -> dict[str, list[str]]:
+    found = {name: [str(part) for part in parts if _leads_outside(part)] for name, parts in named.items()}
+    return {name: texts for name, texts in found.items() if texts}
 
 
-def _leads_outside(setting: str, text: str) -> bool:
-    if len(text) > MOST_TEXT:
-        return True
-    if setting == "runtime":
-        return text.startswith(PREFIX)
-    if setting in ("criterion", "mix"):
-        text = _base(text)
-    if setting in ("metric", "objective"):
-        # Noise on the inputs follows the metric.
-        text = text.rpartition("@")[0] or text
-    if text.partition(":")[0] in _LIBRARIES.get(setting, ()):
-        return False
-    return is_reference(text) and not text.startswith(_OWN)
-
-
-def _base(criterion: str) -> str:
-    """The criterion without the prices that it is divided by."""
-    try:
-        while (split := split_price(criterion))[1] is not None:
-            criterion = split[0]
-    except CriterionError:
-        pass
-    return criterion
+def _leads_outside(reference: Reference) -> bool:
+    return runnable_of(reference) is not None or len(str(reference)) > MOST_TEXT

@@ -11,8 +11,9 @@ import torchvision
 
 from autoprune import completion, criteria
 from autoprune.config import Config
-from autoprune.cost.runtimes import PREFIX, RUNTIMES
+from autoprune.cost.runtimes import RUNTIMES
 from autoprune.export import FORMATS
+from autoprune.references import PROGRAM
 from autoprune.tasks.metrics import _KNOWN
 from autoprune.tasks.sources import NAMED
 
@@ -67,6 +68,9 @@ def test_studies_are_those_of_the_storage(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/some.db"
     for name in ("first", "second"):
         optuna.create_study(study_name=name, storage=storage)
+    # The shell would run it, or read two words.
+    for name in ("$(touch X)", "a b", "`id`"):
+        optuna.create_study(study_name=name, storage=storage)
     assert complete("front", "--storage", storage, "--study", "") == ["first", "second"]
     assert complete("front", "--storage", f"sqlite:///{tmp_path}/none.db", "--study", "") == []
     assert not (tmp_path / "none.db").exists()
@@ -74,7 +78,7 @@ def test_studies_are_those_of_the_storage(tmp_path: Path) -> None:
 
 def test_the_words_are_those_that_the_package_knows() -> None:
     assert set(completion.CRITERIA) == set(criteria.names())
-    assert set(completion.RUNTIMES) == {*RUNTIMES, PREFIX}
+    assert set(completion.RUNTIMES) == {*RUNTIMES, PROGRAM}
     assert set(completion.FORMATS) == set(FORMATS)
     assert set(completion.DATA) == {"digits", "imagefolder:", *NAMED}
     assert set(completion.METRICS) == {"top5", *(metric for known in _KNOWN.values() for metric in known)}

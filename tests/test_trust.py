@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,16 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
+from autoprune.api import open_search
 from autoprune.cli import app
+from autoprune.commands import command_line
+from autoprune.config import NAMES_CODE
 from autoprune.errors import TrustError
+from autoprune.references import references_in
+from autoprune.review import Listener
 from autoprune.structure.masks import LayerMask, MaskPlan
 from autoprune.tasks import digits_resnet
-from autoprune.trust import code_flags, require_trust, user_code
+from autoprune.trust import code_words, require_trust, user_code
 
 PROJECT = """
 from pathlib import Path
@@ -100,18 +106,23 @@ def test_what_counts_as_user_code() -> None:
 )
 def test_what_does_not(settings: dict[str, object]) -> None:
     assert user_code(settings) == {}
-    require_trust(settings, {}, trust=False, source="the study")
+    require_trust(references_in(settings), {}, trust=False, source="the study")
 
 
 def test_all_of_it_has_to_be_named_or_trusted() -> None:
     settings = {"model": "a b.py:net", "mix": ["one.py:score", "two.py:score"]}
     flags = " --model 'a b.py:net' --mix one.py:score --mix two.py:score"
-    assert code_flags(settings) == flags
+    assert command_line(*code_words(settings)) == flags.strip()
     for given in ({}, {"model": "a b.py:net"}, {"mix": ["one.py:score"], "model": None}):
         with pytest.raises(TrustError, match=r"names user code .* or --trust"):
-            require_trust(settings, given, trust=False, source="the study")
-    require_trust(settings, {"model": "b.py:net", "mix": ["one.py:score"]}, trust=False, source="the study")
-    require_trust(settings, {}, trust=True, source="the study")
+            require_trust(references_in(settings), given, trust=False, source="the study")
+    require_trust(
+        references_in(settings),
+        {"model": "b.py:net", "mix": ["one.py:score"]},
+        trust=False,
+        source="the study",
+    )
+    require_trust(references_in(settings), {}, trust=True, source="the study")
 
 
 def test_reviewing_a_study_runs_nothing_that_it_names(searched: Path) -> None:
@@ -148,6 +159,81 @@ def test_a_program_that_a_study_names_is_not_started(searched: Path) -> None:
     assert refused.exit_code == 2
     assert "names user code (runtime 'command:touch ran')" in refused.stderr
     assert not (searched / "ran").exists()
+
+
+FORMS = {
+    "model": ("net.py:model", "autoprune.tasks.zoo:x/net.py:model", "net:model"),
+    "data": ("net.py:data", "autoprune.tasks.zoo:x/net.py:data", "net:data"),
+    "metric": ("net.py:model", "x@y/net.py:model", "net.py:model@gaussian:0.1"),
+    "objective": (["net.py:model@gaussian:1"], ["accuracy@gaussian:1", "x@y/net.py:model"]),
+    "criterion": (
+        "net.py:score",
+        "net.py:score/flops/params/size^2",
+        "autoprune.tasks.zoo:x/net.py:score/flops",
+    ),
+    "mix": (["net.py:score"], ["l2", "net.py:score/flops/params"]),
+    "runtime": ("command:touch ran", "command: touch ran"),
+}
+
+
+@pytest.fixture
+def plain(folder: Path) -> Path:
+    """A folder with a study that names no user code, and such code wherever a crafted name looks for it."""
+    done = call(
+        "search", "--weights", "w.safetensors", *QUICK, "--budget", "flops=50%,trials=1", "--study", "p"
+    )
+    assert done.exit_code == 0, done.output
+    for place in ("autoprune.tasks.zoo:x", "x@y"):
+        (folder / place).mkdir()
+        (folder / place / "net.py").write_text(PROJECT)
+    return folder
+
+
+def test_no_setting_of_a_study_runs_code_in_any_form(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(plain))
+    assert set(FORMS) == set(NAMES_CODE)
+    study = optuna.load_study(study_name="p", storage="sqlite:///autoprune.db")
+    record = study.user_attrs["autoprune"]
+    for name, values in FORMS.items():
+        for value in values:
+            study.set_user_attr("autoprune", {**record, "config": {**record["config"], name: value}})
+            for command in ("export", "worker"):
+                refused = call(command, "--study", "p")
+                assert refused.exit_code == 2, (name, value)
+                assert f"names user code ({name} " in refused.stderr
+            study.set_user_attr("autoprune", {**record, "places": {name: value}})
+            assert f"names user code ({name} " in call("worker", "--study", "p").stderr
+    assert not (plain / "ran").exists()
+
+
+def test_a_criterion_file_runs_no_code(plain: Path) -> None:
+    learned = open_search("sqlite:///autoprune.db", "p", Listener()).criterion(0)
+    apply = (
+        "apply",
+        "--model",
+        "autoprune.tasks.zoo:digits_resnet",
+        "--input",
+        "1x1x8x8",
+        "--sparsity",
+        "0.5",
+    )
+    for prices in ("", "/flops", "/flops/params", "/flops/params/size^0.5/flops"):
+        document = json.loads(learned.to_json())
+        for group in document["groups"].values():
+            group["weights"] = {f"net.py:score{prices}": 1.0}
+        (plain / "c.json").write_text(json.dumps(document))
+        refused = call(*apply, "--criterion", "c.json")
+        assert refused.exit_code == 2
+        assert "c.json asks for code of its own: if you trust it, give --mix net.py:score" in refused.stderr
+    study = optuna.load_study(study_name="p", storage="sqlite:///autoprune.db")
+    record = study.user_attrs["autoprune"]
+    study.set_user_attr("autoprune", {**record, "config": {**record["config"], "criterion": "c.json/flops"}})
+    assert "asks for code of its own" in call("export", "--study", "p").stderr
+    assert not (plain / "ran").exists()
+
+
+def test_a_flag_names_all_that_its_setting_had() -> None:
+    assert code_words({"mix": ["l2", "net.py:score"]}) == ("--mix", "l2", "--mix", "net.py:score")
 
 
 def test_a_plan_does_not_choose_the_code_that_ranks(folder: Path) -> None:

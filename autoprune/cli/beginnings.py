@@ -9,6 +9,7 @@ import typer
 
 from autoprune.cli.frame import Debug, Inputs, app, errors, write_text
 from autoprune.cli.help import Command, showing
+from autoprune.commands import autoprune_command, path_word
 from autoprune.config import load_config
 from autoprune.options import examples, with_settings
 
@@ -56,8 +57,10 @@ def _next_step(made: Beginning, file: Path) -> str:
         lead = f"write your data{' and weights' if made.lacks_weights else ''} into it, then:"
     elif made.lacks_weights:
         lead = "it names no trained weights: write them into it, or have the model trained first:"
-        return f"wrote {file}; {lead}\n  autoprune search {file} --train-epochs {TRAIN_EPOCHS}"
-    return f"wrote {file}; {lead}\n  autoprune search {file}"
+        command = autoprune_command("search", path_word(file), "--train-epochs", TRAIN_EPOCHS)
+    else:
+        command = autoprune_command("search", path_word(file))
+    return f"wrote {file}; {lead}\n  {command}"
 
 
 @app.command(cls=Command, epilog=examples("schema -o study.schema.json"))

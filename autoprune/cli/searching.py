@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.frame import DEFAULT_STORAGE, Debug, StudyFile, app, errors, print_front, use_threads
+from autoprune.cli.frame import Debug, StudyFile, app, errors, print_front, use_threads
 from autoprune.cli.help import HelpAll, showing
+from autoprune.commands import autoprune_command, flag, storage_words
 from autoprune.config import Config, load_config
 from autoprune.options import examples, with_settings
-from autoprune.passwords import without_passwords
 from autoprune.stopping import exit_code
 
 if TYPE_CHECKING:
@@ -107,11 +106,13 @@ def _require_result(study: optuna.Study) -> None:
 
 def _print_next(study: optuna.Study, storage: str) -> None:
     from autoprune.review import study_record
-    from autoprune.trust import code_flags
+    from autoprune.trust import code_words
 
-    where = "" if storage == DEFAULT_STORAGE else f" --storage {without_passwords(storage)}"
-    name, code = f" --study {quote(study.study_name)}", code_flags(study_record(study)["config"])
-    typer.echo(
-        f"Next:\n  autoprune dashboard{where}\n  autoprune report{where}{name} -o report.html\n"
-        f"  autoprune export --best{where}{name}{code} -o out/"
+    where, code = storage_words(storage), code_words(study_record(study)["config"])
+    name = (*where, *flag("--study", study.study_name))
+    commands = (
+        autoprune_command("dashboard", *where),
+        autoprune_command("report", *name, "-o", "report.html"),
+        autoprune_command("export", "--best", *name, *code, "-o", "out/"),
     )
+    typer.echo("\n  ".join(("Next:", *commands)))

@@ -10,7 +10,7 @@ from autoprune.cost.masks import MaskCostModel, MaskCosts
 from autoprune.cost.model import BatchCosts, CostModel, Costs
 from autoprune.cost.prediction import Accuracy, Predictor, accuracy
 from autoprune.cost.profile import Profile
-from autoprune.cost.runtimes import Call, EagerRuntime, Runtime, runtime_by_name
+from autoprune.cost.runtimes import Call, EagerRuntime, Runtime, named_runtime, runtime_by_name
 from autoprune.cost.setting import Setting
 from autoprune.cost.signature import shape_signature
 from autoprune.cost.statistics import RatioInterval, ratio_interval
@@ -36,6 +36,7 @@ __all__ = [
     "accuracy",
     "fingerprint_of",
     "flop_terms",
+    "named_runtime",
     "operation_terms",
     "ratio_interval",
     "runtime_by_name",

@@ -18,7 +18,7 @@ from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.blocks import block_importance
 from autoprune.criteria.masks import MASK_CRITERIA, MaskScores, score_masks
 from autoprune.criteria.ranking import Ranking, ranking
-from autoprune.criteria.registry import criterion, names, register
+from autoprune.criteria.registry import criterion, named_criterion, names, register
 from autoprune.criteria.scoring import rankings, score_units
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Ranking",
     "block_importance",
     "criterion",
+    "named_criterion",
     "names",
     "ranking",
     "rankings",

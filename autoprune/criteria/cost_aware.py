@@ -6,7 +6,6 @@ used by HALP (Shen et al., 2022).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,13 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from autoprune.commands import command_line, flag
 from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.ranking import relative_to_mean
 from autoprune.errors import CriterionError
-
-PRICES = ("flops", "params", "size", "latency")
-"""What a criterion may be divided by."""
-_PRICED = re.compile(rf"(?P<base>.+)/(?P<cost>{'|'.join(PRICES)})(?:\^(?P<exponent>[^/^]+))?")
+from autoprune.references import CriterionName, Price
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,9 @@ class CostAware:
         prices = context.prices[self.cost]()
         free = next((g.name for g in context.structure.groups if not prices.get(g.name, 0) > 0), None)
         if free is not None and self.exponent != 0:
+            skip = command_line(*flag("--skip", free))
             raise CriterionError(
-                f"a unit of {free!r} saves no {self.cost}: keep it whole with --skip {free}, "
+                f"a unit of {free!r} saves no {self.cost}: keep it whole with {skip}, "
                 "or divide by flops or params"
             )
         return prices
@@ -76,20 +74,14 @@ def _per_cost(scores: Tensor, cost: float) -> Tensor:
     return torch.where(scores < 0, scores * cost, scores / cost)
 
 
-def split_price(spec: str) -> tuple[str, tuple[str, float] | None]:
-    """``taylor/flops^0.5`` -> ``("taylor", ("flops", 0.5))``; a text without a price comes back whole.
-
-    Raises CriterionError for an exponent that is no number of at least 0.
-    """
-    match = _PRICED.fullmatch(spec)
-    if match is None:
-        return spec, None
+def exponent_of(price: Price, criterion: CriterionName) -> float:
+    """The exponent of a price. Raises CriterionError for one that is no number of at least 0."""
     try:
-        exponent = float(match["exponent"] or 1)
+        exponent = float(price.exponent or 1)
     except ValueError:
         exponent = -1.0
     if not 0 <= exponent < float("inf"):
         raise CriterionError(
-            f"criterion {spec!r}: {match['exponent']} is no exponent, write {match['base']}/flops^0.5"
+            f"criterion {str(criterion)!r}: {price.exponent} is no exponent, write {criterion.base}/flops^0.5"
         )
-    return match["base"], (match["cost"], exponent)
+    return exponent

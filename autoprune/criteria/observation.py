@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from autoprune.commands import command_line, flag
 from autoprune.criteria.watching import Key, Read, Visit, Watch
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Structure
@@ -103,7 +104,7 @@ def observer(model: nn.Module, structure: Structure, inputs: Tensor) -> Observer
     if hidden is not None:
         raise CriterionError(
             f"the activations of {hidden!r} cannot be seen, as its layer computes its weights or hides its "
-            f"states: keep it whole with --skip {hidden}, or use criterion taylor"
+            f"states: keep it whole with {command_line(*flag('--skip', hidden))}, or use criterion taylor"
         )
     samples = {key: _longer(shape, two.get(key, shape)) for key, shape in one.items()}
     return Observer(model, structure, samples, frozenset(produced - consumed))

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 from autoprune.errors import CriterionError
+from autoprune.references import Named
 from autoprune.spelling import did_you_mean
 
-_OPTIONS = re.compile(r"(?P<name>[\w-]+):(?P<options>[\w-]+=.*)")
 
-
-def split_options(spec: str) -> tuple[str, dict[str, str]]:
-    """Name and options of ``name:key=value,key=value``; other texts come back whole, without options.
+def options_of(criterion: Named) -> dict[str, str]:
+    """The options of ``name:key=value,key=value``; none without a colon.
 
     Raises CriterionError for an option without a value, or given twice.
     """
-    match = _OPTIONS.fullmatch(spec)
-    if match is None:
-        return spec, {}
-    options: dict[str, str] = {}
-    for text in match["options"].split(","):
+    spec, options = str(criterion), dict[str, str]()
+    if criterion.argument is None:
+        return options
+    for text in criterion.argument.split(","):
         key, sign, value = (part.strip() for part in text.partition("="))
         if not key or not sign or not value:
-            raise CriterionError(f"criterion {spec!r}: write options as {match['name']}:key=value,key=value")
+            raise CriterionError(f"criterion {spec!r}: write options as {criterion.name}:key=value,key=value")
         if key in options:
             raise CriterionError(f"criterion {spec!r}: {key} is given twice, keep one of them")
         options[key] = value
-    return match["name"], options
+    return options
 
 
 def with_options(name: str, target: Callable[..., Any], options: dict[str, str]) -> Any:

@@ -19,6 +19,7 @@ options: ``mine:strength=0.5``.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +27,17 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
+from autoprune.commands import command_line
 from autoprune.criteria.base import Context, Criterion
-from autoprune.criteria.cost_aware import CostAware, split_price
-from autoprune.criteria.learned import SUFFIX, read_criterion
+from autoprune.criteria.cost_aware import CostAware, exponent_of
+from autoprune.criteria.learned import read_criterion
 from autoprune.criteria.learned_scores import LearnedScores
-from autoprune.criteria.options import split_options, with_options
+from autoprune.criteria.options import options_of, with_options
 from autoprune.documents import short
 from autoprune.errors import CriterionError
+from autoprune.references import Code, CriterionName, LearnedFile, Named, OwnObject, parse_criterion
 from autoprune.spelling import did_you_mean
-from autoprune.tasks.reference import is_reference, resolve
+from autoprune.user_code import Permit, load_object
 
 MOST_SPEC = 1000
 """Characters of the longest text that names a criterion."""
@@ -42,6 +45,7 @@ MOST_SPEC = 1000
 F = TypeVar("F", bound=Callable[..., Any])
 
 _registered: dict[str, Callable[..., Any]] = {}
+_NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,10 @@ def register(name: str) -> Callable[[F], F]:
     """Decorator that makes a function ``score(context)`` or a :class:`Criterion` class known by ``name``.
 
     Raises:
-        CriterionError: when another one has that name.
+        CriterionError: when another one has that name, or it is none of letters, digits, ``_`` and ``-``.
     """
+    if not _NAME.fullmatch(name):
+        raise CriterionError(f"criterion {short(name)} cannot be registered: use letters, digits, _ and -")
 
     def keep(target: F) -> F:
         if name in _registered:
@@ -91,32 +97,46 @@ def criterion(spec: str, trusted: Collection[str] = ()) -> Criterion:
     Raises:
         CriterionError: an unknown name or option, or a reference that leads nowhere or to something else.
     """
+    reference = parse_criterion(spec)
+    return named_criterion(reference, Permit.naming(reference, *map(parse_criterion, trusted)))
+
+
+def named_criterion(reference: CriterionName, permit: Permit) -> Criterion:
+    """The criterion that a setting names, as :func:`criterion`; TrustError for code that may not run."""
+    spec, base = str(reference), reference.base
     if len(spec) > MOST_SPEC:
         raise CriterionError(f"criterion {short(spec)} is longer than {MOST_SPEC} characters")
-    base, price = split_price(spec)
-    if price is not None:
-        return CostAware(criterion(base, trusted), *price)
-    if spec.endswith(SUFFIX):
-        return _learned(spec, trusted)
-    name, options = split_options(spec)
-    if name in _registered:
-        target = _registered[name]
-        return cast(Criterion, with_options(name, target, options)) if options else _made(target, spec)
-    if is_reference(spec):
-        return _made(resolve(spec, "criterion", CriterionError), spec)
+    exponents = [exponent_of(price, reference) for price in reference.prices]
+    found = _learned(base, permit) if isinstance(base, LearnedFile) else _single(base, permit)
+    for price, exponent in zip(reference.prices, exponents, strict=True):
+        found = CostAware(found, price.cost, exponent)
+    return found
+
+
+def _single(base: Named | Code | OwnObject, permit: Permit) -> Criterion:
+    spec = str(base)
+    if not isinstance(base, Named):
+        return _made(load_object(base, permit, "criterion", CriterionError), spec)
+    options = options_of(base)
+    if base.name in _registered:
+        target = _registered[base.name]
+        return cast(Criterion, with_options(base.name, target, options)) if options else _made(target, spec)
     choices = f"there are {', '.join(names())}, or give path/file.py:function or a criterion.json"
-    raise CriterionError(f"unknown criterion {spec!r}{did_you_mean(name, names(), ':')} {choices}")
+    raise CriterionError(f"unknown criterion {spec!r}{did_you_mean(base.name, names(), ':')} {choices}")
 
 
-def _learned(spec: str, trusted: Collection[str]) -> LearnedScores:
-    """The criterion of a file; those that it is made of are registered here, or references to trust."""
-    learned = read_criterion(Path(spec))
-    for name in learned.bases:
-        if SUFFIX in name:
-            raise CriterionError(f"{spec} is made of another learned criterion, {name!r}: apply that one")
-        if is_reference(split_price(name)[0]) and name not in trusted:
-            raise CriterionError(f"{spec} asks for code of its own: if you trust it, give --mix {name}")
-    return LearnedScores(learned, {name: criterion(name) for name in learned.bases}, spec)
+def _learned(file: LearnedFile, permit: Permit) -> LearnedScores:
+    """The criterion of a file; those that it is made of are registered here, or code that may run anyway."""
+    learned = read_criterion(Path(file.file))
+    bases = {name: parse_criterion(name) for name in learned.bases}
+    for name, reference in bases.items():
+        if isinstance(reference.base, LearnedFile):
+            raise CriterionError(f"{file} is made of another learned criterion, {name!r}: apply that one")
+        if not permit.covers(reference):
+            flag = command_line("--mix", str(reference.base))
+            raise CriterionError(f"{file} asks for code of its own: if you trust it, give {flag}")
+    made = {name: named_criterion(reference, permit) for name, reference in bases.items()}
+    return LearnedScores(learned, made, str(file))
 
 
 def _made(target: object, spec: str) -> Criterion:

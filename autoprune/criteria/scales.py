@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from autoprune.commands import command_line, flag
 from autoprune.criteria.base import Context
 from autoprune.criteria.registry import register
 from autoprune.criteria.slices import unit_sums
@@ -38,7 +39,7 @@ def _score(group: Group, scales: dict[str, Tensor]) -> Tensor:
     if not parts:
         raise CriterionError(
             f"criterion bn-scale: group {group.name!r} passes through no BatchNorm with a scale: "
-            f"keep it whole with --skip {group.name}, or use criterion l2"
+            f"keep it whole with {command_line(*flag('--skip', group.name))}, or use criterion l2"
         )
     each = [unit_sums(scales[part.parameter].abs(), part) / part.index.shape[1] for part in parts]
     return torch.stack(each).mean(dim=0)

@@ -9,7 +9,7 @@ import torch
 
 from autoprune.config import Config
 from autoprune.engines.base import STOP_SECONDS, End
-from autoprune.engines.process import Order, WorkerProcess, stop_processes
+from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
 
 
 class LocalEngine:
@@ -38,6 +38,7 @@ class LocalEngine:
                 folder=Path.cwd(),
                 logs=self._logs,
                 paths=tuple(sys.path),
+                code=worker_code(self._config, Path.cwd()),
             )
             self._workers.append(WorkerProcess.start(order))
         return f"{threads} thread(s) each"

@@ -14,8 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoprune.commands import flag
+from autoprune.config import Config, located
 from autoprune.engines.base import End
 from autoprune.engines.parent import PARENT_VARIABLE
+from autoprune.trust import code_words
 
 STORAGE_VARIABLE = "AUTOPRUNE_STORAGE"
 """Environment: the storage, whose password no list of processes then shows."""
@@ -33,7 +36,8 @@ class Order:
         threads: CPU threads.
         folder: where it works, in which relative paths are found.
         logs: folder of what it writes, from there.
-        paths: where it finds modules, such as those beside the user's script.
+        paths: where it finds modules, as the process does that starts it.
+        code: flags that name the user code of the study, as the user did.
     """
 
     name: str
@@ -44,6 +48,12 @@ class Order:
     folder: Path
     logs: Path
     paths: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+
+
+def worker_code(config: Config, folder: Path) -> tuple[str, ...]:
+    """The flags by which a worker may run the user code of these settings; files are found from `folder`."""
+    return code_words({**config.model_dump(), **located(config, folder)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +72,27 @@ class WorkerProcess:
 
     @classmethod
     def start(cls, order: Order) -> WorkerProcess:
-        """Start it; all user code of the study may run, for the user named it when the search was started."""
+        """Start it; it may run the code that the user named when the search was started, and no other."""
         log = order.folder / order.logs / f"worker-{order.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "autoprune", "worker", "--study", order.study, "--trust", "--quiet"]
+        # -P keeps the working folder, where data lies, from standing in for the standard library.
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "autoprune",
+            "worker",
+            *flag("--study", order.study),
+            "--quiet",
+        ]
         command += ["--threads", str(order.threads), "--name", order.name, "--device", order.device]
+        command += order.code
         environment = {
             **os.environ,
             STORAGE_VARIABLE: order.storage,
             PARENT_VARIABLE: str(os.getpid()),
             "OMP_NUM_THREADS": str(order.threads),
-            "PYTHONPATH": os.pathsep.join(path for path in order.paths if path),
+            "PYTHONPATH": os.pathsep.join(path or str(order.folder) for path in order.paths),
         }
         with log.open("wb") as file:
             process = subprocess.Popen(

@@ -25,7 +25,7 @@ from autoprune.config import Config
 from autoprune.documents import short_line
 from autoprune.engines.base import STOP_SECONDS, End
 from autoprune.engines.post import Post
-from autoprune.engines.process import Order
+from autoprune.engines.process import Order, worker_code
 from autoprune.engines.shares import equal_gpus, equal_threads
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
@@ -170,6 +170,7 @@ class RayEngine:
             folder=Path.cwd(),
             logs=logs,
             paths=tuple(sys.path),
+            code=worker_code(config, Path.cwd()),
         )
         self._seats: list[_Seat] = []
         self._placed: set[_Seat] = set()

@@ -37,7 +37,8 @@ def run_fresh(what: str, command: Command, stored: Mapping[str, Tensor]) -> dict
         safetensors.torch.save_file({key: value.contiguous() for key, value in stored.items()}, inputs)
         try:
             done = subprocess.run(
-                [sys.executable, "-B", *map(str, command(inputs, outputs))],
+                # -P: neither the working folder nor the script's own stands in for the standard library.
+                [sys.executable, "-B", "-P", *map(str, command(inputs, outputs))],
                 capture_output=True,
                 text=True,
                 errors="replace",

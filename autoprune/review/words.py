@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from autoprune.commands import autoprune_command, code_span, flag, storage_words
 from autoprune.export.card import cost_rows, markdown_table, width_rows
-from autoprune.passwords import without_passwords
 from autoprune.review.card import card_of, device_text
 from autoprune.review.front import Summary, front, summary
 from autoprune.review.notes import MARK
 from autoprune.review.record import study_record
 from autoprune.review.table import counts_text, front_lines, masks_text
 from autoprune.review.text import limits_text
-from autoprune.trust import code_flags
+from autoprune.trust import code_words
 
 MOST_ROWS = 30
 """Lines of the front in a note; the report has all of them."""
@@ -24,26 +23,17 @@ MOST_ROWS = 30
 
 def export_command(study: optuna.Study, storage: str, which: str) -> str:
     """The command that exports ``--best``, ``--trial 7`` or ``--picked``, to a folder of that name."""
-    folder = which.removeprefix("--").replace(" ", "-")
-    code = code_flags(study_record(study).get("config", {}))
-    return f"autoprune export {which} {place_flags(study, storage)}{code} -o {folder}/"
-
-
-def place_flags(study: optuna.Study, storage: str) -> str:
-    """The flags that name a study; the default storage is left out."""
-    # Read from the settings' class here: the default must not be said twice.
-    from autoprune.config import Config
-
-    default: str = Config.model_fields["storage"].default
-    where = "" if storage == default else f"--storage {without_passwords(storage)} "
-    return f"{where}--study {shlex.quote(study.study_name)}"
+    code = code_words(study_record(study).get("config", {}))
+    folder = "-".join(which.removeprefix("--").split())
+    place = (*storage_words(storage), *flag("--study", study.study_name))
+    return autoprune_command("export", *which.split(), *place, *code, "-o", f"{folder}/")
 
 
 def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
     """Model, budget, machine, the front, and how to export from it."""
     found = summary(study)
     device = device_text(study)
-    flags = place_flags(study, storage)
+    pick = autoprune_command("pick", 7, *storage_words(storage), *flag("--study", study.study_name))
     parts = [
         f"# {found.name}",
         "\n".join(
@@ -60,9 +50,9 @@ def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
         "The pictures named *Front* show these trials. The Pareto plot that this dashboard draws by itself "
         "does not know the budget: it shows trials that exceed it, too.",
         "## Export",
-        f"The best: `{export_command(study, storage, '--best')}`",
-        f"To choose others, write `{MARK}` into the note of a trial, or run `autoprune pick 7 {flags}`; then "
-        f"run `{export_command(study, storage, '--picked')}`.",
+        f"The best: {code_span(export_command(study, storage, '--best'))}",
+        f"To choose others, write `{MARK}` into the note of a trial, or run {code_span(pick)}; then "
+        f"run {code_span(export_command(study, storage, '--picked'))}.",
         f"**Picked**: {', '.join(f'trial {number}' for number in picked) or 'none'} (when this was written).",
     ]
     return "\n\n".join(parts)
@@ -77,7 +67,7 @@ def trial_text(study: optuna.Study, storage: str, trial: FrozenTrial) -> str:
         markdown_table(("", "before", "after", "change"), cost_rows(card)),
         "### What was cut" if cut else "Nothing was cut.",
         *([markdown_table(("group", "units before", "after"), cut)] if cut else []),
-        f"Export: `{export_command(study, storage, f'--trial {trial.number}')}`",
+        f"Export: {code_span(export_command(study, storage, f'--trial {trial.number}'))}",
         f"Write `{MARK}` below to mark it for `autoprune export --picked`.",
     ]
     return "\n\n".join(parts)

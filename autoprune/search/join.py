@@ -10,7 +10,6 @@ from typing import Any
 
 import optuna
 
-from autoprune.config import load_config
 from autoprune.errors import StudyError
 from autoprune.review import Listener, open_study, study_record
 from autoprune.search.devices import as_recorded, device_differences
@@ -21,7 +20,7 @@ from autoprune.search.prepare import prepare
 from autoprune.search.presence import this_process
 from autoprune.search.problem import Problem
 from autoprune.search.samplers import make_sampler
-from autoprune.trust import require_trust
+from autoprune.trust import config_of_study
 
 READY_SECONDS, PAUSE = 600.0, 1.0
 """How long a worker waits for a search that is still being prepared, and between two looks at it."""
@@ -108,11 +107,11 @@ def _problem_of(study: optuna.Study, invitation: Invitation, listener: Listener)
             "name a function that returns one, with --model path/file.py:factory"
         )
     recorded = {**record["config"], **record.get("places", {})}
-    require_trust(recorded, given, trust=invitation.trust, source=f"study {name!r}")
-    settings = {**recorded, **given, "storage": invitation.storage, "study": name}
     # Latencies are those of the study's threads, however many this worker has for training.
-    settings["threads"] = record.get("device", {}).get("threads") or settings.get("threads")
-    problem = prepare(load_config(None, settings), listener)
+    threads = record.get("device", {}).get("threads") or given.get("threads") or recorded.get("threads")
+    fixed = {"storage": invitation.storage, "study": name, "threads": threads}
+    config = config_of_study(recorded, given, fixed, trust=invitation.trust, source=f"study {name!r}")
+    problem = prepare(config, listener)
     _refuse(name, differences(record, problem))
     return _with_latencies_of(study, problem, listener)
 

@@ -11,11 +11,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from autoprune.config import Config
-from autoprune.criteria.cost_aware import split_price
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.learned import (
     SCHEMA,
-    SUFFIX,
     Allowed,
     LearnedCriterion,
     LearnedGroup,
@@ -24,6 +22,7 @@ from autoprune.criteria.learned import (
 )
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
+from autoprune.references import LearnedFile
 from autoprune.review.explanation import MIXTURE, coefficients
 from autoprune.review.front import estimate_of, summary
 from autoprune.review.origins import SAMPLER
@@ -98,11 +97,10 @@ def _weights(problem: Problem, trial: FrozenTrial) -> dict[str, dict[str, float]
 
 def configured_weights(config: Config, structure: Prunable) -> dict[str, dict[str, float]]:
     """Group -> criterion -> weight where trials choose nothing; a learned criterion is taken apart."""
-    spec = split_price(config.criterion)[0]
-    names = ranked(structure)
-    if not spec.endswith(SUFFIX):
+    names, base = ranked(structure), config.references.criterion.base
+    if not isinstance(base, LearnedFile):
         return {name: {config.criterion: 1.0} for name in names}
-    before = read_criterion(Path(spec))
+    before = read_criterion(Path(base.file))
     return {name: dict(before.groups[name].weights) for name in names}
 
 
@@ -145,11 +143,11 @@ def allocated(
 
 def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
     """The learned criterion that the settings name, checked against the model; None for another kind."""
-    spec = split_price(config.criterion)[0]
-    if not spec.endswith(SUFFIX):
+    base = config.references.criterion.base
+    if not isinstance(base, LearnedFile):
         return None
-    learned = read_criterion(Path(spec))
-    learned.check(pruning.structure.widths, spec)
+    learned = read_criterion(Path(base.file))
+    learned.check(pruning.structure.widths, base.file)
     return learned
 
 

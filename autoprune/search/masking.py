@@ -74,8 +74,8 @@ def masking(origin: Origin) -> Masking:
     """
     structure = discover_masks_for(origin.config, origin.model, (origin.example,))
     every = {
-        name: score_masks(
-            name,
+        str(name): score_masks(
+            str(name),
             origin.model,
             structure,
             batches=origin.batches(),

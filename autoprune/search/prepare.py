@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from autoprune.budget import Budget, parse_budget
 from autoprune.config import Config
 from autoprune.cost import Meter
-from autoprune.criteria import criterion
+from autoprune.criteria import named_criterion
 from autoprune.errors import ConfigError, CriterionWarning, DataError
 from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.recovery.sparsity import Sparsified, sparsify
+from autoprune.references import Model, Named, parse_model
 from autoprune.review import Listener
 from autoprune.search.feasible import check_reachable
 from autoprune.search.masking import masking
@@ -30,16 +31,18 @@ from autoprune.search.removal import discover_for, removal
 from autoprune.search.timing import known_profile, offered_widths, setting_of, timed_batch
 from autoprune.search.validation import Parts, divide
 from autoprune.structure.trace import shell
-from autoprune.tasks import Data, Task, evaluate, load_data, load_model, load_weights, weights_hash
+from autoprune.tasks import Data, Task, evaluate, load_weights, weights_hash
 from autoprune.tasks.augment import augmented
-from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
 from autoprune.tasks.cache import cache_trouble
+from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
 from autoprune.tasks.devices import device_named, on_device
 from autoprune.tasks.fingerprint import data_hash
-from autoprune.tasks.objective import Objective, parse_objective
+from autoprune.tasks.models import build_named_model
+from autoprune.tasks.objective import Objective, objective_of
+from autoprune.tasks.part import scorable
+from autoprune.tasks.sources import load_named_data
 from autoprune.weights_file import read_weights_name
 from autoprune.wrappers import unwrapped
-from autoprune.tasks.part import scorable
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ def prepare(
     listener.phase("baseline", config.data if data is None else data.name)
     if uncached := cache_trouble():
         listener.note(uncached)
-    data = data or load_data(config.data)
-    quality = parse_objective(config.metric or "")
+    data = data or load_named_data(config.references.data, config.permit)
+    quality = objective_of(config.references.metric, config.permit)
     data = replace(data, task=quality.task(data.task))
     watched = _others(data.task, config)
     trained, name = _trained(config, data, listener) if model is None else _given(model, config, listener)
@@ -179,7 +182,7 @@ def _sparsified(
 
 def _others(task: Task, config: Config) -> list[Objective]:
     """The further qualities, each once. Raises UserError for one that cannot be read or is there already."""
-    objectives = [parse_objective(text) for text in config.objective]
+    objectives = [objective_of(quality, config.permit) for quality in config.references.objective]
     names = [task.metric, *(objective.task(task).metric for objective in objectives)]
     twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if twice is not None:
@@ -230,22 +233,30 @@ def _check_limits(budget: Budget, config: Config) -> None:
 
 def embedded_of(config: Config) -> Embedded | None:
     """What goes with the configured data, where that is one by name."""
-    return EMBEDDED.get(config.data.partition(":")[0])
+    data = config.references.data
+    return EMBEDDED.get(data.name) if isinstance(data, Named) else None
+
+
+def named_model(config: Config) -> Model:
+    """The configured model, or the one that goes with the data."""
+    embedded, configured = embedded_of(config), config.references.model
+    if configured is not None:
+        return configured
+    if embedded is None:
+        raise ConfigError(f"the data {config.data!r} has no model of its own: give --model")
+    return parse_model(embedded.model)
 
 
 def model_spec(config: Config) -> str:
-    """The configured model, or the one that goes with the data."""
-    embedded = embedded_of(config)
-    if config.model is None and embedded is None:
-        raise ConfigError(f"the data {config.data!r} has no model of its own: give --model")
-    return config.model or embedded.model  # type: ignore[union-attr]
+    """The text of :func:`named_model`."""
+    return str(named_model(config))
 
 
 def build_model(config: Config, data: Data) -> nn.Module:
     """The configured model with random weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return load_model(model_spec(config), classes=classes_of(data))
+        return build_named_model(named_model(config), config.permit, classes=classes_of(data))
 
 
 def classes_of(data: Data) -> int | None:
@@ -257,8 +268,8 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
     spec = model_spec(config)
     model = build_model(config, data)
     # A mistake in them is told before anything is trained, and after the user's code could register one.
-    for name in (config.criterion, *config.mix):
-        criterion(name, trusted=config.mix)
+    for name in (config.references.criterion, *config.references.mix):
+        named_criterion(name, config.permit)
     if config.weights is not None:
         load_weights(model, read_weights_name(config.weights), listener.note)
         return model, spec

@@ -15,6 +15,7 @@ from autoprune.criteria import Ranking
 from autoprune.criteria.base import Batches, Loss
 from autoprune.criteria.mixture import Mixture
 from autoprune.recovery.sparsity import Sparsified
+from autoprune.references import CriterionName, parse_criterion
 from autoprune.structure.plans import AnyPlan, Widths
 
 
@@ -139,10 +140,11 @@ class Origin:
         """Whether what sparse training found ranks units: it does unless another criterion is named."""
         return self.sparse is not None and self.config.criterion == Config.model_fields["criterion"].default
 
-    def criteria(self) -> list[str]:
+    def criteria(self) -> list[CriterionName]:
         """The configured criteria, then with data those whose rankings are tried before any sampling."""
-        chosen = [self.config.criterion, *self.config.mix]
-        return list(dict.fromkeys([*chosen, *(ONE_SHOT if self.loss else ())]))
+        named = self.config.references
+        chosen = [named.criterion, *named.mix]
+        return list(dict.fromkeys([*chosen, *(map(parse_criterion, ONE_SHOT) if self.loss else ())]))
 
     def batches(self) -> Batches | None:
         """The calibration data, for criteria; None where there is none."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from autoprune.config import Config
 from autoprune.cost import CostModel
 from autoprune.cost.prices import Prices, unit_prices
-from autoprune.criteria import Context, Ranking, block_importance, criterion, rankings
+from autoprune.criteria import Context, Ranking, block_importance, named_criterion, rankings
 from autoprune.criteria.mixture import SPARSIFIED, Mixture
 from autoprune.errors import ModelError, PlanError
 from autoprune.search.pruning import Origin
@@ -77,7 +77,7 @@ def removal(origin: Origin) -> Removal:
     costs = CostModel.of(structure, origin.model)
     prices = unit_prices(costs, partial(measured_predictor, origin, structure))
     found = rankings(
-        {name: criterion(name, trusted=origin.config.mix) for name in origin.criteria()},
+        {str(name): named_criterion(name, origin.config.permit) for name in origin.criteria()},
         _context(origin, structure, prices),
     )
     if origin.sparse is not None and origin.sparse_ranks:

@@ -16,7 +16,7 @@ from autoprune.cost import (
     Meter,
     Profile,
     Setting,
-    runtime_by_name,
+    named_runtime,
     shape_signature,
 )
 from autoprune.cost.fingerprint import fingerprint_of
@@ -38,7 +38,10 @@ def setting_of(config: Config) -> Setting:
     Raises ConfigError or MissingExtraError when this machine has no such runtime.
     """
     return Setting(
-        runtime_by_name(config.runtime), config.threads, config.latency_dtype, config.channels_last
+        named_runtime(config.references.runtime, config.permit),
+        config.threads,
+        config.latency_dtype,
+        config.channels_last,
     )
 
 

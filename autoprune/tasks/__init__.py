@@ -6,7 +6,7 @@ from autoprune.tasks.contract import data_of
 from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit
 from autoprune.tasks.evaluate import Score, device_of, evaluate, training_mode
 from autoprune.tasks.models import load_model
-from autoprune.tasks.reference import call_factory, is_reference, resolve
+from autoprune.tasks.reference import is_reference, resolve
 from autoprune.tasks.sources import load_data
 from autoprune.tasks.task import (
     Task,
@@ -31,7 +31,6 @@ __all__ = [
     "TensorSplit",
     "binary",
     "cache_folder",
-    "call_factory",
     "classification",
     "data_of",
     "device_of",

@@ -38,12 +38,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from autoprune.errors import DataError
+from autoprune.references import Code, OwnObject
 from autoprune.tasks.data import NO_BATCH, Data, DatasetSplit, LoaderSplit, Split, TensorSplit, count_of
 from autoprune.tasks.metrics import IGNORED
 from autoprune.tasks.part import in_order, sampled
 from autoprune.tasks.reading import place
-from autoprune.tasks.reference import call_factory, summary
 from autoprune.tasks.task import Task, task_by_name
+from autoprune.user_code import Permit, call_factory, summary
 
 PARTS = ("train", "validation", "test")
 KEYS = (*PARTS, "task", "metric", "classes")
@@ -51,12 +52,13 @@ MOST_COUNTED, COUNTED = 100_000, 10_000
 """Most samples not in memory that are all read to count the classes, and how many are read of more."""
 
 
-def from_factory(spec: str) -> Data:
-    """Call the factory that ``spec`` names and check what it returns (see the module's docstring).
+def from_factory(code: Code | OwnObject, permit: Permit) -> Data:
+    """Call a factory and check what it returns (see the module's docstring).
 
-    Raises DataError, naming the factory, when it fails or returns something else.
+    Raises DataError, naming the factory, when it fails or returns something else, and TrustError where it
+    may not run.
     """
-    made = call_factory(spec, "data", DataError)
+    made, spec = call_factory(code, permit, "data", DataError), str(code)
     if isinstance(made, Data):
         return made
     try:

@@ -15,8 +15,9 @@ from torchmetrics import Metric, classification, regression
 from torchmetrics.text import Perplexity
 
 from autoprune.errors import DataError
+from autoprune.references import parse_code
 from autoprune.spelling import did_you_mean
-from autoprune.tasks.reference import is_reference, resolve, summary
+from autoprune.user_code import Permit, load_object, summary
 
 Kind = Literal["classification", "binary", "multilabel", "regression", "sequence"]
 """What targets are: one class of several, yes or no, yes or no for each label, numbers, a class a place."""
@@ -152,8 +153,8 @@ def measure(kind: Kind, name: str, classes: int | None = None) -> Measure:
     Raises:
         DataError: for a metric that there is not.
     """
-    if is_reference(name):
-        return own(resolve(name, "metric", DataError), name.rpartition(":")[2])
+    if (mine := own_by_reference(name)) is not None:
+        return mine
     if kind == "classification" and name.startswith("top") and name[3:].isdecimal():
         return _top(name, int(name[3:]), classes or 0)
     known = _KNOWN[kind]
@@ -164,6 +165,14 @@ def measure(kind: Kind, name: str, classes: int | None = None) -> Measure:
         raise DataError(f"{kind} has no metric {name!r}{hint} there are {names}, or give path/file.py:Metric")
     higher, make = known[name]
     return Measure(name, higher, partial(make, classes))
+
+
+def own_by_reference(text: str) -> Measure | None:
+    """The metric that the caller names by module or file; None for another form. Raises as :func:`own`."""
+    code = parse_code(text)
+    if code is None:
+        return None
+    return own(load_object(code, Permit.naming(code), "metric", DataError), code.attribute)
 
 
 def own(make: Any, name: str) -> Measure:

@@ -12,8 +12,9 @@ import torchvision
 from torch import nn
 
 from autoprune.errors import MissingExtraError, ModelError
+from autoprune.references import FileCode, Model, Named, parse_model
 from autoprune.spelling import did_you_mean
-from autoprune.tasks.reference import call_factory, is_reference, summary
+from autoprune.user_code import Permit, call_factory, summary
 from autoprune.wrappers import unwrapped
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory"
@@ -29,16 +30,23 @@ def load_model(spec: str, *, classes: int | None = None) -> nn.Module:
     Raises ModelError for an unknown name or a factory that fails or returns no module, and
     MissingExtraError when timm is not installed.
     """
-    library, _, name = spec.partition(":")
-    if library == "torchvision":
-        return _from_torchvision(name, classes)
-    if library == "timm":
-        return _from_timm(name, classes)
-    if not is_reference(spec):
-        raise ModelError(f"unknown model {spec!r}: use {FORMS}")
-    model = call_factory(spec, "model", ModelError)
+    reference = parse_model(spec)
+    return build_named_model(reference, Permit.naming(reference), classes=classes)
+
+
+def build_named_model(reference: Model, permit: Permit, *, classes: int | None = None) -> nn.Module:
+    """The model that a setting names, as :func:`load_model` does; TrustError for code that may not run."""
+    if isinstance(reference, Named):
+        if reference.name == "torchvision":
+            return _from_torchvision(reference.argument or "", classes)
+        if reference.name == "timm":
+            return _from_timm(reference.argument or "", classes)
+        raise ModelError(f"unknown model {str(reference)!r}: use {FORMS}")
+    model = call_factory(reference, permit, "model", ModelError)
     if not isinstance(model, nn.Module):
-        raise ModelError(f"model {spec!r} returned {type(model).__name__}: it must return a torch.nn.Module")
+        raise ModelError(
+            f"model {str(reference)!r} returned {type(model).__name__}: it must return a torch.nn.Module"
+        )
     return unwrapped(model)
 
 
@@ -47,20 +55,13 @@ def construction(spec: str, classes: int | None) -> list[str]:
 
     A factory in a file is looked for beside the lines' own file first, then where it is now.
     """
-    source, _, name = spec.rpartition(":")
-    if source == "torchvision":
-        given = "".join(f", {key}={value!r}" for key, value in _arguments(name, classes).items())
-        return [
-            "from torchvision.models import get_model",
-            "",
-            f"return get_model({name!r}, weights=None{given})",
-        ]
-    if source == "timm":
-        given = "" if classes is None else f", num_classes={classes}"
-        return ["import timm", "", f"return timm.create_model({name!r}, pretrained=False{given})"]
-    if not source.endswith(".py"):
-        return [f"from {source} import {name}", "", f"return {name}()"]
-    file = Path(source).resolve()
+    reference = parse_model(spec)
+    if isinstance(reference, Named):
+        return _library_construction(reference, classes)
+    if not isinstance(reference, FileCode):
+        name = reference.attribute
+        return [f"from {reference.module} import {name}", "", f"return {name}()"]
+    file = Path(reference.file).resolve()
     return [
         "import importlib.util",
         "",
@@ -69,8 +70,21 @@ def construction(spec: str, classes: int | None) -> list[str]:
         f"spec = importlib.util.spec_from_file_location({file.stem!r}, file)",
         "module = importlib.util.module_from_spec(spec)",
         "spec.loader.exec_module(module)",
-        f"return module.{name}()",
+        f"return module.{reference.attribute}()",
     ]
+
+
+def _library_construction(reference: Named, classes: int | None) -> list[str]:
+    name = reference.argument or ""
+    if reference.name == "torchvision":
+        given = "".join(f", {key}={value!r}" for key, value in _arguments(name, classes).items())
+        return [
+            "from torchvision.models import get_model",
+            "",
+            f"return get_model({name!r}, weights=None{given})",
+        ]
+    given = "" if classes is None else f", num_classes={classes}"
+    return ["import timm", "", f"return timm.create_model({name!r}, pretrained=False{given})"]
 
 
 def _from_torchvision(name: str, classes: int | None) -> nn.Module:

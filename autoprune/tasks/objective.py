@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from autoprune.errors import DataError
+from autoprune.references import Code, Named, OwnObject, Quality, parse_quality
 from autoprune.tasks.corruption import CorruptedSplit, Corruption, parse_corruption
 from autoprune.tasks.data import Split
 from autoprune.tasks.memory import held
 from autoprune.tasks.task import Task
+from autoprune.user_code import Permit, load_object
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,26 @@ class Objective:
     Attributes:
         metric: see :meth:`autoprune.tasks.task.Task.measured_by`; empty for the task's own.
         corruption: the noise; None for none.
+        code: what makes the metric, where that is no name.
+        permit: what may run.
     """
 
     metric: str
     corruption: Corruption | None = None
+    code: Code | OwnObject | None = field(default=None, compare=False)
+    permit: Permit = field(default=Permit(), compare=False)
 
     def task(self, task: Task) -> Task:
-        """The task judged by this quality, under its name. Raises DataError for another task's metric."""
-        judged = task.measured_by(self.metric) if self.metric else task
+        """The task judged by this quality, under its name.
+
+        Raises DataError for another task's metric, and TrustError for code that may not run.
+        """
+        judged = task
+        if self.code is not None:
+            make = load_object(self.code, self.permit, "metric", DataError)
+            judged = task.measured_by(make, name=self.code.attribute)
+        elif self.metric:
+            judged = task.measured_by(self.metric)
         if self.corruption is None:
             return judged
         return replace(judged, metric=f"{judged.metric}@{self.corruption}")
@@ -42,5 +57,15 @@ def parse_objective(text: str) -> Objective:
 
     Raises DataError for noise that cannot be read; metrics are looked up by the task.
     """
-    metric, at, noise = text.rpartition("@")
-    return Objective(metric, parse_corruption(noise)) if at else Objective(text)
+    quality = parse_quality(text)
+    return objective_of(quality, Permit.naming(quality))
+
+
+def objective_of(quality: Quality | None, permit: Permit) -> Objective:
+    """The quality that a setting names, the task's own for None; raises as :func:`parse_objective`."""
+    if quality is None:
+        return Objective("")
+    metric = quality.metric
+    code = None if isinstance(metric, Named | None) else metric
+    corruption = None if quality.noise is None else parse_corruption(quality.noise)
+    return Objective("" if metric is None else str(metric), corruption, code, permit)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autoprune.errors import DataError
+from autoprune.references import DataSet, Named, parse_data
 from autoprune.spelling import did_you_mean
 from autoprune.tasks import images
 from autoprune.tasks.contract import from_factory
 from autoprune.tasks.data import Data
 from autoprune.tasks.imagefolder import imagefolder
 from autoprune.tasks.languages import language_id
-from autoprune.tasks.reference import is_reference
+from autoprune.user_code import Permit
 
 NAMED: dict[str, Callable[[str | None], Data]] = {
     "fashion-mnist": images.fashion_mnist,
@@ -35,14 +36,20 @@ def load_data(spec: str) -> Data:
 
     Raises DataError when the name is unknown, or the data is missing or unusable.
     """
-    name, _, root = spec.partition(":")
-    if spec == "digits":
+    reference = parse_data(spec)
+    return load_named_data(reference, Permit.naming(reference))
+
+
+def load_named_data(reference: DataSet, permit: Permit) -> Data:
+    """The data that a setting names, as :func:`load_data` does; TrustError for code that may not run."""
+    if not isinstance(reference, Named):
+        return from_factory(reference, permit)
+    name, root = reference.name, reference.argument
+    if reference == Named("digits"):
         return images.digits()
     if name in NAMED:
         return NAMED[name](root or None)
     if name == "imagefolder":
-        return imagefolder(root)
-    if is_reference(spec):
-        return from_factory(spec)
+        return imagefolder(root or "")
     hint = did_you_mean(name, ("digits", *NAMED, "imagefolder"), ":")
-    raise DataError(f"unknown data {spec!r}{hint} use {FORMS}")
+    raise DataError(f"unknown data {str(reference)!r}{hint} use {FORMS}")

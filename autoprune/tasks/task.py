@@ -11,8 +11,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from autoprune.errors import DataError
-from autoprune.tasks.metrics import IGNORED, Kind, as_binary, as_indices, measure, own
-from autoprune.tasks.reference import is_reference, resolve
+from autoprune.tasks.metrics import IGNORED, Kind, as_binary, as_indices, measure, own, own_by_reference
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,23 @@ class Task:
     new_metric: Callable[[], Metric]
     classes: int | None = None
 
-    def measured_by(self, metric: str | Callable[[], Metric]) -> Task:
+    def measured_by(self, metric: str | Callable[[], Metric], *, name: str | None = None) -> Task:
         """The same task, judged by another metric.
 
         Args:
             metric: a name, ``package.module:Name`` or ``path/file.py:Name``, or what makes a
                 :class:`torchmetrics.Metric`. See :func:`autoprune.tasks.metrics.measure`.
+            name: of what makes one; default: its own.
 
         Raises:
             DataError: for a metric that does not go with the task.
         """
         if not isinstance(metric, str):
-            found = own(metric, getattr(metric, "__name__", type(metric).__name__))
+            found = own(metric, name or str(getattr(metric, "__name__", type(metric).__name__)))
         elif self.name in get_args(Kind):
             found = measure(self.name, metric, self.classes)  # type: ignore[arg-type]
-        elif is_reference(metric):
-            found = own(resolve(metric, "metric", DataError), metric.rpartition(":")[2])
+        elif (mine := own_by_reference(metric)) is not None:
+            found = mine
         else:
             raise DataError(f"the task {self.name!r} is your own: give its metric as path/file.py:Metric")
         return replace(

@@ -10,7 +10,7 @@ import pytest
 import autoprune
 from autoprune.config import load_config
 from autoprune.engines.choice import engine_ready
-from autoprune.engines.process import Order, WorkerProcess, stop_processes
+from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
 from autoprune.engines.shares import equal_gpus, equal_threads
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
@@ -100,6 +100,39 @@ def test_a_process_ends_with_its_last_words(tmp_path: Path) -> None:
     assert not worker.end.lost
     assert worker.end.why.startswith("exit code 2: there is no storage")
     assert (tmp_path / "logs" / "worker-1.log").is_file()
+
+
+SHADOWS = ("random", "json", "torch", "optuna", "typing")
+
+
+def test_a_process_takes_no_module_from_its_folder(tmp_path: Path) -> None:
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit('shadowed')\n")
+    order = Order("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), tuple(sys.path))
+    worker = WorkerProcess.start(order)
+    assert worker.process.wait(timeout=120) == 2
+    assert worker.end is not None
+    assert worker.end.why.startswith("exit code 2: there is no storage")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_process_finds_modules_where_its_parent_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "sitecustomize.py").write_text("import mine\n")
+    # An interactive session looks in its working folder, which it calls "".
+    order = Order("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), ("", *sys.path))
+    assert WorkerProcess.start(order).process.wait(timeout=120) == 2
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_worker_is_given_the_code_that_the_user_named(tmp_path: Path) -> None:
+    (tmp_path / "net.py").touch()
+    config = load_config(None, {"model": "net.py:net", "mix": ["l2", "own.py:score"], "data": "digits"})
+    assert worker_code(config, tmp_path) == (
+        *("--model", f"{tmp_path}/net.py:net"),
+        *("--mix", "l2", "--mix", "own.py:score"),
+    )
+    assert worker_code(load_config(None, {}), tmp_path) == ()
 
 
 def test_a_process_that_is_stopped_is_lost(tmp_path: Path) -> None:

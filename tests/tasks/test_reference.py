@@ -3,7 +3,15 @@ import json
 import pytest
 
 from autoprune.errors import DataError, UserError
-from autoprune.tasks import call_factory, is_reference, resolve
+from autoprune.references import parse_code
+from autoprune.tasks import is_reference, resolve
+from autoprune.user_code import Permit
+from autoprune.user_code import call_factory as call_permitted
+
+
+def call_factory(spec, *more):
+    code = parse_code(spec)
+    return call_permitted(code, Permit.naming(code), *more)
 
 
 @pytest.mark.parametrize("spec", ["a:b", "a.b.c:d", "some/file.py:make", "../x-y.py:make"])

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autoprune.cost.runtimes.base import DTYPES, Call, Runtime
-from autoprune.cost.runtimes.command import PREFIX, CommandRuntime
+from autoprune.cost.runtimes.command import CommandRuntime
 from autoprune.cost.runtimes.compiled import CompiledRuntime
 from autoprune.cost.runtimes.cuda import CudaRuntime
 from autoprune.cost.runtimes.eager import EagerRuntime
 from autoprune.cost.runtimes.onnx_runtime import OnnxRuntime
 from autoprune.cost.runtimes.open_vino import OpenVinoRuntime
 from autoprune.errors import ConfigError
+from autoprune.references import PROGRAM, Program, parse_runtime
+from autoprune.references import Runtime as RuntimeName
 from autoprune.spelling import did_you_mean
+from autoprune.user_code import Permit
 
 RUNTIMES: dict[str, Callable[[], Runtime]] = {
     "eager": EagerRuntime,
@@ -29,22 +32,29 @@ def runtime_by_name(name: str) -> Runtime:
     Raises ConfigError when there is none or this machine lacks what it runs on, MissingExtraError when its
     packages are not installed.
     """
-    check_runtime(name)
-    return CommandRuntime(name) if name.startswith(PREFIX) else RUNTIMES[name]()
+    reference = parse_runtime(name)
+    return named_runtime(reference, Permit.naming(reference))
+
+
+def named_runtime(reference: RuntimeName, permit: Permit) -> Runtime:
+    """The runtime that a setting names, as :func:`runtime_by_name`; TrustError where it may not run."""
+    if isinstance(reference, Program):
+        return CommandRuntime(reference, permit)
+    check_runtime(str(reference))
+    return RUNTIMES[str(reference)]()
 
 
 def check_runtime(name: str) -> None:
     """Raise ConfigError for a name that no runtime has."""
-    if not name.startswith(PREFIX) and name not in RUNTIMES:
+    if not isinstance(parse_runtime(name), Program) and name not in RUNTIMES:
         hint = did_you_mean(name, RUNTIMES, ":")
         raise ConfigError(
-            f"unknown runtime {name!r}{hint} use {', '.join(RUNTIMES)} or '{PREFIX}PROGRAM ARGUMENTS'"
+            f"unknown runtime {name!r}{hint} use {', '.join(RUNTIMES)} or '{PROGRAM}PROGRAM ARGUMENTS'"
         )
 
 
 __all__ = [
     "DTYPES",
-    "PREFIX",
     "RUNTIMES",
     "Call",
     "CommandRuntime",
@@ -55,5 +65,6 @@ __all__ = [
     "OpenVinoRuntime",
     "Runtime",
     "check_runtime",
+    "named_runtime",
     "runtime_by_name",
 ]

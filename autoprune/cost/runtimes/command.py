@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -22,8 +21,9 @@ from autoprune.cost.runtimes.base import Call, Runtime, require
 from autoprune.cost.runtimes.onnx_program import PACKAGES, traced, write_onnx_file
 from autoprune.cost.runtimes.quiet import quiet
 from autoprune.errors import ConfigError, TrialError
+from autoprune.references import Program
+from autoprune.user_code import Permit
 
-PREFIX = "command:"
 ONNX, PT2 = "{file}", "{pt2}"
 """Stand for the path of the model as an ONNX file, and as a ``torch.export`` program."""
 SECONDS = 300.0
@@ -44,15 +44,10 @@ class CommandRuntime(Runtime):
 
     channels_last = False
 
-    def __init__(self, name: str, seconds: float = SECONDS) -> None:
-        self.name = name
+    def __init__(self, program: Program, permit: Permit, seconds: float = SECONDS) -> None:
+        self.name = str(program)
         self._seconds = seconds
-        try:
-            words = shlex.split(name.removeprefix(PREFIX))
-        except ValueError as error:
-            raise ConfigError(f"cannot read --runtime {name!r}: {error}") from error
-        if not words:
-            raise ConfigError(f"--runtime {name!r} names no program: write '{PREFIX}PROGRAM ARGUMENTS'")
+        words = permit.words(program)
         if shutil.which(words[0]) is None:
             raise ConfigError(f"--runtime names the program {words[0]!r}, which is not there: give its path")
         if not any(mark in word for word in words for mark in (ONNX, PT2)):

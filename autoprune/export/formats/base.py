@@ -111,10 +111,9 @@ def run_file(subject: Subject, path: Path, script: str, batches: Sequence[Tensor
     Raises ExportError when it does not run, or differs from the pruned model by more than the tolerance.
     """
     expected = run(subject.model, batches)
-    # -P keeps the script's own folder off the import path.
     found = run_fresh(
         path.name,
-        lambda inputs, outputs: ["-P", CHECKS / script, path, inputs, outputs],
+        lambda inputs, outputs: [CHECKS / script, path, inputs, outputs],
         named(batches),
     )
     return largest_difference(path.name, expected, found, tolerance)

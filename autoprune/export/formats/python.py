@@ -38,7 +38,7 @@ class PythonFormat(Format):
             return largest_difference(path.name, expected, found, TOLERANCE), note
         found = run_fresh(
             path.name,
-            lambda inputs, outputs: ["-P", CHECKS / "run_python.py", path, inputs, outputs],
+            lambda inputs, outputs: [CHECKS / "run_python.py", path, inputs, outputs],
             named(subject.batches),
         )
         alone = found.pop("imports_autoprune").item() == 0

@@ -115,7 +115,7 @@ def _loaded(subject: Subject, candidate: Candidate, loader: Path) -> float:
         original.write_text(_HEAD + original_text(candidate) + "\n", encoding="utf-8")
         found = run_fresh(
             LOADER_FILE,
-            lambda inputs, outputs: ["-P", CHECKS / "run_python.py", loader, inputs, outputs, original],
+            lambda inputs, outputs: [CHECKS / "run_python.py", loader, inputs, outputs, original],
             named(subject.batches),
         )
     del found["imports_autoprune"]
