@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,8 +16,10 @@ import typer
 from autoprune.cli.help import Commands
 from autoprune.completion import FORMATS, one_of, study
 from autoprune.config import Config
+from autoprune.console import echo
 from autoprune.errors import AutopruneError, UserError
 from autoprune.files import replace_file
+from autoprune.printable import one_line
 from autoprune.stopping import exit_code
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"autoprune {version('autoprune')}")
+        echo(f"autoprune {version('autoprune')}")
         raise typer.Exit
 
 
@@ -89,7 +92,7 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        typer.echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
+        echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
         raise typer.Exit(exit_code(stop)) from None
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
@@ -98,7 +101,8 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
         if tell is not None:
             tell(_one_line(error), code)
         if debug:
-            raise
+            echo("".join(traceback.format_exception(error)), err=True, end="")
+            raise typer.Exit(code) from None
         complain(_one_line(error))
         raise typer.Exit(code) from None
 
@@ -112,14 +116,14 @@ def _is_unread(stream: TextIO) -> bool:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, AutopruneError):
-        return " ".join(str(error).split())
+        return one_line(str(error))
     text = str(error).strip().splitlines()
-    return f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)"
+    return one_line(f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)")
 
 
 def complain(text: str) -> None:
     """Print one line on stderr."""
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    echo(f"error: {one_line(text)}", err=True)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -140,12 +144,11 @@ def use_threads(config: Config) -> None:
 
 def print_front(study: optuna.Study) -> None:
     """Print what the study found, and whether it can be trusted."""
-    from rich.console import Console
-
     from autoprune import review
+    from autoprune.console import PlainConsole
 
-    console, summary = Console(), review.summary(study)
-    console.print(review.headline(summary), highlight=False, markup=False)
+    console, summary = PlainConsole(), review.summary(study)
+    console.print(review.headline(summary))
     console.print(review.front_table(review.front(study), summary, width=console.width))
     for line in review.health_lines(study):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

@@ -12,8 +12,10 @@ import typer
 from autoprune.cli.frame import DEFAULT_STORAGE, Debug, StudyFile, app, errors, print_front, use_threads
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import Config, load_config
+from autoprune.console import echo
 from autoprune.options import examples, with_settings
 from autoprune.passwords import without_passwords
+from autoprune.printable import printable
 from autoprune.stopping import exit_code
 
 if TYPE_CHECKING:
@@ -72,14 +74,13 @@ def _for_programs(config: Config, events: JsonLines) -> None:
 
 
 def _for_people(config: Config, *, quiet: bool, verbose: bool) -> None:
-    from rich.console import Console
-
+    from autoprune.console import PlainConsole
     from autoprune.review import Listener, LiveView, stages_table
 
     study = _run(config, Listener() if quiet else LiveView(verbose=verbose), lambda code: None)
     _require_result(study)
     print_front(study)
-    Console().print(stages_table(study))
+    PlainConsole().print(stages_table(study))
     _print_next(study, config.storage)
 
 
@@ -92,7 +93,7 @@ def _run(config: Config, view: Listener, stopped: Callable[[int], None]) -> optu
             return run_search(config, view).optuna
     except KeyboardInterrupt as stop:
         stopped(exit_code(stop))
-        typer.echo(f"\n{STOPPED}", err=True)
+        echo(f"\n{STOPPED}", err=True)
         raise typer.Exit(exit_code(stop)) from None
 
 
@@ -110,8 +111,8 @@ def _print_next(study: optuna.Study, storage: str) -> None:
     from autoprune.trust import code_flags
 
     where = "" if storage == DEFAULT_STORAGE else f" --storage {without_passwords(storage)}"
-    name, code = f" --study {quote(study.study_name)}", code_flags(study_record(study)["config"])
-    typer.echo(
+    name, code = f" --study {printable(quote(study.study_name))}", code_flags(study_record(study)["config"])
+    echo(
         f"Next:\n  autoprune dashboard{where}\n  autoprune report{where}{name} -o report.html\n"
         f"  autoprune export --best{where}{name}{code} -o out/"
     )

@@ -74,7 +74,9 @@ class WorkerProcess:
             "OMP_NUM_THREADS": str(order.threads),
             "PYTHONPATH": os.pathsep.join(path for path in order.paths if path),
         }
-        with log.open("wb") as file:
+        # A file of its own: a link in its place could lead anywhere.
+        log.unlink(missing_ok=True)
+        with log.open("xb") as file:
             process = subprocess.Popen(
                 command,
                 cwd=order.folder,

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from autoprune.console import PlainConsole, cell
 from autoprune.review.display import Plot, Progress, ended, render
 from autoprune.review.estimates import STOPPED
 from autoprune.review.front import Summary, best, summary
@@ -39,7 +40,7 @@ class LiveView(Listener):
     """
 
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or PlainConsole(stderr=True)
         self._verbose = verbose
         self._state = Progress(started=monotonic())
         self._live: Live | None = None
@@ -127,7 +128,7 @@ class LiveView(Listener):
         return render(self._state, monotonic(), width=size.width, height=size.height, unicode=unicode)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(cell(text), soft_wrap=True)
 
 
 def result_text(study: optuna.Study) -> str:

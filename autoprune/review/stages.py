@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from rich import box
 from rich.table import Table
 
+from autoprune.console import cell
 from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.text import whole_seconds
 
@@ -72,5 +73,5 @@ def stages_table(study: optuna.Study) -> Table:
     table.add_column("", justify="right")
     table.add_column("share", justify="right")
     for name, spent in seconds.items():
-        table.add_row(stage_word(name), whole_seconds(spent), f"{spent / total:.1%}")
+        table.add_row(cell(stage_word(name)), whole_seconds(spent), f"{spent / total:.1%}")
     return table

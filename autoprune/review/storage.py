@@ -1,9 +1,8 @@
-"""Studies in a storage, and the folder of their files."""
+"""Studies in a storage."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
@@ -44,12 +43,6 @@ def studies_in(storage: BaseStorage) -> list[optuna.Study]:
     names = optuna.get_all_study_names(storage)
     studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
     return [study for study in studies if "autoprune" in study.user_attrs]
-
-
-def folder_beside(url: str) -> Path:
-    """Where files of the storage's studies are kept: beside its file, for servers in the working folder."""
-    file = read_address(url).file
-    return (Path() if file is None else file.parent) / "autoprune_artifacts"
 
 
 def _last_active(study: optuna.Study) -> datetime:

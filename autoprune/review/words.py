@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from autoprune.export.card import cost_rows, markdown_table, width_rows
+from autoprune.export.card import cost_rows, markdown_table, plain_rows, width_rows
 from autoprune.passwords import without_passwords
+from autoprune.printable import code_span, markdown_text
 from autoprune.review.card import card_of, device_text
 from autoprune.review.front import Summary, front, summary
 from autoprune.review.notes import MARK
@@ -45,14 +46,14 @@ def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
     device = device_text(study)
     flags = place_flags(study, storage)
     parts = [
-        f"# {found.name}",
+        f"# {markdown_text(found.name)}",
         "\n".join(
             [
-                f"- **Model**: `{found.model}`",
-                f"- **Budget**: {limits_text(found.limits) or 'no limit'}",
+                f"- **Model**: {code_span(found.model)}",
+                f"- **Budget**: {markdown_text(limits_text(found.limits)) or 'no limit'}",
                 f"- **Trials**: {counts_text(found)}",
-                *([f"- **Machine**: {device}"] if device else []),
-                *([f"- **Masks**: {masks_text(found)}"] if found.granularity else []),
+                *([f"- **Machine**: {markdown_text(device)}"] if device else []),
+                *([f"- **Masks**: {markdown_text(masks_text(found))}"] if found.granularity else []),
             ]
         ),
         "## Front",
@@ -60,9 +61,10 @@ def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
         "The pictures named *Front* show these trials. The Pareto plot that this dashboard draws by itself "
         "does not know the budget: it shows trials that exceed it, too.",
         "## Export",
-        f"The best: `{export_command(study, storage, '--best')}`",
-        f"To choose others, write `{MARK}` into the note of a trial, or run `autoprune pick 7 {flags}`; then "
-        f"run `{export_command(study, storage, '--picked')}`.",
+        f"The best: {code_span(export_command(study, storage, '--best'))}",
+        f"To choose others, write `{MARK}` into the note of a trial, or run "
+        f"{code_span(f'autoprune pick 7 {flags}')}; then "
+        f"run {code_span(export_command(study, storage, '--picked'))}.",
         f"**Picked**: {', '.join(f'trial {number}' for number in picked) or 'none'} (when this was written).",
     ]
     return "\n\n".join(parts)
@@ -73,11 +75,11 @@ def trial_text(study: optuna.Study, storage: str, trial: FrozenTrial) -> str:
     card = card_of(study, trial)
     cut = [row for row in width_rows(card) if row[1] != row[2]]
     parts = [
-        f"## Trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",
-        markdown_table(("", "before", "after", "change"), cost_rows(card)),
+        f"## Trial {trial.number} ({markdown_text(str(trial.user_attrs.get('origin', 'sampler')))})",
+        markdown_table(("", "before", "after", "change"), plain_rows(cost_rows(card))),
         "### What was cut" if cut else "Nothing was cut.",
         *([markdown_table(("group", "units before", "after"), cut)] if cut else []),
-        f"Export: `{export_command(study, storage, f'--trial {trial.number}')}`",
+        f"Export: {code_span(export_command(study, storage, f'--trial {trial.number}'))}",
         f"Write `{MARK}` below to mark it for `autoprune export --picked`.",
     ]
     return "\n\n".join(parts)
@@ -87,5 +89,5 @@ def _front_table(study: optuna.Study, found: Summary) -> str:
     columns, lines = front_lines(front(study), found)
     rows = [tuple(line.cells[name] for name in columns) for line in lines[: MOST_ROWS + 1]]
     more = len(lines) - 1 - MOST_ROWS
-    table = markdown_table(columns, rows)
+    table = markdown_table(*plain_rows([columns]), plain_rows(rows))
     return f"{table}\n\n{more} more are in `autoprune front`." if more > 0 else table

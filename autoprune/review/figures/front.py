@@ -11,6 +11,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
+from autoprune.printable import html_text
 from autoprune.review.estimates import Estimate
 from autoprune.review.figures.picture import BLUE, GREY, VERMILLION, Picture, axis, figure, quality_axis
 from autoprune.review.front import Summary, estimates_of, front_trials, summary, timed_here
@@ -120,7 +121,7 @@ def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> l
     for trial, estimate in zip(known, estimates_of(study, known), strict=True):
         points.append(
             _Point(
-                text=f"trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",
+                text=html_text(f"trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})"),
                 x=trial.user_attrs[cost.attribute],
                 y=estimate.quality,
                 x_bars=_latency_bars(trial, uncut) if cost.attribute == "latency_ms" else (0.0, 0.0),

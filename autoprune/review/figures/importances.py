@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
+from autoprune.printable import html_text
 from autoprune.review.figures.picture import BLUE, Picture, axis, figure
 from autoprune.review.importances import importances
 from autoprune.review.text import share_text
@@ -25,7 +26,7 @@ def importances_picture(study: optuna.Study) -> Picture | None:
         [
             go.Bar(
                 x=list(shown.values()),
-                y=list(shown),
+                y=list(map(html_text, shown)),
                 orientation="h",
                 marker={"color": BLUE},
                 hovertemplate="%{y}: %{x}<extra></extra>",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import optuna
 import plotly.graph_objects as go
 
+from autoprune.printable import html_text
 from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
 from autoprune.review.stages import stage_seconds, stage_word
 from autoprune.review.states import DUPLICATE_OF
@@ -37,12 +38,12 @@ def stages_picture(study: optuna.Study) -> Picture | None:
             go.Bar(
                 x=[_label([number for number, _ in run]) for run in runs],
                 y=[round(sum(seconds.get(stage, 0.0) for _, seconds in run) / len(run), 4) for run in runs],
-                name=stage_word(stage),
+                name=html_text(stage_word(stage)),
                 marker={
                     "color": _COLOURS[place % len(_COLOURS)],
                     "pattern": {"shape": _PATTERNS[place // len(_COLOURS) % len(_PATTERNS)]},
                 },
-                hovertemplate=stage_word(stage) + ": %{y:.3~s}s, trial %{x}<extra></extra>",
+                hovertemplate="%{fullData.name}: %{y:.3~s}s, trial %{x}<extra></extra>",
             )
             for place, stage in enumerate(stages)
         ],

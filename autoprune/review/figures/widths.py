@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
+from autoprune.printable import html_text
 from autoprune.review.figures.picture import Picture, axis, figure
 from autoprune.review.front import front_trials
 from autoprune.review.text import share_text
@@ -35,7 +36,7 @@ def widths_picture(study: optuna.Study) -> Picture | None:
         [
             go.Heatmap(
                 x=[str(trial.number) for trial in trials],
-                y=groups,
+                y=list(map(html_text, groups)),
                 z=shares,
                 customdata=counts,
                 zmin=0,
