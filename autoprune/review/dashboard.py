@@ -6,17 +6,20 @@ import errno
 import io
 import sys
 from socketserver import ThreadingMixIn
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from autoprune.console import echo
-from autoprune.errors import UserError
-from autoprune.printable import printable
+from autoprune.errors import StudyError, UserError
+from autoprune.printable import one_line, printable
 from autoprune.review.guard import Names, guarded
 from autoprune.review.publish import artifact_store, publish
 from autoprune.review.storage import studies_in
 from autoprune.storages import open_storage
 from autoprune.storages.address import is_loopback
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -57,20 +60,28 @@ def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> Non
         UserError: the address cannot be listened on.
     """
     storage = open_storage(storage_url, must_exist=True)
+    store = artifact_store(storage_url)
     try:
         with _listen(host, port) as server:
             for study in studies_in(storage):
-                publish(study, storage_url)
+                _bring_up_to_date(study, storage_url)
             # Imported here: it brings scikit-learn, for which no other command should wait.
             import optuna_dashboard
 
-            store = artifact_store(storage_url)
             app = optuna_dashboard.wsgi(storage, artifact_store=store)
             server.set_app(guarded(app, Names.of(host, server.server_port), store))
             _announce(host, server.server_port)
             server.serve_forever()
     except KeyboardInterrupt:
         echo(err=True)
+
+
+def _bring_up_to_date(study: optuna.Study, storage_url: str) -> None:
+    """Publish a study; one that cannot be read keeps nobody from the others."""
+    try:
+        publish(study, storage_url)
+    except StudyError as error:
+        echo(one_line(f"study {study.study_name} is shown as it is: {error}"), err=True)
 
 
 def _announce(host: str, port: int) -> None:

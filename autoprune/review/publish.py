@@ -16,11 +16,11 @@ from optuna.trial import FrozenTrial
 from autoprune.contained import ContainedFolder
 from autoprune.export.card import findings_text
 from autoprune.review.artifacts import folder_beside, kept_plan, study_folder
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.card import card_of
 from autoprune.review.front import front_trials
 from autoprune.review.notes import Notes, is_marked
 from autoprune.review.picks import picked
-from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.words import study_text, trial_text
 
 CARD, PLAN = "model-card.md", "plan.json"
@@ -83,7 +83,7 @@ def publish(study: optuna.Study, storage: str) -> None:
         StudyError: the study was not made by autoprune.
     """
     chosen = {trial.number: trial for trial in front_trials(study)}
-    notes, trials = Notes(study), study.get_trials(deepcopy=False)
+    notes, trials = Notes(study), trials_of(study)
     chosen |= {trial.number: trial for trial in trials if trial.values and is_marked(notes.of(trial))}
     for trial in chosen.values():
         notes.write(trial_text(study, storage, trial), trial)
@@ -110,9 +110,10 @@ def _save_pictures(study: optuna.Study) -> None:
 def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
     """Offer the plan and the model card on the trial's page; what is there already is replaced."""
     files = {CARD: ("text/markdown", (findings_text(card_of(study, trial)) + "\n").encode())}
-    number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
+    known = attributes_of(trial)
+    number = trial.number if known.duplicate_of is None else known.duplicate_of
     plan = kept_plan(study_folder(storage, study.study_name), number)
-    if plan is not None and plan.hash == trial.user_attrs.get("plan"):
+    if plan is not None and plan.hash == known.plan:
         files[PLAN] = ("application/json", plan.to_json().encode())
     store = artifact_store(storage)
     for name, (kind, content) in files.items():

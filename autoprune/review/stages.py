@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from autoprune.console import cell
-from autoprune.review.states import DUPLICATE_OF
+from autoprune.review.attributes import attributes_of, sensitivity_of, trials_of, wall_seconds
 from autoprune.review.text import whole_seconds
 
 WALL = "wall_seconds"
@@ -39,12 +39,13 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
     What no trial accounts for is REST, known once a search of the study has ended.
     """
     total: Counter[str] = Counter()
-    if SENSITIVITY in study.user_attrs:
-        total[SENSITIVITY] = study.user_attrs[SENSITIVITY]["seconds"]
-    for trial in study.get_trials(deepcopy=False):
-        if DUPLICATE_OF not in trial.user_attrs:
-            total.update(trial.user_attrs.get("seconds", {}))
-    walls = [value for key, value in study.user_attrs.items() if key.partition(":")[0] == WALL]
+    measured = sensitivity_of(study)
+    if measured is not None:
+        total[SENSITIVITY] = measured.seconds
+    for trial in trials_of(study):
+        if attributes_of(trial).duplicate_of is None:
+            total.update(attributes_of(trial).seconds)
+    walls = wall_seconds(study)
     if walls:
         total[REST] = max(0.0, sum(walls) - sum(total.values()))
     order = [*(name for name in _WORDS if name in total), *sorted(total.keys() - _WORDS.keys())]
@@ -58,7 +59,7 @@ def stage_word(stage: str) -> str:
 
 def spent_text(trial: FrozenTrial) -> str:
     """The stages of one trial with their times, such as ``fine-tuning 12 s``; without short ones."""
-    seconds = trial.user_attrs.get("seconds", {})
+    seconds = attributes_of(trial).seconds
     return ", ".join(
         f"{stage_word(name)} {whole_seconds(spent)}" for name, spent in seconds.items() if spent >= 1
     )

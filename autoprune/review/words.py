@@ -11,9 +11,11 @@ from optuna.trial import FrozenTrial
 from autoprune.export.card import cost_rows, markdown_table, plain_rows, width_rows
 from autoprune.passwords import without_passwords
 from autoprune.printable import code_span, markdown_text
+from autoprune.review.attributes import attributes_of
 from autoprune.review.card import card_of, device_text
 from autoprune.review.front import Summary, front, summary
 from autoprune.review.notes import MARK
+from autoprune.review.origins import SAMPLER
 from autoprune.review.record import study_record
 from autoprune.review.table import counts_text, front_lines, masks_text
 from autoprune.review.text import limits_text
@@ -75,7 +77,7 @@ def trial_text(study: optuna.Study, storage: str, trial: FrozenTrial) -> str:
     card = card_of(study, trial)
     cut = [row for row in width_rows(card) if row[1] != row[2]]
     parts = [
-        f"## Trial {trial.number} ({markdown_text(str(trial.user_attrs.get('origin', 'sampler')))})",
+        f"## Trial {trial.number} ({markdown_text(attributes_of(trial).origin or SAMPLER)})",
         markdown_table(("", "before", "after", "change"), plain_rows(cost_rows(card))),
         "### What was cut" if cut else "Nothing was cut.",
         *([markdown_table(("group", "units before", "after"), cut)] if cut else []),

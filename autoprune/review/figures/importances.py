@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from autoprune.printable import html_text
 from autoprune.review.figures.picture import BLUE, Picture, axis, figure
 from autoprune.review.importances import importances
+from autoprune.review.record import study_record
 from autoprune.review.text import share_text
 
 _SHOWN = 20
@@ -21,7 +22,7 @@ def importances_picture(study: optuna.Study) -> Picture | None:
         return None
     shares = found.shares
     shown = dict(list(shares.items())[:_SHOWN])
-    metric = study.user_attrs["autoprune"]["metric"]
+    metric = study_record(study)["metric"]
     drawn = figure(
         [
             go.Bar(

@@ -9,9 +9,9 @@ import optuna
 import plotly.graph_objects as go
 
 from autoprune.printable import html_text
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
 from autoprune.review.stages import stage_seconds, stage_word
-from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.text import share_text
 
 _COLOURS = (*COLOURS, GREY)
@@ -23,9 +23,9 @@ _MOST_BARS = 100
 def stages_picture(study: optuna.Study) -> Picture | None:
     """Seconds of each stage as stacked bars, one a trial, or one a few of them; None where none are known."""
     timed = [
-        (trial.number, trial.user_attrs["seconds"])
-        for trial in study.get_trials(deepcopy=False)
-        if trial.user_attrs.get("seconds") and DUPLICATE_OF not in trial.user_attrs
+        (trial.number, known.seconds)
+        for trial in trials_of(study)
+        if (known := attributes_of(trial)).seconds and known.duplicate_of is None
     ]
     if not timed:
         return None

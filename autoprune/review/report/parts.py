@@ -6,6 +6,7 @@ import base64
 import gzip
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -108,6 +109,7 @@ def _data(picture: Picture) -> str:
     return f'<script type="application/json" id="data-{picture.name}">{content}</script>'
 
 
+@cache
 def _packed_plotly() -> str:
     """Plotly's script, compressed: as it is, it alone takes 5 MB."""
     from plotly.offline import get_plotlyjs
