@@ -55,7 +55,7 @@ def front(
 )
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on, by which it may be called.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     debug: Debug = False,
 ) -> None:

@@ -14,7 +14,9 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from autoprune.contained import ContainedFolder
+from autoprune.errors import DiskError
 from autoprune.export.card import findings_text
+from autoprune.files import why_not_written
 from autoprune.review.artifacts import folder_beside, kept_plan, study_folder
 from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.card import card_of
@@ -52,8 +54,12 @@ class ArtifactFolder:
         return file
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a file; what has its name, a link included, is replaced."""
-        self.folder.replace(artifact_id, content_body.read())
+        """Write a file; a link of its name is replaced. Raises DiskError where it cannot be written."""
+        try:
+            self.folder.replace(artifact_id, content_body.read())
+        except OSError as error:
+            place = self.folder.path / artifact_id
+            raise DiskError(f"cannot write {place} {why_not_written(error)}") from error
 
     def remove(self, artifact_id: str) -> None:
         """Delete a file. Raises ArtifactNotFound when it is missing."""
