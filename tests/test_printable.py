@@ -27,7 +27,7 @@ SHOWN = r"\x1b]0;OWNED\x07\x1b[2J\x1b[31m[bold red]rich[/nope]\x1b]8;;http://evi
     [
         ("plain", "plain"),
         ("größe 中文 ±", "größe 中文 ±"),
-        ("👩\u200d🔬 می\u200cخواهم", "👩\u200d🔬 می\u200cخواهم"),
+        ("👩\u200d🔬 a\u200cb", "👩\u200d🔬 a\u200cb"),
         ("a\tb\r\n", r"a\tb\r\n"),
         ("\u2028\u200e\u2066\ufeff\ud800", r"\u2028\u200e\u2066\ufeff\ud800"),
         (EVIL, SHOWN),

@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 
 MOST_NUMBER = 1e100
 """Numbers beyond it overflow where they are squared, and nothing that is measured is as large."""
+_MOST_PLACE = 120
+"""Characters of the name of what is wrong."""
 _NAMED = 3
 """Trials that are left out and named; the others are counted."""
 
@@ -189,7 +191,7 @@ def _first(error: ValidationError, key: str = "") -> str:
     """The place and the kind of the first thing that is wrong."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, [*([key] if key else []), *first["loc"]]))
-    return f"{printable(place)[:MOST_TEXT]} is wrong ({first['msg']})"
+    return f"{printable(place)[:_MOST_PLACE]} is wrong ({first['msg']})"
 
 
 def _fits(trial: FrozenTrial, objectives: int) -> bool:

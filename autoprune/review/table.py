@@ -129,7 +129,7 @@ def _trial(row: Mapping[str, Any], summary: Summary) -> Line:
         "test": "" if test is None or isnan(test) else quality_text(metric, test),
         **{name: quality_text(name, row[name]) for name in summary.baseline.others},
         _flops(summary): f"{human_count(row['flops'])} ({share_text(row['flops_ratio'])})",
-        "latency": "" if latency is None or isnan(latency) else _latency(latency, row["latency_ratio"]),
+        "latency": "" if latency is None or isnan(latency) else _latency(latency, row.get("latency_ratio")),
         "parameters": human_count(row["parameters"]),
         **({"non-zero": _nonzero(row)} if summary.granularity else {}),
         _size(summary): human_bytes(row["size"]),
@@ -150,7 +150,9 @@ def _nonzero(row: Mapping[str, Any]) -> str:
     return f"{human_count(row['nonzero'])} ({share_text(row['nonzero_ratio'])})"
 
 
-def _latency(milliseconds: float, ratio: float) -> str:
+def _latency(milliseconds: float, ratio: float | None) -> str:
+    if ratio is None or isnan(ratio):
+        return human_seconds(milliseconds / 1000)
     return f"{human_seconds(milliseconds / 1000)} ({ratio:.2f}×)"  # noqa: RUF001
 
 

@@ -72,9 +72,9 @@ def test_the_command_line_says_which(tmp_path: object) -> None:
 
 
 def test_nothing_is_said_where_all_can_be_read() -> None:
-    study = changed("flops", 10)
+    study = changed("loss", 0.1)
     assert left_out(study) == ""
-    assert list(review.front(study)["trial"])[-1] == 0
+    assert sorted(review.front(study)["trial"]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("value", [float("inf"), 1e200])
