@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -46,8 +46,10 @@ def show_others_plainly() -> None:
     """Have the logs and warnings of libraries, which name studies and files too, made printable."""
     shown = warnings.formatwarning
 
-    def plain(message: Warning | str, category: type[Warning], *place: Any) -> str:
-        return printable(shown(message, category, *place), keep="\n\t")
+    def plain(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        return printable(shown(message, category, filename, lineno, line), keep="\n\t")
 
     warnings.formatwarning = plain
     logging.setLogRecordFactory(_PlainRecord)
