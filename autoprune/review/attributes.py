@@ -97,8 +97,9 @@ class TrialAttributes(_Parsed):
     def objective(self, name: str) -> float | None:
         """A further quality, which goes by a name of the user's; None where there is no such number."""
         value = (self.model_extra or {}).get(name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if is_number and abs(value) <= MOST_NUMBER else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if abs(value) <= MOST_NUMBER else None
 
     def known(self, names: Sequence[str]) -> dict[str, Any]:
         """Those of the attributes that the trial has."""

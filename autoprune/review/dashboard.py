@@ -6,7 +6,7 @@ import errno
 import io
 import sys
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from autoprune.console import echo
@@ -36,7 +36,7 @@ class _Handler(WSGIRequestHandler):
 
     def get_stderr(self) -> TextIO:
         """Where failures are written."""
-        return _Printable()
+        return cast("TextIO", _Printable())
 
 
 class _Printable(io.TextIOBase):

@@ -124,7 +124,7 @@ def _with_headers(start_response: StartResponse, more: list[tuple[str, str]]) ->
         kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED]
         return start_response(status, [*kept, *_ALWAYS, *more], *error)  # type: ignore[arg-type]
 
-    return start  # type: ignore[return-value]
+    return start
 
 
 def _addresses(host: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -38,13 +38,14 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
 
     What no trial accounts for is REST, known once a search of the study has ended.
     """
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     measured = sensitivity_of(study)
     if measured is not None:
         total[SENSITIVITY] = measured.seconds
     for trial in trials_of(study):
         if attributes_of(trial).duplicate_of is None:
-            total.update(attributes_of(trial).seconds)
+            for stage, seconds in attributes_of(trial).seconds.items():
+                total[stage] += seconds
     walls = wall_seconds(study)
     if walls:
         total[REST] = max(0.0, sum(walls) - sum(total.values()))

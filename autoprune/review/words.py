@@ -91,5 +91,5 @@ def _front_table(study: optuna.Study, found: Summary) -> str:
     columns, lines = front_lines(front(study), found)
     rows = [tuple(line.cells[name] for name in columns) for line in lines[: MOST_ROWS + 1]]
     more = len(lines) - 1 - MOST_ROWS
-    table = markdown_table(*plain_rows([columns]), plain_rows(rows))
+    table = markdown_table(tuple(map(markdown_text, columns)), plain_rows(rows))
     return f"{table}\n\n{more} more are in `autoprune front`." if more > 0 else table

@@ -120,7 +120,8 @@ def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> l
     """The trials that know the cost, the cheapest first."""
     uncut = summary(study).baseline.latency_ms
     costs = {t.number: attributes_of(t).known([cost.attribute]).get(cost.attribute) for t in trials}
-    known = [trial for trial in trials if costs[trial.number] is not None]
+    costs = {number: cost for number, cost in costs.items() if cost is not None}
+    known = [trial for trial in trials if trial.number in costs]
     points = []
     for trial, estimate in zip(known, estimates_of(study, known), strict=True):
         origin = attributes_of(trial).origin or SAMPLER

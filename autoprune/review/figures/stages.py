@@ -23,9 +23,9 @@ _MOST_BARS = 100
 def stages_picture(study: optuna.Study) -> Picture | None:
     """Seconds of each stage as stacked bars, one a trial, or one a few of them; None where none are known."""
     timed = [
-        (trial.number, known.seconds)
+        (trial.number, own.seconds)
         for trial in trials_of(study)
-        if (known := attributes_of(trial)).seconds and known.duplicate_of is None
+        if (own := attributes_of(trial)).seconds and own.duplicate_of is None
     ]
     if not timed:
         return None
