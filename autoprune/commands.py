@@ -9,7 +9,6 @@ from autoprune.config import Config
 from autoprune.passwords import without_passwords
 
 _PLAIN = re.compile(r"[^\W_]|[ -~]")
-_FENCE = re.compile(r"`+")
 
 
 def command_line(*words: str | int) -> str:
@@ -44,15 +43,6 @@ def path_word(path: object) -> str:
 def is_plain(word: str) -> bool:
     """Whether a shell reads a word as it stands, without quotes."""
     return _quoted(word) == word
-
-
-def code_span(text: str) -> str:
-    """A text as code in Markdown, whatever backticks are in it."""
-    longest = max((len(run) for run in _FENCE.findall(text)), default=0)
-    if not longest:
-        return f"`{text}`"
-    fence = "`" * (longest + 1)
-    return f"{fence} {text} {fence}"
 
 
 def _quoted(word: str) -> str:

@@ -24,13 +24,19 @@ def replace_file(path: Path, content: bytes | str) -> None:
     before is then still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden, with a name of its own, of a length that every file system takes.
-    partial = path.with_name(f"{_PREFIX}{uuid.uuid4().hex[:12]}{_SUFFIX}")
+    partial = path.with_name(partial_name())
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        # A new file, never through a link that lies there.
+        with partial.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         put_in_place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_name() -> str:
+    """A name for a file until it is complete: hidden, its own, of a length that every file system takes."""
+    return f"{_PREFIX}{uuid.uuid4().hex[:12]}{_SUFFIX}"
 
 
 def put_in_place(partial: Path, path: Path) -> None:

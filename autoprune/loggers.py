@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import MissingExtraError
 from autoprune.review import summary
+from autoprune.review.attributes import attributes_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,8 +70,8 @@ class MLflow:
         """Log one trial."""
         tags = {
             "study": study.study_name,
-            "origin": str(trial.user_attrs.get("origin", "")),
-            "reason": str(trial.user_attrs.get("reason", "")),
+            "origin": attributes_of(trial).origin or "",
+            "reason": attributes_of(trial).reason or "",
         }
         experiment = self._experiment(self._name or study.study_name)
         run = self._client.create_run(experiment, run_name=f"trial {trial.number}", tags=tags).info.run_id
@@ -88,11 +89,11 @@ class MLflow:
 
 def _numbers(study: optuna.Study, trial: FrozenTrial) -> Mapping[str, float]:
     """What there is to log of a trial, and of the study after it."""
-    known, found = trial.user_attrs, summary(study)
-    numbers = {f"trial/{name}": known[name] for name in _COSTS if name in known}
-    if "quality" in known:
-        numbers[f"trial/{found.metric}"] = known["quality"]
-    numbers |= {f"seconds/{stage}": seconds for stage, seconds in known.get("seconds", {}).items()}
+    known, found = attributes_of(trial), summary(study)
+    numbers = {f"trial/{name}": value for name, value in known.known(_COSTS).items()}
+    if known.quality is not None:
+        numbers[f"trial/{found.metric}"] = known.quality
+    numbers |= {f"seconds/{stage}": seconds for stage, seconds in known.seconds.items()}
     numbers["front/size"] = found.front
     if found.best is not None:
         numbers[f"best/{found.metric}"] = study.get_trials(deepcopy=False)[found.best].values[0]

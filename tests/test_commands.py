@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from autoprune.cli import app
 from autoprune.commands import (
     autoprune_command,
-    code_span,
     command_line,
     flag,
     is_plain,
     path_word,
     storage_words,
 )
+from autoprune.printable import code_span
 from autoprune.review.report.report import report_html
 from autoprune.review.words import study_text
 

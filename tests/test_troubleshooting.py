@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
@@ -166,6 +167,27 @@ def made_in_python() -> str:
     return call("export", "--storage", "sqlite:///python.db")
 
 
+def copied(to: str) -> sqlite3.Connection:
+    """A copy of the storage."""
+    copy = sqlite3.connect(to)
+    with sqlite3.connect("autoprune.db") as source:
+        source.backup(copy)
+    return copy
+
+
+def changed_by_hand() -> str:
+    with copied("changed.db") as copy:
+        copy.execute("UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'flops_ratio'")
+    return call("front", "--study", "known", "--storage", "sqlite:///changed.db")
+
+
+def linked_folder() -> str:
+    Path("linked").mkdir()
+    Path("linked/autoprune_artifacts").symlink_to(Path.cwd())
+    copied("linked/study.db").close()
+    return call("dashboard", "--port", "0", "--storage", "sqlite:///linked/study.db")
+
+
 @cache
 def failed() -> str:
     return search("--study", "failed", "--lr", "1e30")
@@ -210,6 +232,8 @@ FROM = {
         "export", "--study", "known", "--weights", "others.safetensors"
     ),
     "was made in Python from a": made_in_python,
+    "left out, for they cannot be read": changed_by_hand,
+    "is a link, which may lead anywhere": linked_folder,
 }
 """Each message of the page, and what gives it."""
 

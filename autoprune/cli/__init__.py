@@ -8,6 +8,7 @@ from pathlib import Path
 from autoprune.cli import beginnings, models, searching, studies, working
 from autoprune.cli.frame import app, complain
 from autoprune.cli.streams import lost_output, ready
+from autoprune.console import show_others_plainly
 from autoprune.stopping import is_stop, leave, take_signals
 
 __all__ = ["app", "beginnings", "main", "models", "searching", "studies", "working"]
@@ -23,6 +24,7 @@ def main() -> None:
         complain(f"the working folder is gone ({error.strerror}): change to another one")
         sys.exit(2)
     take_signals()
+    show_others_plainly()
     try:
         app()
     except SystemExit as end:

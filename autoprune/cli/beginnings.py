@@ -11,6 +11,7 @@ from autoprune.cli.frame import Debug, Inputs, app, errors, write_text
 from autoprune.cli.help import Command, showing
 from autoprune.commands import autoprune_command, path_word
 from autoprune.config import load_config
+from autoprune.console import echo
 from autoprune.options import examples, with_settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def init(
         with LiveView() as view:
             made = begin(config, inputs or (), view)
         write_text(to, made.text())
-        typer.echo(_next_step(made, to))
+        echo(_next_step(made, to))
 
 
 def _next_step(made: Beginning, file: Path) -> str:
@@ -75,7 +76,7 @@ def schema(
         from autoprune.schema import schema_text
 
         if to is None:
-            typer.echo(schema_text(), nl=False)
+            echo(schema_text(), end="")
         else:
             write_text(to, schema_text())
-            typer.echo(f"wrote {to}")
+            echo(f"wrote {to}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -14,8 +15,10 @@ from autoprune.cli.help import Commands
 from autoprune.cli.streams import is_unread, lost_output
 from autoprune.completion import FORMATS, one_of, study
 from autoprune.config import Config
+from autoprune.console import echo
 from autoprune.errors import AutopruneError, UserError
 from autoprune.files import replace_file
+from autoprune.printable import one_line
 from autoprune.stopping import exit_code
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"autoprune {version('autoprune')}")
+        echo(f"autoprune {version('autoprune')}")
         raise typer.Exit
 
 
@@ -88,7 +91,7 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        typer.echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
+        echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
         raise typer.Exit(exit_code(stop)) from None
     except Exception as error:
         if isinstance(error, BrokenPipeError) and is_unread():
@@ -99,27 +102,28 @@ def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Itera
             with suppress(OSError):  # the output may be what failed
                 tell(line, code)
         if debug:
-            raise
+            echo("".join(traceback.format_exception(error)), err=True, end="")
+            raise typer.Exit(code) from None
         complain(line)
         raise typer.Exit(code) from None
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, AutopruneError):
-        return " ".join(str(error).split())
+        return one_line(str(error))
     if isinstance(error, OSError) and error.filename is None and (lost := lost_output()):
         return lost
     if isinstance(error, OSError) and error.filename is not None:
-        return (
+        return one_line(
             f"cannot use {error.filename}: {error.strerror}: choose another place, or change its permissions"
         )
     text = str(error).strip().splitlines()
-    return f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)"
+    return one_line(f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)")
 
 
 def complain(text: str) -> None:
     """Print one line on stderr."""
-    typer.echo(f"error: {' '.join(text.split())}", err=True)
+    echo(f"error: {one_line(text)}", err=True)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -140,12 +144,11 @@ def use_threads(config: Config) -> None:
 
 def print_front(study: optuna.Study) -> None:
     """Print what the study found, and whether it can be trusted."""
-    from rich.console import Console
-
     from autoprune import review
+    from autoprune.console import PlainConsole
 
-    console, summary = Console(), review.summary(study)
-    console.print(review.headline(summary), highlight=False, markup=False)
+    console, summary = PlainConsole(), review.summary(study)
+    console.print(review.headline(summary))
     console.print(review.front_table(review.front(study), summary, width=console.width))
     for line in review.health_lines(study):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from autoprune.console import echo
 from autoprune.options import EXAMPLES
 
 Parameter = TyperArgument | TyperOption
@@ -77,7 +78,7 @@ def _is_own(parameter: Parameter) -> bool:
 def _show_all(ctx: typer.Context, wanted: bool) -> None:
     if wanted:
         ctx.meta[_ALL] = True
-        typer.echo(ctx.get_help(), nl=False)
+        echo(ctx.get_help(), end="")
         raise typer.Exit
 
 

@@ -11,6 +11,7 @@ import typer
 from autoprune.cli.frame import Debug, Formats, Inputs, StudyFile, app, errors, use_threads
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import load_config
+from autoprune.console import echo
 from autoprune.options import examples, with_settings
 
 CUT_PATTERNS = ("skip", "only", "first_last", "shared", "depth")
@@ -59,9 +60,8 @@ def inspect(
 ) -> None:
     """List what can be cut, what each group costs, and why the rest stays."""
     with errors(debug):
-        from rich.console import Console
-
         from autoprune import review
+        from autoprune.console import PlainConsole
         from autoprune.inspection import inspect
 
         config = load_config(file, settings)
@@ -71,9 +71,9 @@ def inspect(
         with review.LiveView() as view:
             found = inspect(config, inputs or (), view).as_dict()
         if json:
-            typer.echo(dumps(found, indent=2))
+            echo(dumps(found, indent=2))
         else:
-            Console().print(review.groups_table(found))
+            PlainConsole().print(review.groups_table(found))
 
 
 @app.command(
@@ -98,9 +98,8 @@ def measure(
 ) -> None:
     """Measure latency against the width of each group on this device."""
     with errors(debug):
-        from rich.console import Console
-
         from autoprune import review
+        from autoprune.console import PlainConsole
         from autoprune.measurement import measure
 
         config = load_config(file, settings)
@@ -112,10 +111,10 @@ def measure(
         if picture is not None:
             review.draw_stairs(found.name, found.profile, found.offered, picture)
         if json:
-            typer.echo(dumps(found.as_dict(), indent=2))
+            echo(dumps(found.as_dict(), indent=2))
             return
-        Console().print(review.profile_table(found.name, found.profile, found.offered, found.accuracy))
-        typer.echo(f"{'known from' if found.known else 'kept in'} {found.file}")
+        PlainConsole().print(review.profile_table(found.name, found.profile, found.offered, found.accuracy))
+        echo(f"{'known from' if found.known else 'kept in'} {found.file}")
 
 
 @app.command(
@@ -149,10 +148,9 @@ def apply_(
 ) -> None:
     """Cut or mask a model once, without a search, and export it."""
     with errors(debug):
-        from rich.console import Console
-
         from autoprune import review
         from autoprune.application import Request, apply_cut, cut_of
+        from autoprune.console import PlainConsole
         from autoprune.export.card import cost_rows
 
         config = load_config(None, settings)
@@ -160,6 +158,6 @@ def apply_(
         request = Request(cut, tuple(inputs or ()), validate, to, tuple(formats) if formats else None)
         with review.LiveView() as view:
             applied = apply_cut(config, request, view)
-        Console().print(review.comparison_table(cost_rows(applied.card)))
+        PlainConsole().print(review.comparison_table(cost_rows(applied.card)))
         for item in applied.exported:
-            typer.echo(str(item))
+            echo(str(item))

@@ -12,6 +12,7 @@ from autoprune.cli.frame import Debug, StudyFile, app, errors, print_front, use_
 from autoprune.cli.help import HelpAll, showing
 from autoprune.commands import autoprune_command, flag, storage_words
 from autoprune.config import Config, load_config
+from autoprune.console import echo
 from autoprune.options import examples, with_settings
 from autoprune.stopping import exit_code
 
@@ -71,14 +72,13 @@ def _for_programs(config: Config, events: JsonLines) -> None:
 
 
 def _for_people(config: Config, *, quiet: bool, verbose: bool) -> None:
-    from rich.console import Console
-
+    from autoprune.console import PlainConsole
     from autoprune.review import Listener, LiveView, stages_table
 
     study = _run(config, Listener() if quiet else LiveView(verbose=verbose), lambda code: None)
     _require_result(study)
     print_front(study)
-    Console().print(stages_table(study))
+    PlainConsole().print(stages_table(study))
     _print_next(study, config.storage)
 
 
@@ -91,7 +91,7 @@ def _run(config: Config, view: Listener, stopped: Callable[[int], None]) -> optu
             return run_search(config, view).optuna
     except KeyboardInterrupt as stop:
         stopped(exit_code(stop))
-        typer.echo(f"\n{STOPPED}", err=True)
+        echo(f"\n{STOPPED}", err=True)
         raise typer.Exit(exit_code(stop)) from None
 
 
@@ -115,4 +115,4 @@ def _print_next(study: optuna.Study, storage: str) -> None:
         autoprune_command("report", *name, "-o", "report.html"),
         autoprune_command("export", "--best", *name, *code, "-o", "out/"),
     )
-    typer.echo("\n  ".join(("Next:", *commands)))
+    echo("\n  ".join(("Next:", *commands)))

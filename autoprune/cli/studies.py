@@ -20,7 +20,9 @@ from autoprune.cli.frame import (
 )
 from autoprune.cli.help import Command, HelpAll
 from autoprune.config import NAMES_CODE
+from autoprune.console import echo
 from autoprune.options import examples, with_settings
+from autoprune.printable import printable
 from autoprune.stopping import exit_code
 
 
@@ -41,9 +43,9 @@ def front(
             raise UserError("give --csv or --json, not both")
         opened = review.open_study(storage, study)
         if csv:
-            typer.echo(review.to_csv(review.front(opened)), nl=False)
+            echo(review.to_csv(review.front(opened)), end="")
         elif json:
-            typer.echo(review.to_json(review.front(opened)), nl=False)
+            echo(review.to_json(review.front(opened)), end="")
         else:
             print_front(opened)
 
@@ -53,7 +55,7 @@ def front(
 )
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on, by which it may be called.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     debug: Debug = False,
 ) -> None:
@@ -76,7 +78,7 @@ def report(
         from autoprune import review
 
         review.write_report(review.open_study(storage, study), storage, to)
-        typer.echo(f"wrote {to}")
+        echo(f"wrote {to}")
 
 
 @app.command(
@@ -97,20 +99,19 @@ def explain(
     with errors(debug):
         from json import dumps
 
-        from rich.console import Console
-
         from autoprune import review
+        from autoprune.console import PlainConsole
 
         opened = review.open_study(storage, study)
         told = review.explain(opened, trial)
         if to is not None:
             review.write_explanation(opened, told, to)
         if json:
-            typer.echo(dumps(told.as_dict(), indent=2))
+            echo(dumps(told.as_dict(), indent=2))
         else:
-            Console().print(review.explanation_table(told))
+            PlainConsole().print(review.explanation_table(told))
             if to is not None:
-                typer.echo(f"wrote {to}")
+                echo(f"wrote {to}")
 
 
 @app.command(cls=Command, epilog=examples("pick 7 12", "pick --remove 7", "pick"))
@@ -130,7 +131,7 @@ def pick(
             (review.unpick if remove else review.pick)(opened, trials)
             review.publish(opened, storage)
         chosen = review.picked(opened)
-        typer.echo(f"picked in {opened.study_name}: {', '.join(map(str, chosen)) or 'none'}")
+        echo(f"picked in {printable(opened.study_name)}: {', '.join(map(str, chosen)) or 'none'}")
 
 
 @app.command(
@@ -201,12 +202,12 @@ def export(
                     for number, folder in folders.items()
                 }
         except KeyboardInterrupt as stop:
-            typer.echo("\nstopped; the same command goes on from here", err=True)
+            echo("\nstopped; the same command goes on from here", err=True)
             raise typer.Exit(exit_code(stop)) from None
         for number, items in written.items():
             for item in items:
-                typer.echo(str(item))
-            typer.echo(f"trial {number} of {result.optuna.study_name} is in {folders[number]}")
+                echo(str(item))
+            echo(f"trial {number} of {printable(result.optuna.study_name)} is in {folders[number]}")
 
 
 def _chosen_way(best: bool, trial: int | None, picked: bool, all_front: bool) -> int | str:

@@ -9,7 +9,9 @@ import typer
 from autoprune.cli.frame import DEFAULT_STORAGE, Debug, StudyName, Trust, app, errors
 from autoprune.cli.help import Command, HelpAll
 from autoprune.config import NAMES_CODE
+from autoprune.console import echo
 from autoprune.options import examples, with_settings
+from autoprune.printable import printable
 from autoprune.stopping import exit_code
 
 if TYPE_CHECKING:
@@ -57,9 +59,9 @@ def worker(
             with _view(quiet) as view:
                 worked = work_on(Invitation(storage, study, settings, trust, name), view)
         except KeyboardInterrupt as stop:
-            typer.echo(f"\n{STOPPED}", err=True)
+            echo(f"\n{STOPPED}", err=True)
             raise typer.Exit(exit_code(stop)) from None
-        typer.echo(f"the search of {worked.study_name} is over, or has no plan left to try")
+        echo(f"the search of {printable(worked.study_name)} is over, or has no plan left to try")
 
 
 @app.command(
@@ -83,13 +85,13 @@ def serve(
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with serve_storage(storage, host, port) as served:
-            typer.echo(served.address)
+            echo(served.address)
             for line in (*served.warnings, "Ctrl-C stops the server."):
-                typer.echo(line, err=True)
+                echo(line, err=True)
             try:
                 served.wait()
             except KeyboardInterrupt:
-                typer.echo("", err=True)
+                echo("", err=True)
 
 
 def _use_threads(threads: int | None) -> None:

@@ -94,7 +94,9 @@ class WorkerProcess:
             "OMP_NUM_THREADS": str(order.threads),
             "PYTHONPATH": os.pathsep.join(path or str(order.folder) for path in order.paths),
         }
-        with log.open("wb") as file:
+        # A file of its own: a link in its place could lead anywhere.
+        log.unlink(missing_ok=True)
+        with log.open("xb") as file:
             process = subprocess.Popen(
                 command,
                 cwd=order.folder,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autoprune.export.formats import FORMATS
 from autoprune.export.records import Candidate, Card, Exported, Numbers, latency_text
+from autoprune.printable import code_cell, markdown_text
 from autoprune.structure.masks import MaskPlan
 from autoprune.tasks import weights_hash
 from autoprune.units import human_bytes, human_count, human_seconds
@@ -51,12 +52,12 @@ def card_text(card: Card, candidate: Candidate, context: CardContext) -> str:
 def findings_text(card: Card) -> str:
     """The first part of the card, as Markdown: what was done, what it cost, what is left of each group."""
     parts = [
-        f"# {card.title}, pruned",
+        f"# {markdown_text(card.title)}, pruned",
         _what_was_done(card),
-        markdown_table(("", "before", "after", "change"), cost_rows(card)),
-        *([f"Before the cut came {card.sparsified}."] if card.sparsified else []),
-        *([card.finetuned] if card.finetuned else []),
-        *([f"Latency was measured on {card.device}."] if card.device else []),
+        markdown_table(("", "before", "after", "change"), plain_rows(cost_rows(card))),
+        *([f"Before the cut came {markdown_text(card.sparsified)}."] if card.sparsified else []),
+        *([markdown_text(card.finetuned)] if card.finetuned else []),
+        *([f"Latency was measured on {markdown_text(card.device)}."] if card.device else []),
         "## Widths",
         markdown_table(("group", "before", "after"), width_rows(card)),
     ]
@@ -75,17 +76,19 @@ def finetuned_card(
 
 
 def _what_was_done(card: Card) -> str:
-    for_data = f" for {card.data}" if card.data else ""
+    title = markdown_text(card.title)
+    for_data = f" for {markdown_text(card.data)}" if card.data else ""
     if card.granularity and card.after.nonzero is not None:
         share = _percent(card.after.nonzero, card.before.parameters)
+        granularity = markdown_text(card.granularity)
         return (
-            f"{card.title}{for_data}, with {share} of its parameters left by autoprune: the rest is zero "
-            f"(granularity {card.granularity}). Tensors keep their shapes: dense FLOPs, latency "
+            f"{title}{for_data}, with {share} of its parameters left by autoprune: the rest is zero "
+            f"(granularity {granularity}). Tensors keep their shapes: dense FLOPs, latency "
             "and the size of these files stay as they were, unless a runtime or a file format uses the zeros."
         )
     share = _percent(card.after.flops, card.before.flops)
     return (
-        f"{card.title}{for_data}, cut to {share} of its FLOPs by autoprune: whole units were removed "
+        f"{title}{for_data}, cut to {share} of its FLOPs by autoprune: whole units were removed "
         "from its layers, so that its tensors are smaller."
     )
 
@@ -145,8 +148,8 @@ def _percent(new: float, old: float) -> str:
 
 
 def width_rows(card: Card) -> list[tuple[str, ...]]:
-    """Groups with their widths before and after."""
-    return [(f"`{name}`", str(old), str(new)) for name, (old, new) in card.widths.items()]
+    """Groups with their widths before and after, as Markdown."""
+    return [(code_cell(name), str(old), str(new)) for name, (old, new) in card.widths.items()]
 
 
 def _files(candidate: Candidate, context: CardContext) -> Iterator[str]:
@@ -174,13 +177,14 @@ def _loading(item: Exported, candidate: Candidate, sample: Tensor) -> tuple[str,
 
 
 def _provenance(card: Card, candidate: Candidate, context: CardContext) -> Iterator[tuple[str, str]]:
-    yield "model", f"`{candidate.spec or card.title}`"
+    yield "model", code_cell(candidate.spec or card.title)
     if card.data:
         yield "data", card.data
     if card.study:
-        yield "study", card.study if card.trial is None else f"{card.study}, trial {card.trial}"
+        study = markdown_text(card.study)
+        yield "study", study if card.trial is None else f"{study}, trial {card.trial}"
     if card.weights:
-        yield "weights before the cut (SHA-256)", f"`{card.weights}`"
+        yield "weights before the cut (SHA-256)", code_cell(card.weights)
     yield "weights after the cut (SHA-256)", f"`{weights_hash(candidate.model)}`"
     yield "plan (SHA-256)", f"`{candidate.plan.hash}`"
     packages = ["autoprune", "torch"]
@@ -188,6 +192,11 @@ def _provenance(card: Card, candidate: Candidate, context: CardContext) -> Itera
     versions = [f"{name} {_version(name)}" for name in packages]
     yield "versions", ", ".join([f"Python {platform.python_version()}", *versions])
     yield "date", context.day
+
+
+def plain_rows(rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Rows of plain texts, as Markdown."""
+    return [tuple(map(markdown_text, row)) for row in rows]
 
 
 def _version(package: str) -> str:
@@ -198,6 +207,6 @@ def _version(package: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A table whose cells are Markdown already."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,6 +1,7 @@
 """Where the files of a study's trials are kept.
 
-Names and numbers come from the study, which others may have written: none of them leads out of the folder.
+Names and numbers come from the study, which others may have written, as they may have the files: none of them
+leads out of the folder.
 """
 
 from __future__ import annotations
@@ -9,15 +10,26 @@ import hashlib
 import re
 from pathlib import Path
 
-from autoprune.errors import StudyError
-from autoprune.review.storage import folder_beside
+from autoprune.contained import ContainedFolder
+from autoprune.documents import MOST_BYTES
+from autoprune.errors import PlanError, StudyError
+from autoprune.storages import read_address
+from autoprune.structure.plans import AnyPlan, read_plan
 
+PLAN_ENDING = ".plan.json"
+_FOLDER = "autoprune_artifacts"
 _PLAIN = re.compile(r"[\w=+%,@ -][\w=+%,@ .-]{0,119}")
 
 
-def study_folder(storage: str, study: str) -> Path:
+def folder_beside(storage: str, name: str) -> ContainedFolder:
+    """A folder of files beside a storage's file, for servers in the working folder."""
+    file = read_address(storage).file
+    return ContainedFolder(Path() if file is None else file.parent, (_FOLDER, name))
+
+
+def study_folder(storage: str, study: str) -> ContainedFolder:
     """The folder of a study's files, called as the study is where that is a plain name."""
-    return folder_beside(storage) / plain_name(study)
+    return folder_beside(storage, plain_name(study))
 
 
 def plain_name(text: str) -> str:
@@ -28,8 +40,22 @@ def plain_name(text: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9]+', '_', text)[:60]}-{digest}"
 
 
-def trial_file(folder: Path, number: object, ending: str) -> Path:
-    """The file of a trial. Raises StudyError unless the number is one."""
+def trial_file(number: object, ending: str) -> str:
+    """What the file of a trial is called. Raises StudyError unless the number is one."""
     if type(number) is not int or number < 0:
         raise StudyError(f"the study refers to a trial {str(number)[:60]!r}, which is no number")
-    return folder / f"trial-{number}{ending}"
+    return f"trial-{number}{ending}"
+
+
+def kept_plan(folder: ContainedFolder, number: object) -> AnyPlan | None:
+    """The plan in the file of a trial; None when it is not there, or damaged: it can be made again.
+
+    Raises:
+        StudyError: the number is none, or the folder a link.
+    """
+    try:
+        with folder.open_file(trial_file(number, PLAN_ENDING)) as file:
+            content = file.read(MOST_BYTES + 1)
+        return read_plan(content.decode())
+    except (OSError, UnicodeDecodeError, PlanError):
+        return None

@@ -9,8 +9,8 @@ from typing import Self
 import optuna
 from optuna.trial import FrozenTrial
 
+from autoprune.review.attributes import attributes_of
 from autoprune.review.listener import Count, Listener
-from autoprune.review.states import DUPLICATE_OF
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
 """What ``optuna.study.Study.optimize`` takes as a callback too."""
@@ -53,6 +53,6 @@ class WithCallbacks(Listener):
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
         """A trial is told; `count` includes it."""
         self._listener.trial_finished(study, trial, count)
-        if DUPLICATE_OF not in trial.user_attrs:
+        if attributes_of(trial).duplicate_of is None:
             for call in self._callbacks:
                 call(study, trial)

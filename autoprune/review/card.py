@@ -8,8 +8,9 @@ from optuna.trial import FrozenTrial
 from autoprune.cost import DeviceFingerprint
 from autoprune.errors import StudyError
 from autoprune.export.records import Card, Numbers
+from autoprune.review.attributes import attributes_of, qualities_on_test
 from autoprune.review.front import estimate_of, summary
-from autoprune.review.record import study_record
+from autoprune.review.record import check_trial, study_record
 from autoprune.review.table import sparsified_text
 
 
@@ -24,10 +25,12 @@ def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
     Raises:
         StudyError: the study was not made by autoprune, or the trial was not evaluated.
     """
-    record, found, attributes = study_record(study), summary(study), trial.user_attrs
-    if not trial.values or "widths" not in attributes:
+    record, found, known = study_record(study), summary(study), attributes_of(trial)
+    if not trial.values or known.widths is None:
         raise StudyError(f"trial {trial.number} was not evaluated: choose one that `autoprune front` lists")
-    baseline, test = found.baseline, study.user_attrs.get("test", {})
+    check_trial(study, trial)
+    assert known.flops is not None and known.parameters is not None and known.size is not None
+    baseline, test, widths = found.baseline, qualities_on_test(study), known.widths
     return Card(
         title=found.model,
         metric=found.metric,
@@ -48,21 +51,19 @@ def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
         after=Numbers(
             quality=estimate_of(study, trial).quality,
             test=test.get(str(trial.number)),
-            flops=attributes["flops"],
-            parameters=attributes["parameters"],
-            size=attributes["size"],
-            latency_ms=attributes.get("latency_ms"),
-            latency_ratio=attributes.get("latency_ratio"),
-            latency_low=attributes.get("latency_low"),
-            latency_high=attributes.get("latency_high"),
-            nonzero=attributes.get("nonzero"),
-            effective_multiply_adds=attributes.get("effective_multiply_adds"),
-            others={name: attributes[name] for name in baseline.others},
+            flops=known.flops,
+            parameters=known.parameters,
+            size=known.size,
+            latency_ms=known.latency_ms,
+            latency_ratio=known.latency_ratio,
+            latency_low=known.latency_low,
+            latency_high=known.latency_high,
+            nonzero=known.nonzero,
+            effective_multiply_adds=known.effective_multiply_adds,
+            others={name: value for name in baseline.others if (value := known.objective(name)) is not None},
         ),
         device=device_text(study),
-        widths={
-            name: (width, attributes["widths"].get(name, width)) for name, width in record["groups"].items()
-        },
+        widths={name: (width, widths.get(name, width)) for name, width in record["groups"].items()},
         granularity=found.granularity,
         sparsified=sparsified_text(found),
     )

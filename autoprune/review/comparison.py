@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from autoprune.console import cell
+
 
 def comparison_table(rows: Sequence[Sequence[str]]) -> Table:
     """Rows of what is measured, before, after, and the change."""
@@ -15,5 +17,5 @@ def comparison_table(rows: Sequence[Sequence[str]]) -> Table:
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table

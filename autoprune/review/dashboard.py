@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from rich.console import Console
-
-from autoprune.errors import UserError
+from autoprune.console import echo
+from autoprune.errors import StudyError, UserError
+from autoprune.printable import one_line, printable
+from autoprune.review.guard import Names, guarded
 from autoprune.review.publish import artifact_store, publish
 from autoprune.review.storage import studies_in
 from autoprune.storages import open_storage
 from autoprune.storages.address import is_loopback
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -23,10 +29,21 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
-    """Keeps the terminal free of a line for each request."""
+    """Keeps the terminal free of a line for each request, and of what a failure's text could do to it."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
+
+    def get_stderr(self) -> TextIO:
+        """Where failures are written."""
+        return cast("TextIO", _Printable())
+
+
+class _Printable(io.TextIOBase):
+    """Standard error, for text of which nothing has an effect."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(printable(text, keep="\n"))
 
 
 def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> None:
@@ -35,35 +52,45 @@ def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> Non
     Before, the notes, pictures and files of autoprune's studies are brought up to date.
 
     Port 0 takes any free port. The dashboard has no login: whoever reaches the port can change
-    and delete studies.
+    and delete studies. It answers requests of its own pages alone, by the names of
+    :class:`autoprune.review.guard.Names`.
 
     Raises:
         StudyError: the storage is missing or cannot be used.
         UserError: the address cannot be listened on.
     """
     storage = open_storage(storage_url, must_exist=True)
+    store = artifact_store(storage_url)
     try:
         with _listen(host, port) as server:
             for study in studies_in(storage):
-                publish(study, storage_url)
+                _bring_up_to_date(study, storage_url)
             # Imported here: it brings scikit-learn, for which no other command should wait.
             import optuna_dashboard
 
-            server.set_app(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(storage_url)))
+            app = optuna_dashboard.wsgi(storage, artifact_store=store)
+            server.set_app(guarded(app, Names.of(host, server.server_port), store))
             _announce(host, server.server_port)
             server.serve_forever()
     except KeyboardInterrupt:
-        Console(stderr=True).print()
+        echo(err=True)
+
+
+def _bring_up_to_date(study: optuna.Study, storage_url: str) -> None:
+    """Publish a study; one that cannot be read keeps nobody from the others."""
+    try:
+        publish(study, storage_url)
+    except StudyError as error:
+        echo(one_line(f"study {study.study_name} is shown as it is: {error}"), err=True)
 
 
 def _announce(host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}/dashboard/"
-    Console().print(url, soft_wrap=True, highlight=False, markup=False)
-    notes = Console(stderr=True)
+    echo(url)
     if not is_loopback(host):
-        notes.print("Anyone who reaches this address can change and delete studies.")
-    notes.print("Ctrl-C stops the dashboard.")
+        echo("Anyone who reaches this address can change and delete studies.", err=True)
+    echo("Ctrl-C stops the dashboard.", err=True)
 
 
 def _listen(host: str, port: int) -> WSGIServer:

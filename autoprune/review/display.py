@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from autoprune.console import cell
+from autoprune.printable import printable
 from autoprune.review.plot import Point, draw
 from autoprune.review.text import whole_seconds
 
@@ -84,7 +86,7 @@ def render(
         return Text()
     head = Table.grid(padding=(0, 2))
     fraction = _fraction(state, now)
-    cells: list[RenderableType] = [Text(state.phase, style="bold")]
+    cells: list[RenderableType] = [cell(state.phase, "bold")]
     if fraction is not None:
         cells.append(ProgressBar(total=1.0, completed=fraction, width=_bar_width(width)))
     done = ", ".join(text for text in (_count(state), _rate(state, now)) if text)
@@ -173,4 +175,4 @@ def _left(state: Progress, now: float) -> str:
 
 
 def _line(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")

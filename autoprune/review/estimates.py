@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from autoprune.review.attributes import NotNegative, Number, Text, attributes_of, study_attribute
 
 RANKING = "ranking"
 """Study attribute: number of a finalist, or UNCUT -> its quality as the ranking samples correct it."""
@@ -40,17 +42,33 @@ class Estimate:
     high: float | None = None
 
 
+class _Recorded(BaseModel):
+    """An estimate as it is recorded."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    quality: Number
+    error: NotNegative | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+_RANKING: TypeAdapter[dict[str, _Recorded]] = TypeAdapter(dict[Text, _Recorded])
+
+
 def guided(trial: FrozenTrial) -> Estimate:
     """A finished trial's quality on the samples that guided the search."""
-    known = trial.user_attrs
-    names = ("quality_error", "quality_low", "quality_high")
-    return Estimate(trial.values[0], *(known.get(name) for name in names))
+    known = attributes_of(trial)
+    return Estimate(trial.values[0], known.quality_error, known.quality_low, known.quality_high)
 
 
 def ranked(study: optuna.Study, attribute: str = RANKING) -> dict[str, Estimate]:
-    """Trial number as a text, or UNCUT -> what a ranking found; empty where nothing was ranked."""
-    recorded: Mapping[str, Mapping[str, Any]] = study.user_attrs.get(attribute, {})
-    return {name: Estimate(**values) for name, values in recorded.items()}
+    """Trial number as a text, or UNCUT -> what a ranking found; empty where nothing was ranked.
+
+    Raises StudyError where the attribute is something else.
+    """
+    recorded = study_attribute(study, attribute, _RANKING, {})
+    return {name: Estimate(**dict(values)) for name, values in recorded.items()}
 
 
 def corrected(

@@ -36,6 +36,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from autoprune.passwords import without_passwords
+from autoprune.review.attributes import attributes_of
 from autoprune.review.front import front, summary
 from autoprune.review.listener import Count, Listener
 from autoprune.review.states import state_of
@@ -76,18 +77,18 @@ class JsonLines(Listener):
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
         """A trial is told; `count` includes it."""
-        known, found = trial.user_attrs, summary(study)
+        known, found = attributes_of(trial), summary(study)
         names = study.metric_names or [f"value_{place}" for place in range(len(study.directions))]
         self._write(
             "trial",
             trial=trial.number,
-            origin=known.get("origin"),
+            origin=known.origin,
             **_count(count),
             state=state_of(trial),
             values=dict(zip(names, trial.values, strict=True)) if trial.values else None,
-            reason=known.get("reason"),
-            numbers={name: known[name] for name in _NUMBERS if name in known},
-            stages=known.get("seconds", {}),
+            reason=known.reason,
+            numbers=known.known(_NUMBERS),
+            stages=dict(known.seconds),
             best=found.best,
             front=found.front,
         )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
+from autoprune.console import cell
 from autoprune.review.explanation import Explanation, Learned
 from autoprune.review.text import share_text
 
@@ -28,10 +28,10 @@ def explanation_table(told: Explanation) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
         left = name in LEFT_ALIGNED
-        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=not left)
+        table.add_column(cell(name), justify="left" if left else "right", overflow="fold", no_wrap=not left)
     for line in lines:
-        table.add_row(*map(Text, line))
-    return Group(Text(headline(told), style="bold"), table, *map(Text, notes(told)))
+        table.add_row(*map(cell, line))
+    return Group(cell(headline(told), "bold"), table, *map(cell, notes(told)))
 
 
 def headline(told: Explanation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,11 +15,11 @@ from autoprune.config import Config
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import StudyError
+from autoprune.review.attributes import attributes_of, sensitivity_of
 from autoprune.review.front import best
 from autoprune.review.importances import Importances, importances
 from autoprune.review.origins import AFTER_WARM_STARTS, SAMPLER, is_even
 from autoprune.review.record import study_record
-from autoprune.review.stages import SENSITIVITY
 
 SHIFT = "shift of"
 """Begins the names of parameters that are shifts."""
@@ -102,7 +103,7 @@ def explain(study: optuna.Study, number: int | None = None) -> Explanation:
     scales, shifts = coefficients(record, trial)
     mixture = shares_of_criteria(record, trial)
     found = importances(study)
-    widths = trial.user_attrs["widths"]
+    widths = attributes_of(trial).widths or {}
     groups = tuple(
         Learned(
             group=name,
@@ -117,14 +118,16 @@ def explain(study: optuna.Study, number: int | None = None) -> Explanation:
         )
         for name, width in full.items()
     )
-    origin = str(trial.user_attrs.get("origin", SAMPLER))
+    origin = attributes_of(trial).origin or SAMPLER
     return Explanation(study.study_name, trial.number, origin, str(record["metric"]), groups, found)
 
 
 def measured_curves(study: optuna.Study) -> dict[str, Curve]:
     """Group -> its sensitivity curve over whole units, from the narrowest measured width to the full one."""
     full: Mapping[str, int] = study_record(study)["groups"]
-    points = {name: row for name, row in _points(study).items() if row and name in full}
+    points = {
+        name: row for name, row in _points(study).items() if row and name in full and max(row) <= full[name]
+    }
     known = {name: full[name] for name in points}
     if not known:
         return {}
@@ -135,19 +138,20 @@ def measured_curves(study: optuna.Study) -> dict[str, Curve]:
 def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[str, float], dict[str, float]]:
     """Scale and shift of each group in a trial; empty where its plan does not come from coefficients."""
     names: Sequence[str] = list(record["groups"])
-    origin = trial.user_attrs.get("origin")
+    origin = attributes_of(trial).origin
     if is_even(origin):
         return dict.fromkeys(names, 1.0), {}
     ties: Mapping[str, Sequence[str]] = record.get("ties", {})
-    if not ties or origin not in AFTER_WARM_STARTS or not set(ties) <= set(trial.params):
+    found = _numbers(trial.params)
+    if not ties or origin not in AFTER_WARM_STARTS or not all(found.get(name, 0.0) > 0 for name in ties):
         return {}, {}
-    scales = {group: float(trial.params[name]) for name, groups in ties.items() for group in groups}
-    scales |= trial.user_attrs.get(SCALES, {})
+    scales = {group: found[name] for name, groups in ties.items() for group in groups}
+    scales |= {name: scale for name, scale in attributes_of(trial).scales.items() if name in names}
     shifts = {
-        group: float(trial.params[f"{SHIFT} {name}"])
+        group: found[f"{SHIFT} {name}"]
         for name, groups in ties.items()
         for group in groups
-        if f"{SHIFT} {name}" in trial.params
+        if f"{SHIFT} {name}" in found
     }
     return scales, shifts
 
@@ -162,7 +166,7 @@ def shares_of_criteria(record: Mapping[str, Any], trial: FrozenTrial) -> dict[st
     configured, sparse = str(config.get("criterion", default)), config.get("sparsify")
     first = SPARSIFIED if sparse and configured == default else configured
     several = [name for name, width in record["groups"].items() if width > 1]
-    weights = trial.user_attrs.get(MIXTURE) or {name: {first: 1.0} for name in several}
+    weights = attributes_of(trial).mixture or {name: {first: 1.0} for name in several}
     shown = {SPARSIFIED: f"{sparse} training"}
     return {
         name: {
@@ -178,15 +182,23 @@ def _trial(study: optuna.Study, number: int | None) -> FrozenTrial:
     if number is None:
         return best(study)
     trials = study.get_trials(deepcopy=False)
-    if not 0 <= number < len(trials) or "plan" not in trials[number].user_attrs:
+    if not 0 <= number < len(trials) or attributes_of(trials[number]).plan is None:
         raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
     return trials[number]
 
 
 def _points(study: optuna.Study) -> dict[str, dict[int, float | None]]:
-    recorded: Mapping[str, Mapping[str, float | None]]
-    recorded = study.user_attrs.get(SENSITIVITY, {}).get("points", {})
-    return {name: {int(width): loss for width, loss in row.items()} for name, row in recorded.items()}
+    found = sensitivity_of(study)
+    return {} if found is None else {name: dict(row) for name, row in found.points.items()}
+
+
+def _numbers(params: Mapping[str, Any]) -> dict[str, float]:
+    """The parameters that are finite numbers."""
+    return {
+        name: float(value)
+        for name, value in params.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def _at_half(curve: Curve, width: int) -> float:

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import StudyError
 from autoprune.granularity import UNITS
-from autoprune.review.estimates import STOPPED, UNCUT, Estimate, guided, in_use, ranked
+from autoprune.review.attributes import attributes_of, qualities_on_test, trials_of
+from autoprune.review.estimates import UNCUT, Estimate, guided, in_use, ranked
 from autoprune.review.record import check_trial, study_record
 from autoprune.review.states import state_of
 
@@ -108,7 +109,7 @@ def front(study: optuna.Study) -> pd.DataFrame:
     """
     record = study_record(study)
     metric = str(record["metric"])
-    test = study.user_attrs.get("test", {})
+    test = qualities_on_test(study)
     judged, ranking = _judged(study)
     trials = sorted(_shown(study, judged, ranking), key=lambda trial: (-trial.values[1], trial.number))
     others = tuple(record.get("others", ()))
@@ -138,14 +139,14 @@ def best(study: optuna.Study) -> FrozenTrial:
 
 def why_none(study: optuna.Study) -> str:
     """How far the nearest trial is over the budget; where none is known to be, how the last one failed."""
-    ended = [trial for trial in study.get_trials(deepcopy=False) if "reason" in trial.user_attrs]
+    ended = [trial for trial in trials_of(study) if attributes_of(trial).reason is not None]
     if not ended:
         return "none ran"
     over = [trial for trial in ended if max(trial.constraints.values(), default=0) > 0]
     if over:
         nearest = min(over, key=lambda trial: max(trial.constraints.values()))
-        return f"the nearest one: {nearest.user_attrs['reason']}; raise the budget, or give it more trials"
-    return f"the last one: {ended[-1].user_attrs['reason']}"
+        return f"the nearest one: {attributes_of(nearest).reason}; raise the budget, or give it more trials"
+    return f"the last one: {attributes_of(ended[-1]).reason}"
 
 
 def summary(study: optuna.Study) -> Summary:
@@ -165,8 +166,8 @@ def summary(study: optuna.Study) -> Summary:
         samples=attributes["samples"],
         baseline=_baseline(
             attributes["baseline"],
-            study.user_attrs.get("test", {}),
-            trials,
+            qualities_on_test(study),
+            trials_of(study),
             _judged(study)[1],
             dict(attributes.get("others", {})),
         ),
@@ -182,7 +183,7 @@ def summary(study: optuna.Study) -> Summary:
 
 def measured_on(trial: FrozenTrial) -> str:
     """Key of the device that the trial's latency was measured on; empty where it has none."""
-    return str(trial.user_attrs.get("timing", {}).get("device", ""))
+    return attributes_of(trial).timing.device
 
 
 def front_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -252,7 +253,7 @@ def _nondominated(
     plans: dict[object, FrozenTrial] = {}
     for trial, is_on_front in zip(trials, on_front, strict=True):
         if is_on_front:
-            plans.setdefault(trial.user_attrs.get("plan", trial.number), trial)
+            plans.setdefault(attributes_of(trial).plan or trial.number, trial)
     return list(plans.values())
 
 
@@ -261,13 +262,13 @@ def feasible_trials(study: optuna.Study) -> list[FrozenTrial]:
 
     Without candidates that were given up: their quality is a forecast.
     """
-    return [trial for trial in affordable_trials(study) if STOPPED not in trial.user_attrs]
+    return [trial for trial in affordable_trials(study) if attributes_of(trial).stopped_at is None]
 
 
 def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The same with candidates that were given up."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    record = study.user_attrs.get("autoprune", {})
+    trials = trials_of(study, (TrialState.COMPLETE,))
+    record = study_record(study) if "autoprune" in study.user_attrs else {}
     if "latency" in record.get("limits", {}):
         trials = [trial for trial in trials if timed_here(trial, record)]
     return [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]
@@ -301,13 +302,15 @@ def _row(
     record: Mapping[str, Any],
     others: Sequence[str],
 ) -> dict[str, object]:
-    attributes = dict(trial.user_attrs)
-    if not timed_here(trial, record):
-        attributes |= dict.fromkeys(_LATENCY)
+    known = attributes_of(trial)
+    shown = (*_COSTS, *_MASKED, *(_LATENCY if timed_here(trial, record) else ()), "origin")
+    names = (*_COSTS, *_MASKED, *_LATENCY, "origin")
     return {
         "trial": trial.number,
         f"test_{metric}": test.get(str(trial.number)),
-        **{name: attributes.get(name) for name in (*others, *_COSTS, *_MASKED, *_LATENCY, "origin")},
+        **{name: known.objective(name) for name in others},
+        **dict.fromkeys(names),
+        **known.known(shown),
     }
 
 
@@ -331,9 +334,7 @@ def _baseline(
     ranking: Mapping[str, Estimate],
     others: Mapping[str, float],
 ) -> Baseline:
-    uncut = next(
-        (trial for trial in trials if trial.user_attrs.get("origin") == "uncut" and trial.values), None
-    )
+    uncut = next((trial for trial in trials if attributes_of(trial).origin == "uncut" and trial.values), None)
     guiding = Estimate(costs["quality"], costs.get("quality_error"))
     if uncut is not None and guiding.error is None:
         guiding = guided(uncut)

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autoprune.console import cell
 from autoprune.review.text import share_text
 from autoprune.units import human_bytes, human_count
 
@@ -19,7 +20,7 @@ MOST_NAMES = 3
 
 def groups_table(found: Mapping[str, Any]) -> RenderableType:
     """What an inspection found, in the form of its ``as_dict``."""
-    parts: list[RenderableType] = [Text(_headline(found), style="bold")]
+    parts: list[RenderableType] = [cell(_headline(found), "bold")]
     if found["groups"]:
         parts += [_table(found["groups"])]
     if found["frozen"]:
@@ -50,7 +51,7 @@ def _table(groups: list[Mapping[str, Any]]) -> Table:
         cells += [share_text(group["flops_share"]), share_text(group["parameters_share"])]
         if timed:
             cells.append(share_text(group["latency_share"]))
-        table.add_row(*map(Text, [*cells, _others(group)]))
+        table.add_row(*map(cell, [*cells, _others(group)]))
     return table
 
 
@@ -71,5 +72,5 @@ def _frozen(frozen: Mapping[str, str]) -> Table:
     for reason, names in layers.items():
         shown = ", ".join(names[:MOST_NAMES])
         more = f" +{len(names) - MOST_NAMES}" if len(names) > MOST_NAMES else ""
-        table.add_row(Text(shown + more), Text(reason))
+        table.add_row(cell(shown + more), cell(reason))
     return table

@@ -9,12 +9,14 @@ from statistics import fmean, stdev
 
 import optuna
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau
 
-from autoprune.review.estimates import STOPPED, UNCHOSEN, UNCUT, UNTRAINED, ranked
+from autoprune.review.attributes import attributes_of, left_out, trials_of
+from autoprune.review.estimates import UNCHOSEN, UNCUT, ranked
 from autoprune.review.front import feasible_trials
-from autoprune.review.states import DUPLICATE_OF, state_of
+from autoprune.review.record import study_record
+from autoprune.review.states import state_of
 
 STAGES = "stages"
 """Trial attribute: stage -> what it found and decided."""
@@ -69,14 +71,12 @@ def gap(study: optuna.Study) -> Gap | None:
     """The gap between guiding and ranking samples; None where no finalist was ranked."""
     ranking = ranked(study, UNCHOSEN)
     sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
-    cut = [
-        t for t in feasible_trials(study) if str(t.number) in ranking and t.user_attrs.get("plan") != "uncut"
-    ]
+    cut = [t for t in feasible_trials(study) if str(t.number) in ranking and attributes_of(t).plan != "uncut"]
     if not cut or UNCUT not in ranking:
         return None
     differences = [sign * (trial.values[0] - ranking[str(trial.number)].quality) for trial in cut]
     error = stdev(differences) / math.sqrt(len(cut)) if len(cut) > 1 else None
-    uncut = sign * (study.user_attrs["autoprune"]["baseline"]["quality"] - ranking[UNCUT].quality)
+    uncut = sign * (study_record(study)["baseline"]["quality"] - ranking[UNCUT].quality)
     return Gap(fmean(differences), error, uncut, len(cut))
 
 
@@ -84,8 +84,8 @@ def predictors(study: optuna.Study) -> list[Predictor]:
     """Every stage that was used, with what it was worth."""
     trials = [
         trial
-        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        if STAGES in trial.user_attrs and not {DUPLICATE_OF, UNTRAINED} & trial.user_attrs.keys()
+        for trial in trials_of(study, (optuna.trial.TrialState.COMPLETE,))
+        if attributes_of(trial).stages and state_of(trial) not in ("REPEAT", "PREVIEW")
     ]
     found = [predictor(study, trials, stage) for stage in (COST, PROXY, CHECKPOINT)]
     return [item for item in found if item.trials or item.stopped]
@@ -97,11 +97,13 @@ def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) ->
     # A dearer candidate should be a better one; the other stages estimate the quality itself.
     orientation = 1.0 if stage == COST else sign
     pairs = [
-        (orientation * trial.user_attrs[STAGES][stage]["estimate"], sign * trial.values[0])
+        (orientation * found.estimate, sign * trial.values[0])
         for trial in trials
-        if stage in trial.user_attrs[STAGES] and STOPPED not in trial.user_attrs
+        if (found := attributes_of(trial).stages.get(stage)) is not None
+        and found.estimate is not None
+        and attributes_of(trial).stopped_at is None
     ]
-    stopped = sum(trial.user_attrs.get(STOPPED) == stage for trial in trials)
+    stopped = sum(attributes_of(trial).stopped_at == stage for trial in trials)
     return Predictor(stage, kendall(pairs), len(pairs), stopped)
 
 
@@ -133,19 +135,17 @@ def health_lines(study: optuna.Study) -> list[str]:
             f"the front rests on {trained} trained candidate{'' if trained == 1 else 's'} only: "
             "give the search more time or trials"
         )
-    return lines
+    return [*lines, *filter(None, [left_out(study)])]
 
 
 def trained_candidates(study: optuna.Study) -> int:
     """How many plans were recovered and scored in full; the original is none of them."""
-    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    return sum(state_of(trial) == "COMPLETE" and trial.user_attrs.get("plan") != "uncut" for trial in trials)
+    trials = trials_of(study, (TrialState.COMPLETE,))
+    return sum(state_of(trial) == "COMPLETE" and attributes_of(trial).plan != "uncut" for trial in trials)
 
 
 def _gap_text(study: optuna.Study, found: Gap) -> str:
-    scale, unit = (
-        (100, " points") if study.user_attrs["autoprune"]["metric"].endswith("accuracy") else (1, "")
-    )
+    scale, unit = (100, " points") if study_record(study)["metric"].endswith("accuracy") else (1, "")
     error = "" if found.error is None else f" ±{found.error * scale:.2g}"
     text = (
         f"guiding samples flatter the {found.finalists} finalists by {found.mean * scale:.2g}{error}{unit} "

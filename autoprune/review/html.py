@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import optuna
 
+from autoprune.printable import html_text
 from autoprune.review.front import front, summary
 from autoprune.review.table import Line, counts_text, front_lines
 from autoprune.review.text import limits_text
@@ -24,20 +24,20 @@ def study_html(study: optuna.Study) -> str:
     columns, lines = front_lines(front(study), found)
     limits = limits_text(found.limits) or "no limit"
     return (
-        f"<p><strong>{escape(found.name)}</strong>: {escape(found.model)}, {escape(limits)}<br>"
-        f"{escape(counts_text(found))}</p>\n{_table(columns, lines)}"
+        f"<p><strong>{html_text(found.name)}</strong>: {html_text(found.model)}, {html_text(limits)}<br>"
+        f"{html_text(counts_text(found))}</p>\n{_table(columns, lines)}"
     )
 
 
 def _table(columns: Sequence[str], lines: Sequence[Line]) -> str:
-    heads = "".join(f'<th style="{_side(name)}">{escape(name)}</th>' for name in columns)
+    heads = "".join(f'<th style="{_side(name)}">{html_text(name)}</th>' for name in columns)
     rows = "\n".join(_row(columns, line) for line in lines)
     return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
 def _row(columns: Sequence[str], line: Line) -> str:
     weight = ' style="font-weight: bold"' if "best" in line.cells[""] else ""
-    cells = "".join(f'<td style="{_side(name)}">{escape(line.cells[name])}</td>' for name in columns)
+    cells = "".join(f'<td style="{_side(name)}">{html_text(line.cells[name])}</td>' for name in columns)
     return f"<tr{weight}>{cells}</tr>"
 
 

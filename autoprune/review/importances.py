@@ -12,7 +12,9 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial, create_trial
 from sklearn.ensemble import RandomForestRegressor
 
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.origins import SUGGESTED
+from autoprune.review.record import study_record
 from autoprune.review.states import state_of
 
 LEAST_TRIALS = 8
@@ -59,21 +61,19 @@ def importances(study: optuna.Study) -> Importances | None:
     The widths are compared, not the parameters of the search space, so that spaces can be told apart by it.
     Hutter et al., "An Efficient Approach for Assessing Hyperparameter Importance", 2014.
     """
-    full: dict[str, int] = study.user_attrs["autoprune"]["groups"]
+    full: Mapping[str, int] = study_record(study)["groups"]
     trials = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.user_attrs.get("widths") and state_of(trial) == "COMPLETE"
+        trial for trial in trials_of(study) if state_of(trial) == "COMPLETE" and _has_widths(trial, full)
     ]
     if len(trials) < LEAST_TRIALS or len({trial.values[0] for trial in trials}) < 2:
         return None
     widths = np.array([list(_widths(trial, full).values()) for trial in trials], dtype=np.float64)
     values = np.array([trial.values[0] for trial in trials])
-    sampled = sum(trial.user_attrs.get("origin") in SUGGESTED for trial in trials) / len(trials)
+    sampled = sum(attributes_of(trial).origin in SUGGESTED for trial in trials) / len(trials)
     return Importances(_shares(trials, full), len(trials), _predicted(widths, values), sampled)
 
 
-def _shares(trials: list[FrozenTrial], full: dict[str, int]) -> dict[str, float]:
+def _shares(trials: list[FrozenTrial], full: Mapping[str, int]) -> dict[str, float]:
     distributions: dict[str, BaseDistribution] = {
         name: IntDistribution(0, width) for name, width in full.items()
     }
@@ -99,5 +99,12 @@ def _predicted(widths: NDArray[np.float64], values: NDArray[np.float64]) -> floa
     return float(forest.oob_score_)
 
 
-def _widths(trial: FrozenTrial, full: dict[str, int]) -> dict[str, int]:
-    return {name: trial.user_attrs["widths"].get(name, width) for name, width in full.items()}
+def _widths(trial: FrozenTrial, full: Mapping[str, int]) -> dict[str, int]:
+    widths = attributes_of(trial).widths or {}
+    return {name: widths.get(name, width) for name, width in full.items()}
+
+
+def _has_widths(trial: FrozenTrial, full: Mapping[str, int]) -> bool:
+    """Whether the trial records widths, and the model has them."""
+    widths = attributes_of(trial).widths or {}
+    return bool(widths) and all(width <= full.get(name, 0) for name, width in widths.items())

@@ -13,13 +13,15 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from autoprune.console import PlainConsole, cell
+from autoprune.review.attributes import attributes_of
 from autoprune.review.display import Plot, Progress, ended, render
-from autoprune.review.estimates import STOPPED
 from autoprune.review.front import Summary, best, summary
 from autoprune.review.listener import Count, Listener
 from autoprune.review.plot import points_of
+from autoprune.review.record import study_record
 from autoprune.review.stages import spent_text
-from autoprune.review.states import DUPLICATE_OF, NO_CANDIDATE, state_texts
+from autoprune.review.states import NO_CANDIDATE, state_texts
 from autoprune.review.text import quality_text, share_text, whole_seconds
 from autoprune.review.unfinished import is_unfinished
 
@@ -39,7 +41,7 @@ class LiveView(Listener):
     """
 
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or PlainConsole(stderr=True)
         self._verbose = verbose
         self._state = Progress(started=monotonic())
         self._live: Live | None = None
@@ -90,9 +92,10 @@ class LiveView(Listener):
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
         """A trial is told; `count` includes it."""
-        origin = trial.user_attrs.get("origin")
+        known = attributes_of(trial)
+        origin = known.origin
         name = f"trial {trial.number} ({origin})" if origin else f"trial {trial.number}"
-        if DUPLICATE_OF in trial.user_attrs:
+        if known.duplicate_of is not None:
             self._state = replace(self._state, trial="")
             return
         line = f"{name}: {_outcome(study, trial)}"
@@ -127,7 +130,7 @@ class LiveView(Listener):
         return render(self._state, monotonic(), width=size.width, height=size.height, unicode=unicode)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(cell(text), soft_wrap=True)
 
 
 def result_text(study: optuna.Study) -> str:
@@ -150,26 +153,27 @@ def _plot(study: optuna.Study, found: Summary) -> Plot:
 
 
 def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
-    attributes = trial.user_attrs
+    known = attributes_of(trial)
     if is_unfinished(trial):
-        return f"not finished: {attributes['reason']}"
+        return f"not finished: {known.reason}"
     if trial.state is TrialState.FAIL:
-        return f"failed: {attributes['reason']}" if "reason" in attributes else "failed"
+        return "failed" if known.reason is None else f"failed: {known.reason}"
     if trial.state is TrialState.PRUNED:
-        return str(attributes.get("reason", "over budget"))
-    if STOPPED in attributes:
-        return str(attributes["reason"])
+        return known.reason or "over budget"
+    if known.stopped_at is not None:
+        return known.reason or "given up early"
     parts = []
-    if "quality" in attributes:
-        metric = str(study.user_attrs["autoprune"]["metric"])
-        parts.append(f"{metric} {quality_text(metric, attributes['quality'])}")
-    if "flops_ratio" in attributes:
+    if known.quality is not None:
+        metric = str(study_record(study)["metric"])
+        parts.append(f"{metric} {quality_text(metric, known.quality)}")
+    if known.flops_ratio is not None:
         parts.append(_lowered(trial))
     return " at ".join(parts) or trial.state.name.lower()
 
 
 def _lowered(trial: FrozenTrial) -> str:
     """The share of the uncut model's FLOPs, or of a masked one's parameters, that a trial keeps."""
-    if "nonzero_ratio" in trial.user_attrs:
-        return f"{share_text(trial.user_attrs['nonzero_ratio'])} non-zero parameters"
-    return f"{share_text(trial.user_attrs['flops_ratio'])} FLOPs"
+    known = attributes_of(trial)
+    if known.nonzero_ratio is not None:
+        return f"{share_text(known.nonzero_ratio)} non-zero parameters"
+    return "" if known.flops_ratio is None else f"{share_text(known.flops_ratio)} FLOPs"

@@ -10,7 +10,10 @@ from optuna.trial import FrozenTrial
 MARK = "#export"
 """Written in a trial's note, it marks the trial for export."""
 FENCE = "*Below this line the note is yours; what is above is written anew.*"
-_MARKED = re.compile(rf"(?<![\w`#]){MARK}\b(?!`)", re.IGNORECASE)
+_MARKED = re.compile(
+    rf"(?P<code>(?P<fence>`+).*?(?<!`)(?P=fence)(?!`))|(?<![\w`#]){MARK}\b(?!`)", re.IGNORECASE
+)
+"""The mark, or code, in which it is none: commands name studies, whose names may be anything."""
 
 
 class Notes:
@@ -43,7 +46,7 @@ class Notes:
 
 def is_marked(note: str) -> bool:
     """Whether the note marks its trial for export; in backticks, the word only speaks of marking."""
-    return _MARKED.search(note) is not None
+    return any(found["code"] is None for found in _MARKED.finditer(note))
 
 
 def merged(text: str, present: str) -> str:
@@ -63,4 +66,4 @@ def marked(note: str) -> str:
 
 def unmarked(note: str) -> str:
     """The note without marks."""
-    return _MARKED.sub("", note).rstrip() + "\n"
+    return _MARKED.sub(lambda found: found["code"] or "", note).rstrip() + "\n"

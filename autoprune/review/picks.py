@@ -8,13 +8,14 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from autoprune.errors import StudyError
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.notes import Notes, is_marked, marked, unmarked
 
 
 def picked(study: optuna.Study) -> list[int]:
     """Numbers of the trials whose note has the mark, ascending: the notes are the only record of it."""
     notes = Notes(study)
-    return [trial.number for trial in study.get_trials(deepcopy=False) if is_marked(notes.of(trial))]
+    return [trial.number for trial in trials_of(study) if is_marked(notes.of(trial))]
 
 
 def pick(study: optuna.Study, numbers: Iterable[int]) -> None:
@@ -39,6 +40,6 @@ def _evaluated(study: optuna.Study, number: int) -> FrozenTrial:
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
         raise StudyError(f"there is no trial {number}: give a number from 0 to {len(trials) - 1}")
-    if not trials[number].values or "plan" not in trials[number].user_attrs:
+    if not trials[number].values or attributes_of(trials[number]).plan is None:
         raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
     return trials[number]

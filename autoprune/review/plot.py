@@ -9,6 +9,7 @@ from enum import IntEnum
 import optuna
 from rich.text import Text
 
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.front import Summary, front_trials
 from autoprune.review.states import SCORED, state_of
 from autoprune.review.text import share_text
@@ -62,11 +63,14 @@ def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
     chosen = {trial.number for trial in front_trials(study)}
     known = [
         trial
-        for trial in study.get_trials(deepcopy=False)
-        if state_of(trial) in SCORED and share in trial.user_attrs and trial.user_attrs.get("plan") != "uncut"
+        for trial in trials_of(study)
+        if state_of(trial) in SCORED and attributes_of(trial).plan != "uncut"
     ]
+    shares = [(attributes_of(trial).known([share]).get(share), trial) for trial in known]
     cut = [
-        Point(trial.user_attrs[share], trial.values[0], _kind(trial.number, found, chosen)) for trial in known
+        Point(kept, trial.values[0], _kind(trial.number, found, chosen))
+        for kept, trial in shares
+        if kept is not None
     ]
     return *cut, Point(1.0, found.baseline.quality, Kind.UNCUT)
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import uuid
+from dataclasses import dataclass
+from typing import BinaryIO
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
+from autoprune.contained import ContainedFolder
+from autoprune.errors import DiskError
 from autoprune.export.card import findings_text
-from autoprune.review.artifacts import study_folder, trial_file
+from autoprune.files import why_not_written
+from autoprune.review.artifacts import folder_beside, kept_plan, study_folder
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.card import card_of
 from autoprune.review.front import front_trials
 from autoprune.review.notes import Notes, is_marked
 from autoprune.review.picks import picked
-from autoprune.review.states import DUPLICATE_OF
-from autoprune.review.storage import folder_beside
 from autoprune.review.words import study_text, trial_text
 
 CARD, PLAN = "model-card.md", "plan.json"
@@ -25,11 +30,54 @@ _STORE = ".dashboard"
 """Folder of the files, hidden beside those that are called as studies are."""
 
 
-def artifact_store(storage: str) -> FileSystemArtifactStore:
-    """Where the files that the dashboard offers are kept, for all studies of a storage."""
-    folder = folder_beside(storage) / _STORE
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileSystemArtifactStore(folder)
+@dataclass(frozen=True)
+class ArtifactFolder:
+    """Optuna's artifact store in a folder that others may have filled: it follows no link.
+
+    Optuna's own writes through a link that has the name of a file, and serves what it leads to.
+
+    Attributes:
+        folder: where the files are.
+    """
+
+    folder: ContainedFolder
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """A file of the folder. Raises ArtifactNotFound where there is none that lies there alone."""
+        try:
+            file = self.folder.open_file(artifact_id)
+        except (OSError, ValueError) as error:
+            raise ArtifactNotFound(f"there is no artifact {artifact_id!r}") from error
+        if os.fstat(file.fileno()).st_nlink != 1:
+            file.close()
+            raise ArtifactNotFound(f"the artifact {artifact_id!r} is a file elsewhere, too")
+        return file
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Write a file; a link of its name is replaced. Raises DiskError where it cannot be written."""
+        try:
+            self.folder.replace(artifact_id, content_body.read())
+        except OSError as error:
+            place = self.folder.path / artifact_id
+            raise DiskError(f"cannot write {place} {why_not_written(error)}") from error
+
+    def remove(self, artifact_id: str) -> None:
+        """Delete a file. Raises ArtifactNotFound when it is missing."""
+        try:
+            self.folder.remove(artifact_id)
+        except (OSError, ValueError) as error:
+            raise ArtifactNotFound(f"there is no artifact {artifact_id!r}") from error
+
+
+def artifact_store(storage: str) -> ArtifactFolder:
+    """Where the files that the dashboard offers are kept, for all studies of a storage.
+
+    Raises:
+        StudyError: the folder is a link.
+    """
+    folder = folder_beside(storage, _STORE)
+    folder.check()
+    return ArtifactFolder(folder)
 
 
 def publish(study: optuna.Study, storage: str) -> None:
@@ -41,7 +89,7 @@ def publish(study: optuna.Study, storage: str) -> None:
         StudyError: the study was not made by autoprune.
     """
     chosen = {trial.number: trial for trial in front_trials(study)}
-    notes, trials = Notes(study), study.get_trials(deepcopy=False)
+    notes, trials = Notes(study), trials_of(study)
     chosen |= {trial.number: trial for trial in trials if trial.values and is_marked(notes.of(trial))}
     for trial in chosen.values():
         notes.write(trial_text(study, storage, trial), trial)
@@ -68,10 +116,11 @@ def _save_pictures(study: optuna.Study) -> None:
 def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
     """Offer the plan and the model card on the trial's page; what is there already is replaced."""
     files = {CARD: ("text/markdown", (findings_text(card_of(study, trial)) + "\n").encode())}
-    number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
-    plan = trial_file(study_folder(storage, study.study_name), number, ".plan.json")
-    if plan.is_file():
-        files[PLAN] = ("application/json", plan.read_bytes())
+    known = attributes_of(trial)
+    number = trial.number if known.duplicate_of is None else known.duplicate_of
+    plan = kept_plan(study_folder(storage, study.study_name), number)
+    if plan is not None and plan.hash == known.plan:
+        files[PLAN] = ("application/json", plan.to_json().encode())
     store = artifact_store(storage)
     for name, (kind, content) in files.items():
         key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study.study_name}/{trial.number}/{name}"))

@@ -10,16 +10,46 @@ import optuna
 from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from autoprune.documents import MOST_GROUPS, MOST_TEXT
+from autoprune.documents import MOST_GROUPS
 from autoprune.errors import StudyError
-
-_Text = Annotated[str, Field(max_length=MOST_TEXT)]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Width = Annotated[int, Field(ge=0, lt=2**31)]
-
+from autoprune.review.attributes import MOST_NUMBER, Count, Number, Text, Width, attributes_of, wrong_record
 
 _BASELINE = ("quality", "flops", "parameters", "size")
 _TRIAL = ("flops", "flops_ratio", "parameters", "size", "widths", "origin")
+
+
+_Units = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class _Device(BaseModel):
+    """Where latency was measured: the fields of :class:`autoprune.cost.DeviceFingerprint`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    processor: Text
+    logical_cores: int
+    vector_extension: Text
+    accelerator: Text
+    system: Text
+    torch: Text
+    runtime: Text
+    runtime_version: Text
+    threads: int
+    inputs: Text
+    dtype: Text
+    channels_last: bool
+
+
+class _Settings(BaseModel):
+    """The settings that are read where a study is shown."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    data: Text | None = None
+    granularity: Text = ""
+    sparsify: Text | None = None
+    criterion: Text = ""
+    mix: list[Text] = Field(default_factory=list)
 
 
 class _Record(BaseModel):
@@ -27,30 +57,30 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model: _Text
-    metric: _Text
+    model: Text
+    metric: Text
     higher_is_better: bool
-    samples: Annotated[int, Field(ge=0)]
-    baseline: Mapping[_Text, float | None]
-    limits: Mapping[_Text, _Number]
-    sparsified_quality: float | None = None
-    others: Mapping[_Text, float] = Field(default_factory=dict)
-    weights: _Text = ""
-    config: Mapping[_Text, Any] = Field(default_factory=dict)
-    budget: list[_Text] = Field(default_factory=list)
-    groups: Annotated[Mapping[_Text, _Width], Field(max_length=MOST_GROUPS)] = Field(default_factory=dict)
-    stairs: Annotated[Mapping[_Text, list[_Width]], Field(max_length=MOST_GROUPS)] = Field(
-        default_factory=dict
-    )
-    device: Mapping[_Text, Any] = Field(default_factory=dict)
-    device_key: _Text = ""
+    samples: Count
+    baseline: Mapping[Text, float | None]
+    limits: Mapping[Text, Number]
+    sparsified_quality: Number | None = None
+    others: Mapping[Text, float] = Field(default_factory=dict)
+    weights: Text
+    config: Mapping[Text, Any]
+    budget: list[Text] = Field(default_factory=list)
+    groups: Annotated[Mapping[Text, _Units], Field(max_length=MOST_GROUPS)]
+    ties: Annotated[Mapping[Text, list[Text]], Field(max_length=MOST_GROUPS)] = Field(default_factory=dict)
+    stairs: Annotated[Mapping[Text, list[Width]], Field(max_length=MOST_GROUPS)] = Field(default_factory=dict)
+    device: Mapping[Text, Any] = Field(default_factory=dict)
+    device_key: Text = ""
 
     @field_validator("baseline")
     @classmethod
     def _only_qualities_may_be_undefined(cls, baseline: Mapping[str, Any]) -> Mapping[str, Any]:
         """A metric may be NaN, as a correlation with a constant is; a cost is a number."""
         for name, value in baseline.items():
-            if isinstance(value, float) and not math.isfinite(value) and not name.startswith("quality"):
+            undefined = value is None or (name.startswith("quality") and math.isnan(value))
+            if not undefined and not abs(value) <= MOST_NUMBER:
                 raise ValueError(f"{name} should be a finite number")
         return baseline
 
@@ -68,21 +98,27 @@ def study_record(study: optuna.Study) -> Mapping[str, Any]:
             "or run autoprune search first"
         )
     try:
-        _Record.model_validate(attributes)
+        record = _Record.model_validate(attributes)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))[:MOST_TEXT]
-        raise StudyError(
-            f"study {study.study_name!r} cannot be read: its record of {place} is wrong ({first['msg']}): "
-            "it was made by another version, or changed by hand"
-        ) from None
+        raise wrong_record(study, error) from None
+    try:
+        _Settings.model_validate(record.config)
+    except ValidationError as error:
+        raise wrong_record(study, error, "config") from None
+    try:
+        if record.device:
+            _Device.model_validate(record.device)
+    except ValidationError as error:
+        raise wrong_record(study, error, "device") from None
     _require(study, "the uncut model", _BASELINE, attributes["baseline"])
     return attributes
 
 
 def check_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Raise StudyError for an evaluated trial that lacks what every trial of the front is shown with."""
-    _require(study, f"trial {trial.number}", _TRIAL, trial.user_attrs)
+    known, others = attributes_of(trial), study_record(study).get("others", {})
+    values = {**known.known(_TRIAL), **{name: known.objective(name) for name in others}}
+    _require(study, f"trial {trial.number}", (*_TRIAL, *others), values)
 
 
 def _require(study: optuna.Study, what: str, names: Sequence[str], known: Mapping[str, Any]) -> None:

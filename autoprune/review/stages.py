@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 import optuna
 from optuna.trial import FrozenTrial
 from rich import box
 from rich.table import Table
 
-from autoprune.review.states import DUPLICATE_OF
+from autoprune.console import cell
+from autoprune.review.attributes import attributes_of, sensitivity_of, trials_of, wall_seconds
 from autoprune.review.text import whole_seconds
 
 WALL = "wall_seconds"
@@ -37,13 +38,15 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
 
     What no trial accounts for is REST, known once a search of the study has ended.
     """
-    total: Counter[str] = Counter()
-    if SENSITIVITY in study.user_attrs:
-        total[SENSITIVITY] = study.user_attrs[SENSITIVITY]["seconds"]
-    for trial in study.get_trials(deepcopy=False):
-        if DUPLICATE_OF not in trial.user_attrs:
-            total.update(trial.user_attrs.get("seconds", {}))
-    walls = [value for key, value in study.user_attrs.items() if key.partition(":")[0] == WALL]
+    total: defaultdict[str, float] = defaultdict(float)
+    measured = sensitivity_of(study)
+    if measured is not None:
+        total[SENSITIVITY] = measured.seconds
+    for trial in trials_of(study):
+        if attributes_of(trial).duplicate_of is None:
+            for stage, seconds in attributes_of(trial).seconds.items():
+                total[stage] += seconds
+    walls = wall_seconds(study)
     if walls:
         total[REST] = max(0.0, sum(walls) - sum(total.values()))
     order = [*(name for name in _WORDS if name in total), *sorted(total.keys() - _WORDS.keys())]
@@ -57,7 +60,7 @@ def stage_word(stage: str) -> str:
 
 def spent_text(trial: FrozenTrial) -> str:
     """The stages of one trial with their times, such as ``fine-tuning 12 s``; without short ones."""
-    seconds = trial.user_attrs.get("seconds", {})
+    seconds = attributes_of(trial).seconds
     return ", ".join(
         f"{stage_word(name)} {whole_seconds(spent)}" for name, spent in seconds.items() if spent >= 1
     )
@@ -72,5 +75,5 @@ def stages_table(study: optuna.Study) -> Table:
     table.add_column("", justify="right")
     table.add_column("share", justify="right")
     for name, spent in seconds.items():
-        table.add_row(stage_word(name), whole_seconds(spent), f"{spent / total:.1%}")
+        table.add_row(cell(stage_word(name)), whole_seconds(spent), f"{spent / total:.1%}")
     return table

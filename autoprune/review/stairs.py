@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
+from autoprune.console import cell
 from autoprune.cost import Accuracy, Profile
 from autoprune.cost.stairs import Stair
 from autoprune.errors import ConfigError, MissingExtraError
@@ -44,15 +44,15 @@ def profile_table(
     table.add_column("widths worth having", overflow="fold")
     for group, stair in profile.stairs.items():
         table.add_row(
-            Text(group),
+            cell(group),
             str(stair.widths[-1]),
             str(len(stair.widths)),
             share_text(stair.ratios[0]),
             f"±{share_text(stair.error)}",
-            Text(_widths_text(offered.get(group, ()))),
+            cell(_widths_text(offered.get(group, ()))),
         )
     headline = f"{name}: {human_seconds(profile.seconds)} uncut, on {profile.fingerprint}"
-    return Group(Text(headline, style="bold"), table, Text(_accuracy_text(accuracy)))
+    return Group(cell(headline, "bold"), table, cell(_accuracy_text(accuracy)))
 
 
 def _accuracy_text(accuracy: Accuracy | None) -> str:

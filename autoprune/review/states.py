@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.review.estimates import STOPPED, UNTRAINED
+from autoprune.review.attributes import attributes_of, is_readable
 from autoprune.review.unfinished import is_unfinished
 
 DUPLICATE_OF = "duplicate_of"
@@ -26,18 +26,22 @@ _WORDS = {
     "FAIL": "failed",
     "UNFINISHED": "not finished",
     "RUNNING": "running",
+    "UNREADABLE": "not readable",
 }
 
 
 def state_of(trial: FrozenTrial) -> str:
     """Optuna's name of a trial's state, or one of the words of :attr:`autoprune.review.Summary.trials`."""
-    if DUPLICATE_OF in trial.user_attrs:
+    if not is_readable(trial):
+        return "UNREADABLE"
+    known = attributes_of(trial)
+    if known.duplicate_of is not None:
         return "REPEAT"
     if is_unfinished(trial):
         return "UNFINISHED"
-    if UNTRAINED in trial.user_attrs and trial.state is TrialState.COMPLETE:
+    if known.untrained is not None and trial.state is TrialState.COMPLETE:
         return "PREVIEW"
-    return "STOPPED" if STOPPED in trial.user_attrs else trial.state.name
+    return "STOPPED" if known.stopped_at is not None else trial.state.name
 
 
 def state_texts(trials: Mapping[str, int], states: Collection[str] = tuple(_WORDS)) -> list[str]:

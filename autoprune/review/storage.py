@@ -1,13 +1,13 @@
-"""Studies in a storage, and the folder of their files."""
+"""Studies in a storage."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
 
+from autoprune.documents import short_line
 from autoprune.errors import StudyError
 from autoprune.spelling import did_you_mean
 from autoprune.storages import explained, open_storage, read_address
@@ -30,13 +30,13 @@ def open_study(url: str, name: str | None, note: Note | None = None) -> optuna.S
     with explained(address):
         names = optuna.get_all_study_names(storage)
         if name is not None and name in names:
-            return optuna.load_study(study_name=name, storage=storage)
+            return _read(optuna.load_study(study_name=name, storage=storage))
         ours = studies_in(storage)
         if not ours:
             raise no_study(address)
         if name is not None:
             raise StudyError(_unknown(name, [study.study_name for study in ours], address.shown))
-        return ours[0] if len(ours) == 1 else max(ours, key=_last_active)
+        return _read(ours[0] if len(ours) == 1 else max(map(_read, ours), key=_last_active))
 
 
 def studies_in(storage: BaseStorage) -> list[optuna.Study]:
@@ -46,10 +46,16 @@ def studies_in(storage: BaseStorage) -> list[optuna.Study]:
     return [study for study in studies if "autoprune" in study.user_attrs]
 
 
-def folder_beside(url: str) -> Path:
-    """Where files of the storage's studies are kept: beside its file, for servers in the working folder."""
-    file = read_address(url).file
-    return (Path() if file is None else file.parent) / "autoprune_artifacts"
+def _read(study: optuna.Study) -> optuna.Study:
+    """The study, all of whose trials can be read. Raises StudyError."""
+    try:
+        study.get_trials(deepcopy=False)
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise StudyError(
+            f"study {study.study_name!r} cannot be read: {short_line(error)}: it is damaged, or was changed "
+            "by hand: take a copy of an earlier state"
+        ) from error
+    return study
 
 
 def _last_active(study: optuna.Study) -> datetime:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from autoprune.console import PlainConsole, cell
+from autoprune.printable import printable
 from autoprune.review.front import Summary
 from autoprune.review.states import COUNTED, state_texts
 from autoprune.review.text import limits_text, quality_text, share_text, trials_text
@@ -42,7 +42,7 @@ def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Ta
     Columns that do not fit into ``width`` characters are left out, the least important first.
     """
     columns, lines = front_lines(frame, summary)
-    measure = Console(width=1000)
+    measure = PlainConsole(width=1000)
     table = _table(columns, lines)
     for name in _DROPPED_FIRST:
         if measure.measure(table).maximum <= width:
@@ -55,9 +55,9 @@ def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Ta
 def headline(summary: Summary) -> str:
     """Study, model, limits and trial counts, in two lines."""
     limits = limits_text(summary.limits) or "no limit"
-    text = f"{summary.name}: {summary.model}, {limits}\n{counts_text(summary)}"
+    lines = [f"{summary.name}: {summary.model}, {limits}", counts_text(summary)]
     more = [masks_text(summary) if summary.granularity else "", sparsified_text(summary)]
-    return "\n".join([text, *filter(None, more)])
+    return "\n".join(map(printable, [*lines, *filter(None, more)]))
 
 
 def sparsified_text(summary: Summary) -> str:
@@ -134,7 +134,7 @@ def _trial(row: Mapping[str, Any], summary: Summary) -> Line:
         "test": "" if test is None or isnan(test) else quality_text(metric, test),
         **{name: quality_text(name, row[name]) for name in summary.baseline.others},
         _flops(summary): f"{human_count(row['flops'])} ({share_text(row['flops_ratio'])})",
-        "latency": "" if latency is None or isnan(latency) else _latency(latency, row["latency_ratio"]),
+        "latency": "" if latency is None or isnan(latency) else _latency(latency, row.get("latency_ratio")),
         "parameters": human_count(row["parameters"]),
         **({"non-zero": _nonzero(row)} if summary.granularity else {}),
         _size(summary): human_bytes(row["size"]),
@@ -155,7 +155,9 @@ def _nonzero(row: Mapping[str, Any]) -> str:
     return f"{human_count(row['nonzero'])} ({share_text(row['nonzero_ratio'])})"
 
 
-def _latency(milliseconds: float, ratio: float) -> str:
+def _latency(milliseconds: float, ratio: float | None) -> str:
+    if ratio is None or isnan(ratio):
+        return human_seconds(milliseconds / 1000)
     return f"{human_seconds(milliseconds / 1000)} ({ratio:.2f}×)"  # noqa: RUF001
 
 
@@ -174,7 +176,7 @@ def _table(columns: list[str], lines: list[Line]) -> Table:
         caption_style="",
     )
     for name in columns:
-        table.add_column(name, justify="left" if name in _LEFT_ALIGNED else "right", no_wrap=True)
+        table.add_column(cell(name), justify="left" if name in _LEFT_ALIGNED else "right", no_wrap=True)
     for line in lines:
-        table.add_row(*(Text(line.cells[name]) for name in columns), style=line.style)
+        table.add_row(*(cell(line.cells[name]) for name in columns), style=line.style)
     return table

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from autoprune.commands import autoprune_command, code_span, flag, storage_words
-from autoprune.export.card import cost_rows, markdown_table, width_rows
+from autoprune.commands import autoprune_command, flag, storage_words
+from autoprune.export.card import cost_rows, markdown_table, plain_rows, width_rows
+from autoprune.printable import code_span, markdown_text
+from autoprune.review.attributes import attributes_of
 from autoprune.review.card import card_of, device_text
 from autoprune.review.front import Summary, front, summary
 from autoprune.review.notes import MARK
+from autoprune.review.origins import SAMPLER
 from autoprune.review.record import study_record
 from autoprune.review.table import counts_text, front_lines, masks_text
 from autoprune.review.text import limits_text
@@ -35,14 +38,14 @@ def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
     device = device_text(study)
     pick = autoprune_command("pick", 7, *storage_words(storage), *flag("--study", study.study_name))
     parts = [
-        f"# {found.name}",
+        f"# {markdown_text(found.name)}",
         "\n".join(
             [
-                f"- **Model**: `{found.model}`",
-                f"- **Budget**: {limits_text(found.limits) or 'no limit'}",
+                f"- **Model**: {code_span(found.model)}",
+                f"- **Budget**: {markdown_text(limits_text(found.limits)) or 'no limit'}",
                 f"- **Trials**: {counts_text(found)}",
-                *([f"- **Machine**: {device}"] if device else []),
-                *([f"- **Masks**: {masks_text(found)}"] if found.granularity else []),
+                *([f"- **Machine**: {markdown_text(device)}"] if device else []),
+                *([f"- **Masks**: {markdown_text(masks_text(found))}"] if found.granularity else []),
             ]
         ),
         "## Front",
@@ -63,8 +66,8 @@ def trial_text(study: optuna.Study, storage: str, trial: FrozenTrial) -> str:
     card = card_of(study, trial)
     cut = [row for row in width_rows(card) if row[1] != row[2]]
     parts = [
-        f"## Trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",
-        markdown_table(("", "before", "after", "change"), cost_rows(card)),
+        f"## Trial {trial.number} ({markdown_text(attributes_of(trial).origin or SAMPLER)})",
+        markdown_table(("", "before", "after", "change"), plain_rows(cost_rows(card))),
         "### What was cut" if cut else "Nothing was cut.",
         *([markdown_table(("group", "units before", "after"), cut)] if cut else []),
         f"Export: {code_span(export_command(study, storage, f'--trial {trial.number}'))}",
@@ -77,5 +80,5 @@ def _front_table(study: optuna.Study, found: Summary) -> str:
     columns, lines = front_lines(front(study), found)
     rows = [tuple(line.cells[name] for name in columns) for line in lines[: MOST_ROWS + 1]]
     more = len(lines) - 1 - MOST_ROWS
-    table = markdown_table(columns, rows)
+    table = markdown_table(tuple(map(markdown_text, columns)), plain_rows(rows))
     return f"{table}\n\n{more} more are in `autoprune front`." if more > 0 else table

@@ -9,13 +9,13 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 from torch import nn
 
-from autoprune.documents import read_text
-from autoprune.errors import DiskError, ModelError, PlanError
-from autoprune.files import replace_file, sweep, why_not_written
-from autoprune.review.artifacts import study_folder, trial_file
+from autoprune.contained import ContainedFolder
+from autoprune.errors import DiskError, ModelError
+from autoprune.files import sweep, why_not_written
+from autoprune.review.artifacts import PLAN_ENDING, kept_plan, study_folder, trial_file
 from autoprune.review.states import DUPLICATE_OF
 from autoprune.search.handover import UNCUT_FILE
-from autoprune.structure.plans import AnyPlan, read_plan
+from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import load_weights, save_weights
 
 
@@ -27,26 +27,35 @@ class WeightStore:
 
     @classmethod
     def beside(cls, storage: str, study: str) -> WeightStore:
-        """``autoprune_artifacts/<study>`` beside an SQLite file, else in the working folder."""
-        return cls(study_folder(storage, study))
+        """``autoprune_artifacts/<study>`` beside an SQLite file, else in the working folder.
+
+        Raises:
+            StudyError: one of the two is a link: others may have made it, and it may lead anywhere.
+        """
+        folder = study_folder(storage, study)
+        folder.check()
+        return cls(folder.path)
 
     def save(self, number: int, model: nn.Module, plan: AnyPlan) -> None:
         """Write one trial, each file whole or not at all. Raises DiskError when one cannot be written."""
         save_weights(model, self._weights(number))
-        file = self._plan(number)
+        name = trial_file(number, PLAN_ENDING)
         try:
-            replace_file(file, plan.to_json())
+            self._files.replace(name, plan.to_json().encode())
         except OSError as error:
-            raise DiskError(f"cannot write {file} {why_not_written(error)}") from error
+            raise DiskError(f"cannot write {self.folder / name} {why_not_written(error)}") from error
 
     def save_uncut(self, model: nn.Module) -> None:
         """Write the uncut model for workers that cannot make it themselves. Raises DiskError."""
-        if not (self.folder / UNCUT_FILE).is_file():
+        if not self._files.has(UNCUT_FILE):
             save_weights(model, self.folder / UNCUT_FILE)
 
     def load(self, number: int, pruned: nn.Module) -> bool:
-        """Read a trial's weights into a model of its widths; false when they are not there."""
-        if not self._weights(number).is_file():
+        """Read a trial's weights into a model of its widths; false when they are not there.
+
+        A link to other weights is as good as none.
+        """
+        if not self._files.has(self._weights(number).name):
             return False
         try:
             load_weights(pruned, self._weights(number))
@@ -57,11 +66,7 @@ class WeightStore:
 
     def plan(self, number: int) -> AnyPlan | None:
         """The plan of one trial; None when its file is not there, or damaged: it can be made again."""
-        file = self._plan(number)
-        try:
-            return read_plan(read_text(file, "plan", PlanError)) if file.is_file() else None
-        except PlanError:
-            return None
+        return kept_plan(self._files, number)
 
     def prune(self, kept: Iterable[FrozenTrial], over: Collection[int]) -> None:
         """Delete the files of the trials with the numbers `over`, but for those that are kept."""
@@ -73,7 +78,8 @@ class WeightStore:
                 file.unlink(missing_ok=True)
 
     def _weights(self, number: int) -> Path:
-        return trial_file(self.folder, number, ".safetensors")
+        return self.folder / trial_file(number, ".safetensors")
 
-    def _plan(self, number: int) -> Path:
-        return trial_file(self.folder, number, ".plan.json")
+    @property
+    def _files(self) -> ContainedFolder:
+        return ContainedFolder(self.folder.parent, (self.folder.name,))

@@ -117,7 +117,7 @@ def _record(problem: Problem) -> dict[str, Any]:
             **problem.config.model_dump(mode="json"),
             "storage": without_passwords(problem.config.storage),
         },
-        "places": places(problem.config, study_folder(problem.config.storage, study_name(problem))),
+        "places": places(problem.config, study_folder(problem.config.storage, study_name(problem)).path),
         **fingerprints(problem),
         "model": problem.name,
         "weights": problem.weights,

@@ -1,6 +1,6 @@
 """Feed malformed files and texts to everything that reads some, and record what came of it.
 
-    python studies/fuzz/fuzz.py --inputs 20000 -o studies/fuzz/results.json
+    python studies/fuzz/fuzz.py --inputs 25500 -o studies/fuzz/results.json
 
 Each reader runs in a process of its own. An input may be read, or be refused with one of autoprune's errors
 in one line; anything else is a failure, and so is one that takes more than 2 s or 500 MB.
@@ -127,7 +127,7 @@ def _one(index: int, count: int, at: int) -> None:
 def main() -> int:
     """Run all readers; exit code 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--inputs", type=int, default=25_500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--only", type=int, help=argparse.SUPPRESS)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import malformed
+import recorded
 import torch
 from hypothesis.strategies import SearchStrategy
 from torch import nn
@@ -155,41 +156,43 @@ def readers() -> tuple[Reader, ...]:
 
     masks = json.loads(MASKS.to_json())
     return (
-        Reader("plans", malformed.documents(PLAN, masks), lambda: malformed.nasty_json("keep"), _plan, 0.2),
+        Reader("plans", malformed.documents(PLAN, masks), lambda: malformed.nasty_json("keep"), _plan, 0.16),
         Reader(
             "criteria",
             malformed.documents(LEARNED),
             lambda: malformed.nasty_json("groups"),
             lambda content, folder: read_criterion(_file(content, folder, "criterion.json")),
-            0.15,
+            0.12,
         ),
         Reader(
             "study files",
             malformed.studies() | malformed.edited(b'budget = ["flops=50%"]\nseed = 1\nskip = ["a"]\n'),
             malformed.nasty_toml,
             lambda content, folder: load_config(_file(content, folder, "study.toml"), {}),
-            0.2,
+            0.16,
         ),
-        Reader("budgets and other texts", malformed.texts(), malformed.nasty_texts, _texts, 0.2),
+        Reader("budgets and other texts", malformed.texts(), malformed.nasty_texts, _texts, 0.16),
         Reader(
             "safetensors",
             malformed.weight_files(),
             malformed.nasty_weights,
             lambda content, folder: _weights(content, folder, "w.safetensors"),
-            0.1,
+            0.08,
         ),
         Reader(
             "model files",
             malformed.torch_files(),
             malformed.nasty_torch,
             lambda content, folder: _weights(content, folder, "w.pt"),
-            0.1,
+            0.08,
         ),
         Reader(
             "latency profiles",
             malformed.documents(PROFILE),
             lambda: malformed.nasty_json("stairs"),
             lambda content, folder: profile.load_profile(_file(content, folder, "profile.json")),
-            0.05,
+            0.04,
         ),
+        Reader("studies", recorded.studies(), recorded.nasty_studies, recorded.read_study, 0.17),
+        Reader("artifact folders", recorded.folders(), recorded.nasty_folders, recorded.read_folder, 0.03),
     )

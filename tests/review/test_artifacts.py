@@ -19,7 +19,7 @@ def test_plain_names_stay(name: str) -> None:
     ],
 )
 def test_no_name_leads_elsewhere(name: str) -> None:
-    folder = study_folder("sqlite:////data/study.db", name)
+    folder = study_folder("sqlite:////data/study.db", name).path
     assert folder.parent == Path("/data/autoprune_artifacts")
     assert folder.resolve().parent == Path("/data/autoprune_artifacts")
     assert 0 < len(folder.name) <= 120
@@ -34,8 +34,8 @@ def test_names_that_have_to_change_do_not_meet() -> None:
 @pytest.mark.parametrize("number", ["../../x", "3", 3.0, True, -1, None, [1]])
 def test_a_number_of_a_trial_is_one(number: object) -> None:
     with pytest.raises(StudyError, match="no number"):
-        trial_file(Path("folder"), number, ".plan.json")
+        trial_file(number, ".plan.json")
 
 
 def test_files_are_called_after_their_trial() -> None:
-    assert trial_file(Path("folder"), 7, ".plan.json") == Path("folder/trial-7.plan.json")
+    assert trial_file(7, ".plan.json") == "trial-7.plan.json"

@@ -12,6 +12,7 @@ from autoprune.review.figures.learned import criterion_picture, mixture_picture,
 from autoprune.review.figures.picture import Picture, with_title
 from autoprune.review.figures.stages import stages_picture
 from autoprune.review.figures.widths import widths_picture
+from autoprune.review.record import study_record
 
 
 def pictures(study: optuna.Study) -> list[Picture]:
@@ -49,7 +50,7 @@ def learned_pictures(study: optuna.Study, number: int) -> list[Picture]:
 
 def _costs(study: optuna.Study) -> list[str]:
     """What to draw the front against: limited costs first, FLOPs or non-zeros and latency in any case."""
-    record = study.user_attrs.get("autoprune", {})
+    record = study_record(study)
     limited = [name for name, cost in COSTS.items() if cost.limit in record.get("limits", {})]
     masked = "nonzero" in record.get("baseline", {})
     always = ["nonzero"] if masked else ["flops", "latency"]

@@ -11,9 +11,13 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
+from autoprune.printable import html_text
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.estimates import Estimate
 from autoprune.review.figures.picture import BLUE, GREY, VERMILLION, Picture, axis, figure, quality_axis
 from autoprune.review.front import Summary, estimates_of, front_trials, summary, timed_here
+from autoprune.review.origins import SAMPLER
+from autoprune.review.record import study_record
 from autoprune.review.states import SCORED, state_of
 from autoprune.review.text import quality_text
 
@@ -107,21 +111,24 @@ class _Point:
 
 def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
     """Trials with a measured quality, each plan once, timed on the study's present device or not at all."""
-    record = study.user_attrs.get("autoprune", {})
-    trials = study.get_trials(deepcopy=False)
+    record = study_record(study)
+    trials = trials_of(study)
     return [trial for trial in trials if state_of(trial) in SCORED and timed_here(trial, record)]
 
 
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
     """The trials that know the cost, the cheapest first."""
     uncut = summary(study).baseline.latency_ms
-    known = [trial for trial in trials if cost.attribute in trial.user_attrs]
+    costs = {t.number: attributes_of(t).known([cost.attribute]).get(cost.attribute) for t in trials}
+    costs = {number: cost for number, cost in costs.items() if cost is not None}
+    known = [trial for trial in trials if trial.number in costs]
     points = []
     for trial, estimate in zip(known, estimates_of(study, known), strict=True):
+        origin = attributes_of(trial).origin or SAMPLER
         points.append(
             _Point(
-                text=f"trial {trial.number} ({trial.user_attrs.get('origin', 'sampler')})",
-                x=trial.user_attrs[cost.attribute],
+                text=html_text(f"trial {trial.number} ({origin})"),
+                x=costs[trial.number],
                 y=estimate.quality,
                 x_bars=_latency_bars(trial, uncut) if cost.attribute == "latency_ms" else (0.0, 0.0),
                 y_bars=_quality_bars(estimate),
@@ -148,11 +155,11 @@ def _quality_bars(estimate: Estimate) -> tuple[float, float]:
 
 def _latency_bars(trial: FrozenTrial, uncut: float | None) -> tuple[float, float]:
     """Intervals of latencies are known as ratios to the uncut model's."""
-    known = trial.user_attrs
-    if uncut is None or "latency_low" not in known:
+    known = attributes_of(trial)
+    ratio, low, high = known.latency_ratio, known.latency_low, known.latency_high
+    if uncut is None or ratio is None or low is None or high is None:
         return 0.0, 0.0
-    ratio = known["latency_ratio"]
-    return (ratio - known["latency_low"]) * uncut, (known["latency_high"] - ratio) * uncut
+    return (ratio - low) * uncut, (high - ratio) * uncut
 
 
 def _bars(points: Sequence[_Point]) -> dict[str, Any]:

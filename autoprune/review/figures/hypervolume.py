@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from autoprune.review.attributes import trials_of
 from autoprune.review.figures.picture import BLUE, Picture, axis, figure
 from autoprune.review.front import feasible_trials
 from autoprune.units import human_seconds
@@ -32,7 +33,7 @@ def hypervolume_picture(study: optuna.Study) -> Picture | None:
     if len(trials) < 2 or volumes[-1] <= 0:
         return None
     ends = [trial.datetime_complete for trial in trials if trial.datetime_complete is not None]
-    seconds = _working_seconds(study.get_trials(deepcopy=False), ends)
+    seconds = _working_seconds(trials_of(study), ends)
     shares = [volume / volumes[-1] for volume in volumes]
     unit, scale = ("minutes", 60.0) if seconds[-1] >= 180 else ("seconds", 1.0)
     drawn = figure(

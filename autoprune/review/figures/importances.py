@@ -5,8 +5,10 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
+from autoprune.printable import html_text
 from autoprune.review.figures.picture import BLUE, Picture, axis, figure
 from autoprune.review.importances import importances
+from autoprune.review.record import study_record
 from autoprune.review.text import share_text
 
 _SHOWN = 20
@@ -20,12 +22,12 @@ def importances_picture(study: optuna.Study) -> Picture | None:
         return None
     shares = found.shares
     shown = dict(list(shares.items())[:_SHOWN])
-    metric = study.user_attrs["autoprune"]["metric"]
+    metric = study_record(study)["metric"]
     drawn = figure(
         [
             go.Bar(
                 x=list(shown.values()),
-                y=list(shown),
+                y=list(map(html_text, shown)),
                 orientation="h",
                 marker={"color": BLUE},
                 hovertemplate="%{y}: %{x}<extra></extra>",

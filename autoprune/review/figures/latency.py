@@ -5,23 +5,20 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
-from autoprune.review.estimates import PREDICTED
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.figures.picture import BLUE, GREY, Picture, axis, figure
-
-MEASURED = "latency_ratio"
 
 
 def latency_picture(study: optuna.Study) -> Picture | None:
     """Both as shares of the uncut model's latency, for trials that have both; None where none has."""
-    trials = [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if PREDICTED in trial.user_attrs and MEASURED in trial.user_attrs
+    known = [
+        (trial.number, found.latency_predicted, found.latency_ratio)
+        for trial in trials_of(study)
+        if (found := attributes_of(trial)).latency_predicted is not None and found.latency_ratio
     ]
-    if not trials:
+    if not known:
         return None
-    predicted = [trial.user_attrs[PREDICTED] for trial in trials]
-    measured = [trial.user_attrs[MEASURED] for trial in trials]
+    numbers, predicted, measured = zip(*known, strict=True)
     top = max(*predicted, *measured, 1.0)
     percent = {"tickformat": ".0%", "hoverformat": ".1%", "rangemode": "tozero"}
     drawn = figure(
@@ -35,11 +32,11 @@ def latency_picture(study: optuna.Study) -> Picture | None:
                 hoverinfo="skip",
             ),
             go.Scatter(
-                x=predicted,
-                y=measured,
+                x=list(predicted),
+                y=list(measured),
                 mode="markers",
                 marker={"color": BLUE, "size": 8},
-                text=[f"trial {trial.number}" for trial in trials],
+                text=[f"trial {number}" for number in numbers],
                 hovertemplate="%{text}<br>predicted %{x}, measured %{y}<extra></extra>",
                 name="trial",
             ),
@@ -49,7 +46,7 @@ def latency_picture(study: optuna.Study) -> Picture | None:
     )
     errors = sorted(abs(p - m) / m for p, m in zip(predicted, measured, strict=True))
     alt = (
-        f"Scatter plot of {len(trials)} trials. The median error of the prediction is "
+        f"Scatter plot of {len(numbers)} trials. The median error of the prediction is "
         f"{errors[len(errors) // 2]:.1%} of the measured latency."
     )
     caption = "Predictions only choose what is tried; every latency that is reported was measured."

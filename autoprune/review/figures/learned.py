@@ -8,6 +8,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
+from autoprune.printable import html_text
 from autoprune.review.explanation import coefficients, measured_curves, shares_of_criteria
 from autoprune.review.figures.picture import BLUE, COLOURS, GREY, VERMILLION, Picture, axis, figure
 from autoprune.review.front import summary
@@ -40,12 +41,13 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
             go.Scatter(
                 x=[round(curve.widths[point] / curve.widths[-1], 4) for point in at],
                 y=[round(curve.losses[point], 5) for point in at],
-                name=name if coloured else "others",
+                name=html_text(name) if coloured else "others",
                 legendgroup=name if coloured else "others",
                 showlegend=place <= len(COLOURS),
                 mode="lines",
                 line=style,
-                hovertemplate=f"{name}<br>" + "%{x} of its units: %{y:.3f} more<extra></extra>",
+                text=[html_text(name)] * len(at),
+                hovertemplate="%{text}<br>" + "%{x} of its units: %{y:.3f} more<extra></extra>",
             )
         )
     drawn = figure(
@@ -74,7 +76,7 @@ def criterion_picture(study: optuna.Study, number: int | None = None) -> Picture
         [
             go.Bar(
                 x=[round(log2(scale), 4) for scale in scales.values()],
-                y=list(scales),
+                y=list(map(html_text, scales)),
                 orientation="h",
                 customdata=[
                     [f"{scale:.2f}", f"{shifts.get(name, 0.0):.2f}"] for name, scale in scales.items()
@@ -113,8 +115,8 @@ def mixture_picture(study: optuna.Study, number: int | None = None) -> Picture |
     drawn = figure(
         [
             go.Heatmap(
-                x=criteria,
-                y=list(rows),
+                x=list(map(html_text, criteria)),
+                y=list(map(html_text, rows)),
                 z=[[round(row.get(name, 0.0), 4) for name in criteria] for row in rows.values()],
                 zmin=0,
                 zmax=1,

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from autoprune.printable import html_text
 from autoprune.review.text import is_share
 
 BLUE, VERMILLION, GREEN, PURPLE, SKY, GREY = (
@@ -47,7 +48,7 @@ class Picture:
 def axis(title: str, **settings: Any) -> dict[str, Any]:
     """An axis with its name."""
     return {
-        "title": {"text": title, "standoff": 8},
+        "title": {"text": html_text(title), "standoff": 8},
         "gridcolor": GRID,
         "zeroline": False,
         "automargin": True,
@@ -93,7 +94,7 @@ def with_title(picture: Picture) -> go.Figure:
     """The figure as it stands alone: under its title, on white."""
     alone = go.Figure(picture.figure)
     alone.update_layout(
-        title={"text": picture.title, "x": 0, "xref": "paper", "font": {"size": 16}},
+        title={"text": html_text(picture.title), "x": 0, "xref": "paper", "font": {"size": 16}},
         margin={"t": 48},
         paper_bgcolor="white",
         plot_bgcolor="white",

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import optuna
 import plotly.graph_objects as go
 
+from autoprune.printable import html_text
+from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
 from autoprune.review.stages import stage_seconds, stage_word
-from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.text import share_text
 
 _COLOURS = (*COLOURS, GREY)
@@ -22,9 +23,9 @@ _MOST_BARS = 100
 def stages_picture(study: optuna.Study) -> Picture | None:
     """Seconds of each stage as stacked bars, one a trial, or one a few of them; None where none are known."""
     timed = [
-        (trial.number, trial.user_attrs["seconds"])
-        for trial in study.get_trials(deepcopy=False)
-        if trial.user_attrs.get("seconds") and DUPLICATE_OF not in trial.user_attrs
+        (trial.number, own.seconds)
+        for trial in trials_of(study)
+        if (own := attributes_of(trial)).seconds and own.duplicate_of is None
     ]
     if not timed:
         return None
@@ -37,12 +38,12 @@ def stages_picture(study: optuna.Study) -> Picture | None:
             go.Bar(
                 x=[_label([number for number, _ in run]) for run in runs],
                 y=[round(sum(seconds.get(stage, 0.0) for _, seconds in run) / len(run), 4) for run in runs],
-                name=stage_word(stage),
+                name=html_text(stage_word(stage)),
                 marker={
                     "color": _COLOURS[place % len(_COLOURS)],
                     "pattern": {"shape": _PATTERNS[place // len(_COLOURS) % len(_PATTERNS)]},
                 },
-                hovertemplate=stage_word(stage) + ": %{y:.3~s}s, trial %{x}<extra></extra>",
+                hovertemplate="%{fullData.name}: %{y:.3~s}s, trial %{x}<extra></extra>",
             )
             for place, stage in enumerate(stages)
         ],

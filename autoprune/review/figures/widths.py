@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import optuna
 import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
 
+from autoprune.printable import html_text
+from autoprune.review.attributes import attributes_of
 from autoprune.review.figures.picture import Picture, axis, figure
 from autoprune.review.front import front_trials
+from autoprune.review.record import study_record
 from autoprune.review.text import share_text
 
 _ROW, _FRAME, _LEAST = 20, 90, 260
@@ -17,25 +21,19 @@ _MOST_TEXTS = 400
 
 def widths_picture(study: optuna.Study) -> Picture | None:
     """Share of units kept, group by group, for each trial of the front; None where nothing was cut."""
-    full: dict[str, int] = study.user_attrs["autoprune"]["groups"]
-    trials = [trial for trial in front_trials(study) if trial.user_attrs.get("widths")]
-    trials.sort(key=lambda trial: trial.user_attrs["flops"])
+    full: dict[str, int] = study_record(study)["groups"]
+    trials = [trial for trial in front_trials(study) if attributes_of(trial).widths]
+    trials.sort(key=lambda trial: attributes_of(trial).flops or 0)
     if not trials or not full:
         return None
     groups = list(full)
-    shares = [
-        [trial.user_attrs["widths"].get(group, full[group]) / full[group] for trial in trials]
-        for group in groups
-    ]
-    counts = [
-        [f"{trial.user_attrs['widths'].get(group, full[group])} of {full[group]}" for trial in trials]
-        for group in groups
-    ]
+    shares = [[_kept(trial, group, full) / full[group] for trial in trials] for group in groups]
+    counts = [[f"{_kept(trial, group, full)} of {full[group]}" for trial in trials] for group in groups]
     drawn = figure(
         [
             go.Heatmap(
                 x=[str(trial.number) for trial in trials],
-                y=groups,
+                y=list(map(html_text, groups)),
                 z=shares,
                 customdata=counts,
                 zmin=0,
@@ -71,3 +69,7 @@ def widths_picture(study: optuna.Study) -> Picture | None:
         "How much of each group is left, from the first layer down.",
         drawn,
     )
+
+
+def _kept(trial: FrozenTrial, group: str, full: dict[str, int]) -> int:
+    return (attributes_of(trial).widths or {}).get(group, full[group])

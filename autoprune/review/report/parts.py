@@ -6,7 +6,7 @@ import base64
 import gzip
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from html import escape
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from autoprune.errors import UserError
 from autoprune.files import replace_file
+from autoprune.printable import html_text
 from autoprune.review.explained import LEFT_ALIGNED, explanation_lines, headline, notes
 from autoprune.review.explanation import Explanation
 
@@ -46,8 +47,8 @@ def page(title: str, sections: Iterable[str], drawn: Sequence[Picture], facts: I
     """A page with everything in it: nothing is loaded from elsewhere."""
     listed = "\n".join(facts)
     return Template(_asset("page.html")).substitute(
-        title=escape(title),
-        version=escape(version("autoprune")),
+        title=html_text(title),
+        version=html_text(version("autoprune")),
         day=datetime.now(UTC).date().isoformat(),
         style=_asset("page.css"),
         script=_asset("page.js"),
@@ -77,28 +78,28 @@ def side(name: str) -> str:
 def learned_html(told: Explanation) -> str:
     """The section on what a trial says of each group."""
     columns, lines = explanation_lines(told)
-    heads = "".join(f"<th{side(name)}>{escape(name)}</th>" for name in columns)
+    heads = "".join(f"<th{side(name)}>{html_text(name)}</th>" for name in columns)
     rows = "\n".join(
         "<tbody><tr>"
         + "".join(
-            f'<td{side(name)} data-label="{escape(name)}">{escape(cell)}</td>'
+            f'<td{side(name)} data-label="{html_text(name)}">{html_text(cell)}</td>'
             for name, cell in zip(columns, line, strict=True)
         )
         + "</tr></tbody>"
         for line in lines
     )
-    remarks = "".join(f"<p>{escape(note)}</p>" for note in notes(told))
+    remarks = "".join(f"<p>{html_text(note)}</p>" for note in notes(told))
     table = f'<div class="table"><table><thead><tr>{heads}</tr></thead>\n{rows}</table></div>'
-    return section("learned", "What was learned", f"<p>{escape(headline(told))}.</p>\n{table}\n{remarks}")
+    return section("learned", "What was learned", f"<p>{html_text(headline(told))}.</p>\n{table}\n{remarks}")
 
 
 def _figure(picture: Picture) -> str:
     height = picture.figure.layout.height
     return (
-        f"<figure><figcaption><strong>{escape(picture.title)}</strong>{escape(picture.caption)}</figcaption>\n"
-        f'<div class="plot" role="img" aria-label="{escape(picture.alt)}" '
+        f"<figure><figcaption><strong>{html_text(picture.title)}</strong>{html_text(picture.caption)}</figcaption>\n"
+        f'<div class="plot" role="img" aria-label="{html_text(picture.alt)}" '
         f'data-figure="data-{picture.name}" style="min-height:{height}px"></div>'
-        f"<noscript><p>{escape(picture.alt)}</p></noscript></figure>"
+        f"<noscript><p>{html_text(picture.alt)}</p></noscript></figure>"
     )
 
 
@@ -108,6 +109,7 @@ def _data(picture: Picture) -> str:
     return f'<script type="application/json" id="data-{picture.name}">{content}</script>'
 
 
+@cache
 def _packed_plotly() -> str:
     """Plotly's script, compressed: as it is, it alone takes 5 MB."""
     from plotly.offline import get_plotlyjs

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 
 import optuna
 
+from autoprune.printable import html_text
 from autoprune.review.card import device_text
 from autoprune.review.explanation import explain
 from autoprune.review.front import Summary, front, summary
@@ -69,7 +69,7 @@ def _facts(study: optuna.Study, found: Summary) -> Iterable[str]:
         "Base model": sparsified_text(found),
         "Masks": masks_text(found) if found.granularity else "",
     }
-    return (f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items() if value)
+    return (f"<dt>{name}</dt><dd>{html_text(value)}</dd>" for name, value in facts.items() if value)
 
 
 def _best(
@@ -80,20 +80,20 @@ def _best(
         return "<p>No trial is within the budget yet.</p>"
     told = [name for name in columns if name not in LEFT and line.cells[name]]
     numbers = "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in told
+        f"<div><dt>{html_text(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in told
     )
-    command = escape(export_command(study, storage, "--best"))
+    command = html_text(export_command(study, storage, "--best"))
     return f'<div class="best"><dl class="numbers">\n{numbers}\n</dl><p><code>{command}</code></p></div>'
 
 
 def _number(cell: str) -> str:
     """The number of a cell, and smaller what follows it: its error or its ratio to the uncut model."""
     number, rest = _REST.split(cell, maxsplit=1) if _REST.search(cell) else (cell, "")
-    return escape(number) + (f" <small>{escape(rest)}</small>" if rest else "")
+    return html_text(number) + (f" <small>{html_text(rest)}</small>" if rest else "")
 
 
 def _table(study: optuna.Study, storage: str, columns: Sequence[str], lines: Sequence[Line]) -> str:
-    heads = "".join(f"<th{side(name)}>{escape(name)}</th>" for name in columns)
+    heads = "".join(f"<th{side(name)}>{html_text(name)}</th>" for name in columns)
     rows = "\n".join(_row(study, storage, columns, line) for line in lines)
     return f'<div class="table"><table><thead><tr>{heads}</tr></thead>\n{rows}\n</table></div>'
 
@@ -101,11 +101,12 @@ def _table(study: optuna.Study, storage: str, columns: Sequence[str], lines: Seq
 def _row(study: optuna.Study, storage: str, columns: Sequence[str], line: Line) -> str:
     """The numbers of one model, and below them the command that exports it."""
     cells = "".join(
-        f'<td{side(name)} data-label="{escape(name)}">{escape(line.cells[name])}</td>' for name in columns
+        f'<td{side(name)} data-label="{html_text(name)}">{html_text(line.cells[name])}</td>'
+        for name in columns
     )
     number, command = line.cells["trial"], ""
     if number:
-        text = escape(export_command(study, storage, f"--trial {number}"))
+        text = html_text(export_command(study, storage, f"--trial {number}"))
         command = f'<tr class="command"><td colspan="{len(columns)}"><code>{text}</code></td></tr>'
     best = ' class="best-row"' if "best" in line.cells[""] else ""
     return f"<tbody{best}><tr>{cells}</tr>{command}</tbody>"

@@ -1,0 +1,147 @@
+"""Which requests the dashboard answers: those of its own pages, called by an address that it was given.
+
+A page of somebody else's can have a browser call any address, and by a name of its own that leads here (DNS
+rebinding) read the answers too. What tells such calls is in their headers `Host` and `Origin`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from autoprune.review.publish import ArtifactFolder
+from autoprune.storages.address import is_loopback
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.IGNORECASE | re.ASCII)
+_ARTIFACT = re.compile(r"/artifacts/\d+/(\d+/)?(?P<name>[0-9a-fA-F-]+)/?", re.ASCII)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HTTP_PORT = 80
+_ALWAYS = [("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAMEORIGIN")]
+_OF_FILES = [
+    ("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+]
+"""A file may be a page with scripts, which would run as if they were the dashboard's."""
+_DROPPED = ("access-control-allow-origin",)
+
+
+@dataclass(frozen=True)
+class Names:
+    """By which names the dashboard may be called.
+
+    Attributes:
+        names: host names and addresses, in small letters.
+        any_address: whether any numeric address will do: no name leads there but its own.
+        port: that it listens on.
+    """
+
+    names: frozenset[str]
+    any_address: bool
+    port: int
+
+    @classmethod
+    def of(cls, host: str, port: int) -> Names:
+        """Those of what the user asked to listen on.
+
+        The loopback address goes by its three names. The address of all interfaces goes by any address, and
+        by the names of this machine.
+        """
+        asked = host.lower().strip("[]")
+        if is_loopback(asked):
+            return cls(frozenset({asked, *_LOOPBACK}), False, port)
+        if _is_unspecified(asked):
+            own = {socket.gethostname().lower(), socket.getfqdn().lower()}
+            return cls(frozenset({*own, *_LOOPBACK}), True, port)
+        return cls(frozenset({asked, *_addresses(asked)}), False, port)
+
+    def include(self, host: str) -> bool:
+        """Whether a header `Host` is one of them, with the port."""
+        read = _HOST.fullmatch(host)
+        if read is None or int(read["port"] or _HTTP_PORT) != self.port:
+            return False
+        name = read["name"].lower().strip("[]").rstrip(".")
+        return name in self.names or (self.any_address and _is_address(name))
+
+
+def guarded(app: WSGIApplication, names: Names, store: ArtifactFolder) -> WSGIApplication:
+    """The application for requests of its own pages alone; files are served as files, not as pages."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        refused = _why_refused(environ, names)
+        if refused:
+            return _say("403 Forbidden", refused, start_response)
+        file = _ARTIFACT.fullmatch(environ.get("PATH_INFO", ""))
+        if (
+            file is not None
+            and environ["REQUEST_METHOD"] in ("GET", "HEAD")
+            and not _is_there(store, file["name"])
+        ):
+            return _say("404 Not Found", "There is no such file in the folder of artifacts.", start_response)
+        return app(environ, _with_headers(start_response, _OF_FILES if file is not None else []))
+
+    return answer
+
+
+def _why_refused(environ: WSGIEnvironment, names: Names) -> str:
+    """What speaks against answering; empty where nothing does."""
+    host = environ.get("HTTP_HOST", "")
+    if not names.include(host):
+        return (
+            "The dashboard is not called by this name: open the address that it printed, or start it with "
+            "--host and the name, and the --port that you call."
+        )
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is not None and origin.lower() != f"http://{host}".lower():
+        return "The dashboard answers its own pages alone: this request comes from another site."
+    return ""
+
+
+def _is_there(store: ArtifactFolder, name: str) -> bool:
+    try:
+        store.open_reader(name).close()
+    except ArtifactNotFound:
+        return False
+    return True
+
+
+def _say(status: str, text: str, start_response: StartResponse) -> Iterable[bytes]:
+    content = f"{text}\n".encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content))), *_ALWAYS]
+    start_response(status, headers)
+    return [content]
+
+
+def _with_headers(start_response: StartResponse, more: list[tuple[str, str]]) -> StartResponse:
+    def start(status: str, headers: list[tuple[str, str]], *error: object) -> Callable[[bytes], object]:
+        kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED]
+        return start_response(status, [*kept, *_ALWAYS, *more], *error)  # type: ignore[arg-type]
+
+    return start
+
+
+def _addresses(host: str) -> set[str]:
+    """What a name leads to, as this machine knows it."""
+    try:
+        return {str(entry[4][0]).lower() for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return set()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_unspecified(host: str) -> bool:
+    return not host or (_is_address(host) and ip_address(host).is_unspecified)
