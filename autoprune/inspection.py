@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,12 +14,13 @@ from autoprune.cost import CostModel, Costs
 from autoprune.cost.shares import Shares, cost_shares, latency_shares
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.search.prepare import model_spec
+from autoprune.search.prepare import build_model, model_spec
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import setting_of
 from autoprune.structure import Structure
 from autoprune.structure.control import owners
-from autoprune.tasks import load_data, load_model
+from autoprune.structure.trace import shell
+from autoprune.tasks import load_data, load_weights
 from autoprune.tasks.inputs import IMAGE, make_inputs
 
 
@@ -96,16 +98,18 @@ def inspect(config: Config, inputs: Sequence[str], listener: Listener) -> Inspec
 
 
 def model_and_inputs(config: Config, inputs: Sequence[str]) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """The configured model with random weights, in evaluation mode, and what to call it with.
+    """The configured model as a search builds it, in evaluation mode, and what to call it with.
 
-    Raises ConfigError when nothing says what its inputs look like.
+    It has the configured weights, or random ones. Raises ConfigError when nothing says what its inputs look
+    like, and ModelError for weights that do not fit.
     """
     name = model_spec(config)
-    if inputs:
-        return load_model(name).eval(), make_inputs(inputs)
-    if name.startswith(("torchvision:", "timm:")) and "data" not in config.model_fields_set:
-        return load_model(name).eval(), make_inputs((IMAGE,))
-    if config.model is not None and "data" not in config.model_fields_set:
+    data = None if config.data is None else load_data(config.data)
+    if data is None and not inputs and not name.startswith(("torchvision:", "timm:")):
         raise ConfigError(f"what does {name} take? Give --input {IMAGE}, or --data")
-    data = load_data(config.data)
-    return load_model(name).eval(), (data.example(1),)
+    model = build_model(config, data)
+    if config.weights is not None:
+        load_weights(model, Path(config.weights))
+    if inputs or data is None:
+        return shell(model).eval(), make_inputs(inputs or (IMAGE,))
+    return shell(model).eval(), (data.example(1),)

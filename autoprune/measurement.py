@@ -16,12 +16,10 @@ from autoprune.cost.profile import load_profile
 from autoprune.errors import ModelError
 from autoprune.inspection import model_and_inputs
 from autoprune.review import Listener
-from autoprune.search.prepare import build_model, model_spec
+from autoprune.search.prepare import model_spec
 from autoprune.search.profiling import measured_anew, profiling_meter
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import profile_path, setting_of, timed_batch
-from autoprune.structure.trace import shell
-from autoprune.tasks import load_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +60,6 @@ class Measurement:
 def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again: bool = False) -> Measurement:
     """Profile the configured model on the configured runtime, unless that was done before.
 
-    Latency does not depend on weights: the model has random ones.
-
     Args:
         config: names the model, what may be cut in it, and how it is timed.
         inputs: texts for :func:`autoprune.tasks.inputs.make_inputs`, batch included; without any, a batch of
@@ -99,9 +95,5 @@ def _subject(
     config: Config, inputs: Sequence[str]
 ) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The model, what to trace it with, and what to time it on: all as a search would have them."""
-    if inputs or (config.model is not None and "data" not in config.model_fields_set):
-        model, example = model_and_inputs(config, inputs)
-        return model, example, example if inputs else timed_batch(config, example[0])
-    data = load_data(config.data)
-    sample = data.example(1)
-    return shell(build_model(config, data)).eval(), (sample,), timed_batch(config, sample)
+    model, example = model_and_inputs(config, inputs)
+    return model, example, example if inputs else timed_batch(config, example[0])

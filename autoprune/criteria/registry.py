@@ -26,13 +26,14 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
+from autoprune.arguments import check_type, described
 from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.cost_aware import CostAware, split_price
 from autoprune.criteria.learned import SUFFIX, read_criterion
 from autoprune.criteria.learned_scores import LearnedScores
 from autoprune.criteria.options import split_options, with_options
 from autoprune.documents import short
-from autoprune.errors import CriterionError
+from autoprune.errors import ArgumentError, CriterionError
 from autoprune.spelling import did_you_mean
 from autoprune.tasks.reference import is_reference, resolve
 
@@ -40,6 +41,8 @@ MOST_SPEC = 1000
 """Characters of the longest text that names a criterion."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_CRITERION = "register a function score(context) or a class with a method scores(context)"
 
 _registered: dict[str, Callable[..., Any]] = {}
 
@@ -58,10 +61,14 @@ def register(name: str) -> Callable[[F], F]:
     """Decorator that makes a function ``score(context)`` or a :class:`Criterion` class known by ``name``.
 
     Raises:
+        ArgumentError: for a name that is no text, or something else than a criterion.
         CriterionError: when another one has that name.
     """
+    check_type("the name of a criterion", name, str, "a text: @autoprune.register_criterion('mine')")
 
     def keep(target: F) -> F:
+        if not callable(target) and not hasattr(target, "scores"):
+            raise ArgumentError(f"criterion {name!r} is {described(target)}: {_CRITERION}")
         if name in _registered:
             raise CriterionError(f"a criterion named {name!r} is registered already: choose another name")
         _registered[name] = target

@@ -74,8 +74,8 @@ def prepare(
     # Masks leave latency as it is.
     timed = config.latency and config.granularity == UNITS and uncut_seconds is None
     setting = setting_of(config) if timed else None
-    listener.phase("baseline", config.data if data is None else data.name)
-    data = data or load_data(config.data)
+    listener.phase("baseline", data_spec(config) if data is None else data.name)
+    data = data or load_data(data_spec(config))
     quality = parse_objective(config.metric or "")
     data = replace(data, task=quality.task(data.task))
     watched = _others(data.task, config)
@@ -215,24 +215,36 @@ def _check_limits(budget: Budget, config: Config) -> None:
         )
 
 
+def data_spec(config: Config) -> str:
+    """The configured data. Raises ConfigError for a model without data."""
+    if config.data is None:
+        raise ConfigError(
+            f"no data for {config.model or 'the model'}: give --data, such as imagefolder:photos or "
+            "path/file.py:factory (data= in Python)"
+        )
+    return config.data
+
+
 def embedded_of(config: Config) -> Embedded | None:
     """What goes with the configured data, where that is one by name."""
-    return EMBEDDED.get(config.data.partition(":")[0])
+    return None if config.data is None else EMBEDDED.get(config.data.partition(":")[0])
 
 
 def model_spec(config: Config) -> str:
     """The configured model, or the one that goes with the data."""
     embedded = embedded_of(config)
+    if config.model is None and config.data is None:
+        raise ConfigError("no model for the data: give the one that they are for, too")
     if config.model is None and embedded is None:
         raise ConfigError(f"the data {config.data!r} has no model of its own: give --model")
     return config.model or embedded.model  # type: ignore[union-attr]
 
 
-def build_model(config: Config, data: Data) -> nn.Module:
-    """The configured model with random weights drawn from the seed."""
+def build_model(config: Config, data: Data | None) -> nn.Module:
+    """The configured model for the classes of the data, with random weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return load_model(model_spec(config), classes=classes_of(data))
+        return load_model(model_spec(config), classes=None if data is None else classes_of(data))
 
 
 def classes_of(data: Data) -> int | None:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from torch import nn
 
 import autoprune.structure.rules  # noqa: F401 - fills the table of operator rules
+from autoprune.arguments import check_type
 from autoprune.errors import ModelError, UserError
 from autoprune.structure.blocks import with_blocks
 from autoprune.structure.groups import AttentionUnit, Structure
@@ -17,7 +18,7 @@ from autoprune.structure.propagate import Propagation
 from autoprune.structure.sharing import plan_untying, untied
 from autoprune.structure.trace import Trace, trace
 from autoprune.structure.units import assemble
-from autoprune.structure.values import ExampleInputs
+from autoprune.structure.values import ExampleInputs, check_inputs
 
 Sharing = Literal["joint", "frozen", "untie"]
 """What becomes of weights that are used several times."""
@@ -50,9 +51,15 @@ def discover(
         The groups, and for every layer that must stay as it is, the reason.
 
     Raises:
+        ArgumentError: for an argument of another type.
         ModelError: when the model does not run on the inputs or cannot be traced.
         UserError: for an unknown way to treat shared weights.
     """
+    check_type("model", model, nn.Module, "a torch.nn.Module")
+    check_inputs(example_inputs)
+    check_type("depth", depth, bool, "True or False")
+    if attention not in get_args(AttentionUnit):
+        raise UserError(f"attention={attention!r} is unknown: use 'heads' or 'width'")
     if shared not in get_args(Sharing):
         raise UserError(f"shared={shared!r} is unknown: use {', '.join(map(repr, get_args(Sharing)))}")
     untying = plan_untying(model, example_inputs) if shared == "untie" else None

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from autoprune.errors import DataError, UserError
+from autoprune.arguments import check_type, described
+from autoprune.errors import ArgumentError, DataError, UserError
 from autoprune.tasks.exhausted import is_out_of_memory
 from autoprune.tasks.reference import summary
 from autoprune.tasks.task import Task
@@ -123,6 +124,12 @@ class LoaderSplit:
         yield from map(_pair, _read(self.loader))
 
 
+_A_SPLIT = (
+    "give a TensorSplit, DatasetSplit or LoaderSplit, or in the place of Data a mapping of tensors, "
+    "data sets or loaders"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """Everything a search needs to know about data.
@@ -144,7 +151,11 @@ class Data:
     source: str = ""
 
     def __post_init__(self) -> None:
+        check_type("name of the data", self.name, str, "a text")
+        check_type("task", self.task, Task, "an autoprune.tasks.Task, such as classification(10)")
         for name in ("train", "validation", "test"):
+            if not hasattr(getattr(self, name), "batches"):
+                raise ArgumentError(f"{name} is {described(getattr(self, name))}: {_A_SPLIT}")
             if len(getattr(self, name)) == 0:
                 raise DataError(f"{self.name}: the {name} split is empty, give it at least one sample")
 
