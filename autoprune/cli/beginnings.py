@@ -10,13 +10,10 @@ import typer
 from autoprune.cli.frame import Debug, Inputs, app, errors, write_text
 from autoprune.cli.help import Command, showing
 from autoprune.config import load_config
-from autoprune.options import examples, with_settings
+from autoprune.options import MODEL_SETTINGS, examples, with_settings
 
 if TYPE_CHECKING:
     from autoprune.beginning import Beginning
-
-TRAIN_EPOCHS = 12
-"""Suggested to who has no weights."""
 
 
 @app.command(
@@ -26,7 +23,7 @@ TRAIN_EPOCHS = 12
         "init --model net.py:model --input 1x3x64x64 -o small.toml",
     ),
 )
-@with_settings("model", "weights", "data")
+@with_settings(*MODEL_SETTINGS)
 def init(
     inputs: Inputs = None,
     to: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("study.toml"),
@@ -45,7 +42,7 @@ def init(
         config = load_config(None, settings)
         with LiveView() as view:
             made = begin(config, inputs or (), view)
-        write_text(to, made.text())
+        write_text(to, made.text(to))
         typer.echo(_next_step(made, to))
 
 
@@ -56,8 +53,7 @@ def _next_step(made: Beginning, file: Path) -> str:
         lead = f"write your data{' and weights' if made.lacks_weights else ''} into it, then:"
     elif made.lacks_weights:
         lead = "it names no trained weights: write them into it, or have the model trained first:"
-        return f"wrote {file}; {lead}\n  autoprune search {file} --train-epochs {TRAIN_EPOCHS}"
-    return f"wrote {file}; {lead}\n  autoprune search {file}"
+    return f"wrote {file}; {lead}\n  {made.command(file)}"
 
 
 @app.command(cls=Command, epilog=examples("schema -o study.schema.json"))

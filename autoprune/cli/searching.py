@@ -12,7 +12,7 @@ import typer
 from autoprune.cli.frame import DEFAULT_STORAGE, Debug, StudyFile, app, errors, print_front, use_threads
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import Config, load_config
-from autoprune.options import examples, with_settings
+from autoprune.options import MODEL_SETTINGS, examples, with_settings
 from autoprune.passwords import without_passwords
 from autoprune.stopping import exit_code
 
@@ -25,7 +25,7 @@ STOPPED = "stopped; nothing finished is lost: the same command goes on from here
 
 
 @app.command(
-    cls=showing("model", "weights", "data", "budget", "storage", "study", "criterion", "runtime"),
+    cls=showing(*MODEL_SETTINGS, "budget", "storage", "study", "criterion", "runtime"),
     epilog=examples(
         "search --budget flops=50%",
         "search --model net.py:net --weights w.pt --data net.py:data",
@@ -51,12 +51,19 @@ def search(
     with errors(debug, None if events is None else events.error):
         if quiet + verbose + json > 1:
             raise UserError("give one of --quiet, --verbose and --json")
-        config = load_config(file, settings)
+        view = events or _view(quiet, verbose)
+        config = load_config(file, settings, view.note)
         use_threads(config)
         if events is not None:
             _for_programs(config, events)
         else:
-            _for_people(config, quiet=quiet, verbose=verbose)
+            _for_people(config, view)
+
+
+def _view(quiet: bool, verbose: bool) -> Listener:
+    from autoprune.review import Listener, LiveView
+
+    return Listener() if quiet else LiveView(verbose=verbose)
 
 
 def _events() -> JsonLines:
@@ -71,12 +78,12 @@ def _for_programs(config: Config, events: JsonLines) -> None:
     events.finished(study, config.storage)
 
 
-def _for_people(config: Config, *, quiet: bool, verbose: bool) -> None:
+def _for_people(config: Config, view: Listener) -> None:
     from rich.console import Console
 
-    from autoprune.review import Listener, LiveView, stages_table
+    from autoprune.review import stages_table
 
-    study = _run(config, Listener() if quiet else LiveView(verbose=verbose), lambda code: None)
+    study = _run(config, view, lambda code: None)
     _require_result(study)
     print_front(study)
     Console().print(stages_table(study))
