@@ -369,6 +369,8 @@ def _texts(value: object, wanted: str) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if ":" in str(path) and not path.exists():
+        raise ConfigError(f"{path} is no study file: a model is named by --model {path}")
     text = read_text(path, "study file", ConfigError, MOST_BYTES)
     # Reading a dotted key takes time that grows with the square of its parts.
     if any(line.count(".") > MOST_DOTS for line in text.splitlines()):

@@ -161,6 +161,11 @@ def made_in_python() -> str:
     return call("export", "--storage", "sqlite:///python.db")
 
 
+def replaced() -> str:
+    Path("study.toml").write_text('data = "digits"\nbudget = ["flops=0.1%", "time=30m"]\n')
+    return search("study.toml", "--budget", "flops=0.2%")
+
+
 @cache
 def failed() -> str:
     return search("--study", "failed", "--lr", "1e30")
@@ -168,8 +173,10 @@ def failed() -> str:
 
 FROM = {
     "has no weights: give --weights FILE, or --train-epochs N": lambda: search(
-        "--model", "torchvision:alexnet"
+        "--model", "torchvision:alexnet", "--data", "digits"
     ),
+    "no data for ...: give --data": lambda: search("--model", "torchvision:alexnet"),
+    "is no study file: a model is named by --model": lambda: call("inspect", "net.py:plain"),
     "torch.export cannot follow": lambda: inspect("Branching", "--input", "1x20"),
     "cannot take inputs of shape": lambda: search(
         "--model", ZOO, "--weights", "digits.safetensors", "--data", "net.py:wide"
@@ -182,6 +189,7 @@ FROM = {
     "nothing in ... can be cut": lambda: search(
         "--model", "net.py:single", "--data", "net.py:few", "--train-epochs", "1"
     ),
+    "the budget ... replaces": replaced,
     "no plan meets": lambda: search("--budget", "flops=0.1%"),
     "no trial gave a model within the budget": failed,
     "a latency budget needs latency to be measured": lambda: search("--budget", "latency=50%"),
