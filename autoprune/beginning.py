@@ -123,15 +123,15 @@ def _weights(config: Config) -> Iterator[str]:
 
 
 def _data(made: Beginning) -> Iterator[str]:
-    data = made.data
-    if data is None:
+    data, spec = made.data, made.config.data
+    if data is None or spec is None:
         yield "# imagefolder:ROOT, digits, fashion-mnist... or path/file.py:factory, which returns a mapping"
         yield "# with train, validation and test: DataLoaders, datasets, or pairs of tensors."
         yield '# data = "imagefolder:photos"'
         return
     sizes = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "validation", "test"))
     yield f"# {sizes} samples of shape {_shape(data)}; judged by {_plain(data.task.metric)}."
-    yield f"data = {_quoted(made.config.data)}"
+    yield f"data = {_quoted(spec)}"
 
 
 def _budget(made: Beginning) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 from torch import nn
 
-from autoprune.arguments import as_text, check_type, whole_number
+from autoprune.arguments import as_text, check_type, described, whole_number
 from autoprune.budget import budget_texts
 from autoprune.config import Config, load_config
 from autoprune.errors import ArgumentError
@@ -71,7 +71,10 @@ def told(listener: object, callbacks: Sequence[Callback]) -> Listener:
     check_type("listener", listener, (Listener, type(None)), "an autoprune.review.Listener")
     check_type("callbacks", callbacks, (list, tuple), "a list of functions of a study and a trial")
     for callback in callbacks:
-        check_type("a part of callbacks", callback, (Callable,), "a function of a study and a trial")
+        if not callable(callback):
+            raise ArgumentError(
+                f"a part of callbacks is {described(callback)}: give a function of a study and a trial"
+            )
     return WithCallbacks(listener if isinstance(listener, Listener) else Listener(), callbacks)
 
 
