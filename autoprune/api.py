@@ -16,13 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from autoprune import review
-from autoprune.config import Config, load_config
+from autoprune.arguments import as_text, check_type, listed_texts, whole_number
+from autoprune.config import Config
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.engines.choice import engine_ready
 from autoprune.errors import ConfigError, StudyError
 from autoprune.export import Candidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
 from autoprune.files import full_disk_told
+from autoprune.given import number_or_word, objects_of, settings_of, told
 from autoprune.review.text import trials_text
 from autoprune.search import (
     Problem,
@@ -48,7 +50,7 @@ from autoprune.search.workers import check_sharable, run_workers
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
-from autoprune.tasks import Data, data_of, evaluate
+from autoprune.tasks import Data, evaluate
 from autoprune.trust import config_of_study
 
 if TYPE_CHECKING:
@@ -75,11 +77,11 @@ class Study:
         """The trial of best quality within the budget. Raises StudyError when there is none."""
         return review.best(self.optuna)
 
-    def model(self, trial: int | str = "best") -> nn.Module:
+    def model(self, trial: int | str | FrozenTrial = "best") -> nn.Module:
         """The pruned and healed network of a trial, in evaluation mode."""
         return trial_model(self.problem, self._trial(trial), self._store)[0]
 
-    def criterion(self, trial: int | str = "best") -> LearnedCriterion:
+    def criterion(self, trial: int | str | FrozenTrial = "best") -> LearnedCriterion:
         """What a trial says of each group, to be applied to other budgets and checkpoints.
 
         Its ``to_json()`` is the content of a ``criterion.json``. Raises StudyError for a trial that was not
@@ -89,8 +91,8 @@ class Study:
 
     def export(
         self,
-        trial: int | str = "best",
-        formats: Sequence[str] | None = None,
+        trial: int | str | FrozenTrial = "best",
+        formats: str | Sequence[str] | None = None,
         to: str | Path = "out",
         *,
         finetune: str | None = None,
@@ -101,7 +103,7 @@ class Study:
         """Write a trial's model in the given formats, load each back and compare it.
 
         Args:
-            trial: ``"best"`` or a number.
+            trial: ``"best"``, a number, or one of the study's trials.
             formats: names of formats; the default is all that are installed.
             to: the folder.
             finetune: fine-tune it before for so long: ``"5epochs"`` or ``"500steps"``. A run that was
@@ -113,12 +115,18 @@ class Study:
             listener: is told how that goes.
 
         Raises:
+            ArgumentError: for an argument of another type.
             StudyError: when there is no such trial.
             ConfigError: for a length that cannot be read, or rounds without one.
             ExportError: when a file differs from the model.
         """
-        chosen = self._trial(trial)
-        listener = listener or review.Listener()
+        if formats is not None:
+            formats = listed_texts("formats", formats, "a list of names of formats")
+        folder = Path(as_text("to", to, "the folder to write to"))
+        check_type("finetune", finetune, (str, type(None)), "a length such as '5epochs' or '500steps'")
+        if gradual is not None:
+            gradual = whole_number("gradual", gradual)
+        listener, chosen = told(listener, ()), self._trial(trial)
         model, plan, longer = self._recovered(chosen, finetune, gradual, rebuild, listener)
         problem = self.problem
         card = review.card_of(self.optuna, chosen, data=problem.data.name)
@@ -136,12 +144,12 @@ class Study:
             metric=problem.data.task.metric,
             criterion="" if plan is None else self._learned(chosen),
         )
-        listener.phase("export", str(to))
+        listener.phase("export", str(folder))
         return export_candidate(
             candidate,
             card,
             problem.config.to_toml(),
-            Path(to),
+            folder,
             default_formats() if formats is None else formats,
             seconds=problem.config.latency_seconds if problem.config.latency else 0.0,
             threads=problem.config.threads,
@@ -189,10 +197,12 @@ class Study:
         Raises:
             StudyError: when there is no such trial.
         """
+        folder = Path(as_text("to", to, "the folder to write to"))
+        which = number_or_word(which)
         trials = review.chosen_trials(self.optuna, which)
         if which not in review.SEVERAL:
-            return {trials[0].number: Path(to)}
-        return {trial.number: Path(to) / f"trial-{trial.number}" for trial in trials}
+            return {trials[0].number: folder}
+        return {trial.number: folder / f"trial-{trial.number}" for trial in trials}
 
     def plot(self) -> dict[str, go.Figure]:
         """Name -> Plotly figure: the front against each cost, its growth, widths, importances and times.
@@ -210,7 +220,8 @@ class Study:
 
     def report(self, to: str | Path = "report.html") -> None:
         """Write what was found into one HTML file, with pictures."""
-        review.write_report(self.optuna, self.problem.config.storage, Path(to))
+        file = Path(as_text("to", to, "the file to write"))
+        review.write_report(self.optuna, self.problem.config.storage, file)
 
     def _learned(self, trial: FrozenTrial) -> str:
         """The criterion of a trial as JSON; empty where the study masks weights."""
@@ -224,17 +235,17 @@ class Study:
     def _store(self) -> WeightStore:
         return WeightStore.beside(self.problem.config.storage, self.optuna.study_name)
 
-    def _trial(self, trial: int | str) -> FrozenTrial:
-        return review.chosen_trial(self.optuna, trial)
+    def _trial(self, trial: int | str | FrozenTrial) -> FrozenTrial:
+        return review.chosen_trial(self.optuna, number_or_word(trial))
 
 
 def search(
     model: nn.Module | str | None = None,
-    data: Data | Mapping[str, Any] | str = "digits",
+    data: Data | Mapping[str, Any] | str | None = None,
     *,
-    budget: str | Sequence[str] = (),
+    budget: str | Sequence[str] | Mapping[str, str | float] = (),
     trials: int | None = None,
-    storage: str | None = None,
+    storage: str | Path | None = None,
     name: str | None = None,
     listener: review.Listener | None = None,
     callbacks: Sequence[review.Callback] = (),
@@ -246,41 +257,26 @@ def search(
         model: a trained module, or a text such as ``"torchvision:resnet18"`` (with ``weights=``).
         data: a mapping with ``train``, ``validation`` and ``test``, each a data loader, a data set or a pair
             of tensors, and perhaps a ``task`` (see :mod:`autoprune.tasks.contract`); :class:`autoprune.Data`;
-            or a text such as ``"fashion-mnist"``.
-        budget: texts such as ``"flops=50%"``, ``"latency=2ms"``, ``"time=30m"``.
+            or a text such as ``"fashion-mnist"``. A model takes some; the embedded digits are searched where
+            neither is given.
+        budget: texts such as ``"flops=50%"``, ``"latency=2ms"``, ``"time=30m"``, or a mapping such as
+            ``{"latency": 0.5, "time": "30m"}``, where a fraction is a share.
         trials: shorthand for ``"trials=N"``.
-        storage: an Optuna storage URL; the default is the file ``autoprune.db``.
-        name: name of the study; a study of that name is continued.
+        storage: a file or an Optuna storage URL; the default is the file ``autoprune.db``.
+        name: name of the study; a study of that name is continued: with the same limits on the model, and the
+            time and trials given now, where earlier trials count.
         listener: is told what happens.
         callbacks: are called with the Optuna study and each trial when it has ended, as in Optuna; see
             :mod:`autoprune.loggers`. What one of them raises ends the search.
         settings: any other field of :class:`autoprune.config.Config`.
 
     Raises:
+        ArgumentError: for an argument of another type; it is a TypeError as well.
         UserError: when something given cannot work; a failing trial alone never ends a search.
     """
-    texts = [budget] if isinstance(budget, str) else list(budget)
-    given = {
-        "model": model if isinstance(model, str) else None,
-        "data": data if isinstance(data, str) else None,
-        "budget": tuple(texts + ([f"trials={trials}"] if trials is not None else [])),
-        "storage": storage,
-        "study": name,
-        **settings,
-    }
-    config = load_config(None, given)
-    return run_search(
-        config,
-        review.WithCallbacks(listener or review.Listener(), callbacks),
-        model=model if isinstance(model, nn.Module) else None,
-        data=_loaded(data),
-    )
-
-
-def _loaded(data: Data | Mapping[str, Any] | str) -> Data | None:
-    if isinstance(data, Mapping):
-        return data_of("data", data)
-    return data if isinstance(data, Data) else None
+    config = settings_of(model, data, budget, trials, storage, name, settings)
+    module, splits = objects_of(model, data)
+    return run_search(config, told(listener, callbacks), model=module, data=splits)
 
 
 def run_search(
@@ -395,7 +391,11 @@ def open_search(
 
 
 def export(
-    study: Study, trial: int | str = "best", formats: Sequence[str] | None = None, to: str | Path = "out"
+    study: Study,
+    trial: int | str | FrozenTrial = "best",
+    formats: str | Sequence[str] | None = None,
+    to: str | Path = "out",
 ) -> tuple[Exported, ...]:
-    """Same as :meth:`Study.export`."""
+    """Same as :meth:`Study.export`. Raises ArgumentError when the study is none."""
+    check_type("study", study, Study, "what autoprune.search returned")
     return study.export(trial, formats, to)

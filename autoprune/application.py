@@ -32,8 +32,7 @@ from autoprune.search.within import Within, widths_within
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, Widths, read_plan
-from autoprune.tasks import load_weights, weights_hash
-from autoprune.weights_file import read_weights_name
+from autoprune.tasks import weights_hash
 
 Cut = Selection | Within | AnyPlan | None
 
@@ -75,7 +74,7 @@ def apply_cut(config: Config, request: Request, listener: Listener) -> Applied:
         UserError: when model, weights, data and cut do not go together.
         ExportError: when a file differs from the model.
     """
-    with_data = config.model is None or "data" in config.model_fields_set
+    with_data = config.data is not None
     if request.inputs and with_data:
         raise ConfigError("give --input or --data, not both")
     if not with_data and (request.validate or config.finetune_steps):
@@ -247,11 +246,9 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
 def _without_data(config: Config, request: Request, listener: Listener) -> tuple[Candidate, Card]:
     name = model_spec(config)
     listener.phase("structure", name)
-    model, inputs = model_and_inputs(config, request.inputs)
+    model, inputs = model_and_inputs(config, request.inputs, listener)
     if config.weights is None:
         listener.note(f"{name} has random weights: give --weights to cut a trained one")
-    else:
-        load_weights(model, read_weights_name(config.weights), listener.note)
     origin = Origin(model, name, weights_hash(model), _only(inputs), (), None, config)
     pruning = pruning_of(origin, listener)
     plan = _plan_for(pruning, origin, request.cut, listener)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autoprune.config import Config
+from autoprune.errors import ConfigError, ModelError
 from autoprune.inspection import Inspection, inspect
 from autoprune.review import Listener
 from autoprune.search.prepare import embedded_of, model_spec
+from autoprune.search.removal import why_whole
 from autoprune.tasks import Data
 from autoprune.tasks.sources import load_named_data
 from autoprune.units import human_bytes, human_count
 
+TRAIN_EPOCHS = 12
+"""Suggested to who has no weights."""
 GROUPS_SHOWN = 12
 """Groups that the file lists, those with the most FLOPs."""
+_COMFORTABLE = 45
+"""Percent of the FLOPs that the narrowest plan may keep for half of them to be a budget with a choice."""
 _FEW, _MANY = 1_000, 50_000
 """Training samples below which recovery needs few steps, and above which it may take more."""
 
@@ -47,45 +56,64 @@ class Beginning:
         trains = embedded is not None and embedded.epochs > 0 and embedded.model == model_spec(self.config)
         return self.config.weights is None and not trains
 
-    def text(self) -> str:
-        """The file, in TOML."""
-        return "\n".join(line.rstrip() for line in _lines(self)) + "\n"
+    def command(self, file: Path) -> str:
+        """The search of the file, which runs as it stands once the file names data."""
+        train = f" --train-epochs {TRAIN_EPOCHS}" if self.lacks_weights and not self.lacks_data else ""
+        return f"autoprune search {shlex.quote(str(file))}{train}"
+
+    def text(self, file: Path) -> str:
+        """The content of the file, in TOML."""
+        return "\n".join(line.rstrip() for line in _lines(self, file)) + "\n"
 
 
 def begin(config: Config, inputs: Sequence[str], listener: Listener) -> Beginning:
-    """Inspect the configured model, and load the data where some are configured.
+    """Inspect the configured model as a search builds it, and load the data where some are configured.
 
     Raises:
-        UserError: when the model cannot be built, traced or called, or the data cannot be loaded.
+        ConfigError: when both inputs and data are given.
+        ModelError: when nothing in the model can be cut, or its weights do not fit.
+        UserError: when it cannot be built, traced or called, or the data cannot be loaded.
     """
-    found = inspect(config.model_copy(update={"latency": False}), inputs, listener)
-    given = "data" in config.model_fields_set or config.model is None
-    listener.phase("data", config.data if given else "none given")
-    return Beginning(found, config, load_named_data(config.references.data, config.permit) if given else None)
+    if inputs and config.data is not None:
+        raise ConfigError("the data say what the model takes: leave --input out")
+    listener.phase("data", config.data or "none given")
+    reference = config.references.data
+    data = None if reference is None else load_named_data(reference, config.permit)
+    found = inspect(config.model_copy(update={"latency": False}), inputs, listener, data=data)
+    if not found.structure.groups:
+        raise ModelError(f"nothing in {found.name} can be cut: {why_whole(found.structure)}")
+    return Beginning(found, config, data)
 
 
-def _lines(made: Beginning) -> Iterator[str]:
+def _lines(made: Beginning, file: Path) -> Iterator[str]:
     found, config = made.inspection.as_dict(), made.config
-    yield f"# A study of {_plain(found['model'])}. Run it, and go on with it after a stop, by"
-    yield "#   autoprune search THIS-FILE"
+    yield f"# A study of {_plain(found['model'])}."
+    yield f"# {_lead(made)}Run it, and go on with it after a stop, by"
+    yield f"#   {_plain(made.command(file))}"
     yield "# Flags of the command override what stands here; autoprune search --help-all explains all."
     yield "# For completion in an editor: autoprune schema -o study.schema.json, and as the first line here"
     yield "# #:schema study.schema.json"
     yield ""
     costs = f"{human_count(found['flops'])} FLOPs a sample, {human_count(found['parameters'])} parameters"
-    yield f"# The uncut model: {costs}, {human_bytes(found['size'])}."
+    yield f"# The original model: {costs}, {human_bytes(found['size'])}."
     yield f"model = {_quoted(found['model'])}"
     yield from _weights(config)
     yield ""
     yield from _data(made)
     yield ""
-    yield from _budget(found)
+    yield from _budget(made)
     yield ""
     yield from _cut(found)
     yield ""
     yield from _recovery(made.data)
     yield ""
     yield from _latency()
+
+
+def _lead(made: Beginning) -> str:
+    if made.lacks_data:
+        return f"Write your data{' and weights' if made.lacks_weights else ''} into it first. "
+    return "It names no trained weights: the model is trained first. " if made.lacks_weights else ""
 
 
 def _weights(config: Config) -> Iterator[str]:
@@ -97,23 +125,30 @@ def _weights(config: Config) -> Iterator[str]:
 
 
 def _data(made: Beginning) -> Iterator[str]:
-    data = made.data
-    if data is None:
+    data, spec = made.data, made.config.data
+    if data is None or spec is None:
         yield "# imagefolder:ROOT, digits, fashion-mnist... or path/file.py:factory, which returns a mapping"
         yield "# with train, validation and test: DataLoaders, datasets, or pairs of tensors."
         yield '# data = "imagefolder:photos"'
         return
     sizes = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "validation", "test"))
     yield f"# {sizes} samples of shape {_shape(data)}; judged by {_plain(data.task.metric)}."
-    yield f"data = {_quoted(made.config.data)}"
+    yield f"data = {_quoted(spec)}"
 
 
-def _budget(found: Mapping[str, Any]) -> Iterator[str]:
+def _budget(made: Beginning) -> Iterator[str]:
+    found = made.inspection.as_dict()
     flops, parameters = human_count(found["flops"] / 2), human_count(found["parameters"] / 2)
     yield "# What the pruned model may cost, and the search; half of each in brackets:"
     yield f"#   flops=50% ({flops}), params=50% ({parameters}), size=50% ({human_bytes(found['size'] / 2)}),"
     yield "#   latency=60%, latency=2ms, time=2h, trials=200"
-    yield 'budget = ["flops=50%", "time=30m"]'
+    yield f'budget = ["flops={_reachable(made)}%", "time=30m"]'
+
+
+def _reachable(made: Beginning) -> int:
+    """Half of the FLOPs in percent, or where no plan gets there, a limit that leaves some choice."""
+    least = 100 * made.inspection.least
+    return 50 if least <= _COMFORTABLE else math.ceil((100 + least) / 2)
 
 
 def _cut(found: Mapping[str, Any]) -> Iterator[str]:
@@ -139,7 +174,7 @@ def _cut(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _recovery(data: Data | None) -> Iterator[str]:
-    yield "# How each candidate is mended after its cut. More steps: better candidates, but fewer of them."
+    yield "# How each candidate is recovered after its cut. More steps: better candidates, but fewer of them."
     if data is None:
         yield "# finetune-steps = 150"
     elif len(data.train) < _FEW:

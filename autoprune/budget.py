@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from autoprune import units
+from autoprune.arguments import check_type, listed_texts
 from autoprune.errors import BudgetError
 from autoprune.spelling import did_you_mean
 
@@ -43,6 +44,9 @@ _EXAMPLES: Mapping[str, str] = {
     "time": "time=30m, time=90s or time=1h30m",
     "trials": "trials=200, 200 or time=30m",
 }
+_FORMS = (
+    "a text such as 'latency=50%', a list of such texts, or a mapping such as {'latency': 0.5, 'time': '30m'}"
+)
 _ANY_EXAMPLES = "latency=50%, flops=300M or time=30m"
 
 
@@ -124,6 +128,55 @@ def parse_budget(texts: Sequence[str]) -> Budget:
             raise _error(text, str(reason), name) from None
     trials = search.get("trials")
     return Budget(tuple(limits.values()), search.get("time"), None if trials is None else int(trials))
+
+
+def budget_texts(given: object) -> tuple[str, ...]:
+    """The texts of a budget that is given in Python: one, several, or a mapping of costs to amounts.
+
+    In a mapping a fraction is a share: ``{"latency": 0.5, "time": "30m", "trials": 40}``.
+
+    Raises:
+        ArgumentError: for something else.
+        BudgetError: for an amount that cannot be read.
+    """
+    if not isinstance(given, Mapping):
+        return listed_texts("budget", given, _FORMS)
+    written = []
+    for name, amount in given.items():
+        check_type("a cost of the budget", name, str, f"one of {', '.join(_NAMES)}")
+        check_type(f"budget[{name!r}]", amount, (str, int, float), "a text such as '50%', or a number")
+        written.append(f"{name}={_amount_text(name, amount)}")
+    parse_budget(written)
+    return tuple(written)
+
+
+def merged_budgets(
+    earlier: Sequence[str], later: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Two budgets as one: of a cost that both limit, the later one's limit.
+
+    Returns:
+        The texts, one a limit; and each limit that was replaced, before and after.
+
+    Raises:
+        BudgetError: when one of them cannot be read.
+    """
+    parse_budget(earlier), parse_budget(later)
+    before, after = ({_split(text)[0]: text for text in _pieces(given)} for given in (earlier, later))
+    replaced = tuple(
+        (text, after[name])
+        for name, text in before.items()
+        if name in after and parse_budget([text]) != parse_budget([after[name]])
+    )
+    return tuple((before | after).values()), replaced
+
+
+def _amount_text(name: str, amount: str | float) -> str:
+    if isinstance(amount, float) and name in MODEL_COSTS and 0 < amount <= 1:
+        return f"{units.plain(Decimal(repr(amount)) * 100)}%"
+    if isinstance(amount, float) and amount.is_integer():
+        amount = int(amount)
+    return str(amount)
 
 
 def _pieces(texts: Sequence[str]) -> Iterator[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -16,22 +16,18 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from autoprune.bounds import parse_bounds
-from autoprune.budget import parse_budget
+from autoprune.budget import merged_budgets, parse_budget
 from autoprune.documents import MOST_TEXT, read_text, short_line
 from autoprune.errors import BudgetError, ConfigError
-from autoprune.folders import split_options
+from autoprune.folder_paths import from_folder
 from autoprune.granularity import MASKS, UNITS, check_granularity
 from autoprune.passwords import without_passwords
 from autoprune.references import (
     PARSERS,
-    CriterionName,
-    FileCode,
-    LearnedFile,
-    Named,
-    Quality,
     Reference,
     References,
     parse_criterion,
@@ -41,9 +37,8 @@ from autoprune.references import (
     parse_runtime,
     references_in,
 )
-from autoprune.spelling import did_you_mean
 from autoprune.user_code import Permit
-from autoprune.weights_file import split_entry
+from autoprune.wrong_settings import explain
 
 MOST_BYTES = 1 << 16
 """Size of the largest study file that is read."""
@@ -57,8 +52,9 @@ Texts = Annotated[tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...], Field
 
 NAMES_CODE = tuple(PARSERS)
 """The settings that may name code of the user's own, or a program."""
-
-_SHOWN = 60
+DEFAULT_DATA = "digits"
+LISTS = ("skip", "only", "bounds", "mix", "objective")
+"""The settings that are lists, beside the budget."""
 
 
 def _setting(default: Any, description: str, panel: str, **bounds: Any) -> Any:
@@ -89,10 +85,10 @@ class Config(BaseModel):
         MODEL,
     )
     weights: Text | None = _setting(None, "State dict or checkpoint: FILE, or FILE:ENTRY as w.pt:ema.", MODEL)
-    data: Text = _setting(
-        "digits",
+    data: Text | None = _setting(
+        None,
         "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], language-id[:ROOT], "
-        "imagefolder:ROOT[,size=N] or a factory.",
+        "imagefolder:ROOT[,size=N] or a factory; default: digits, where no model is given.",
         MODEL,
     )
     metric: Text | None = _setting(
@@ -272,10 +268,17 @@ class Config(BaseModel):
     channels_last: bool = _setting(False, "Time images with their channels innermost.", MEASURE)
     threads: Positive | None = _setting(None, "CPU threads; default: what PyTorch chooses.", MEASURE)
 
-    @field_validator("skip", "only", "bounds", "mix", "objective", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _stand_in(cls, values: Any) -> Any:
+        """The embedded data where nothing is given at all."""
+        given = isinstance(values, dict) and any(values.get(key) is not None for key in ("model", "data"))
+        return values if given or not isinstance(values, dict) else {**values, "data": DEFAULT_DATA}
+
+    @field_validator(*LISTS, mode="before")
     @classmethod
     def _read_texts(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+        return _texts(value, "use a text or a list of texts")
 
     @field_validator("granularity")
     @classmethod
@@ -308,14 +311,9 @@ class Config(BaseModel):
     @field_validator("budget", mode="before")
     @classmethod
     def _read_budget(cls, value: object) -> object:
-        if isinstance(value, str):
-            value = (value,)
-        if isinstance(value, list):
-            value = tuple(value)
-        if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):
-            raise ValueError("use a text such as 'latency=50%' or a list of such texts")
-        parse_budget(value)
-        return value
+        written = _texts(value, "use a text such as 'latency=50%' or a list of such texts")
+        parse_budget(written)
+        return written
 
     def model_post_init(self, _: Any) -> None:
         """Permit the code that is named now; a copy with another setting permits no more."""
@@ -337,7 +335,7 @@ class Config(BaseModel):
         """What the settings of :data:`NAMES_CODE` name."""
         return References(
             model=None if self.model is None else parse_model(self.model),
-            data=parse_data(self.data),
+            data=None if self.data is None else parse_data(self.data),
             metric=None if self.metric is None else parse_quality(self.metric),
             objective=tuple(map(parse_quality, self.objective)),
             criterion=parse_criterion(self.criterion),
@@ -354,35 +352,72 @@ class Config(BaseModel):
 def located(config: Config, folder: Path) -> dict[str, str]:
     """The settings that name a file or folder which is found from `folder`, with the whole path."""
     settings = config.model_dump(exclude_none=True)
-    return {
-        key: place for key, text in settings.items() if (place := _from_folder(key, text, folder)) != text
-    }
+    return {key: place for key, text in settings.items() if (place := from_folder(key, text, folder)) != text}
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any]) -> Config:
+def load_config(
+    path: Path | None, overrides: Mapping[str, Any], note: Callable[[str], None] = lambda text: None
+) -> Config:
     """Settings of a study file, if any, with ``overrides`` on top; an override of None means not given.
 
-    Relative paths in the file are taken from the file's folder when they exist there, otherwise
-    they stay as they are.
+    A limit of the budget replaces the file's on the same cost and leaves its others; any other override
+    replaces the file's setting, a list as a whole. Relative paths in the file are taken from the file's
+    folder when they exist there, otherwise they stay as they are.
+
+    Args:
+        path: the study file.
+        overrides: setting -> value.
+        note: is told which limits and lists of the file are replaced.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, or a value out of bounds.
         BudgetError: a budget that cannot be read.
     """
     in_file = {} if path is None else _read(path)
-    given = {key.replace("-", "_"): value for key, value in overrides.items() if value is not None}
+    given = {key.replace("-", "_"): _plain(value) for key, value in overrides.items() if value is not None}
+    if not in_file:
+        return _validated(given, None)
+    filed, flagged = _validated(in_file, path), _validated(given, None)
+    for key in LISTS:
+        before, after = getattr(filed, key), getattr(flagged, key)
+        if key in given and before and before != after:
+            note(f"{key} = {list(after)} replaces {list(before)} of {path}")
+    if filed.budget and flagged.budget:
+        given["budget"], replaced = merged_budgets(filed.budget, flagged.budget)
+        for earlier, later in replaced:
+            note(f"the budget {later} replaces {earlier} of {path}")
+    return _validated({**in_file, **given}, None)
+
+
+def _validated(settings: Mapping[str, Any], path: Path | None) -> Config:
+    """The settings, which may be those of a file. Raises BudgetError or ConfigError, naming the file."""
     try:
-        return Config.model_validate({**in_file, **given})
+        return Config.model_validate(settings)
     except BudgetError as error:
-        raise BudgetError(_place(path, "budget" in given, str(error))) from None
+        raise BudgetError(_place(path, str(error))) from None
     except ValidationError as error:
         (first, *others) = error.errors(include_url=False)
         key = str(first["loc"][0])
         more = f" (and {len(others)} more)" if others else ""
-        raise ConfigError(_place(path, key in given, _explain(key, first) + more)) from None
+        raise ConfigError(_place(path, explain(key, first, Config.model_fields) + more)) from None
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _texts(value: object, wanted: str) -> tuple[str, ...]:
+    """One text or several as a tuple. Raises ValueError, which says what is wanted, for anything else."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise ValueError(wanted)
+    return tuple(value)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if ":" in str(path) and not path.exists():
+        raise ConfigError(f"{path} is no study file: a model is named by --model {path}")
     text = read_text(path, "study file", ConfigError, MOST_BYTES)
     # Reading a dotted key takes time that grows with the square of its parts.
     if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
@@ -398,70 +433,9 @@ def _read(path: Path) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name in settings:
             raise ConfigError(f"{path}: {name} is given twice, with - and with _: keep one of them")
-        settings[name] = _from_folder(name, value, path.parent)
+        settings[name] = from_folder(name, value, path.parent)
     return settings
 
 
-def _from_folder(key: str, value: Any, folder: Path) -> Any:
-    """The setting with its path, if it holds one that exists under ``folder``, made to start there."""
-    if not isinstance(value, str):
-        return value
-    if key == "weights":
-        file, entry = split_entry(value)
-        return _existing(file, folder) + entry
-    if key not in PARSERS:
-        return value
-    reference = PARSERS[key](value)
-    if key == "data" and isinstance(reference, Named) and reference.argument:
-        path, options = split_options(reference.argument)
-        return f"{reference.name}:{_existing(path, folder)}" + (options and f",{options}")
-    file = _file_of(reference)
-    # Whatever follows the file, such as a price, stays as it is.
-    return value if file is None else _existing(file, folder) + value.removeprefix(file)
-
-
-def _file_of(reference: Reference | None) -> str | None:
-    """The file at the beginning of a reference's text, if there is one."""
-    if isinstance(reference, CriterionName):
-        return _file_of(reference.base)
-    if isinstance(reference, Quality):
-        return _file_of(reference.metric)
-    return reference.file if isinstance(reference, FileCode | LearnedFile) else None
-
-
-def _existing(text: str, folder: Path) -> str:
-    beside = folder / text
-    try:
-        return str(beside) if beside.exists() else text
-    except OSError:  # a name that no file system takes
-        return text
-
-
-def _place(path: Path | None, overridden: bool, message: str) -> str:
-    return message if path is None or overridden else f"{path}: {message}"
-
-
-def _explain(key: str, error: Mapping[str, Any]) -> str:
-    """What is wrong with one setting, in one line with what is allowed."""
-    if error["type"] == "extra_forbidden":
-        names = tuple(Config.model_fields)
-        return f"unknown setting {_short(key)}" + did_you_mean(key, names, f": there are {', '.join(names)}")
-    given = f"{key} = {_short(error['input'])}"
-    if error["type"] == "literal_error":
-        annotation = Config.model_fields[key].annotation
-        choices = _choices(annotation)
-        return f"{given}: use one of {', '.join(choices)}" + did_you_mean(str(error["input"]), choices)
-    reason = str(error["msg"]).removeprefix("Value error, ").splitlines()[0]
-    return f"{given}: {reason[0].lower()}{reason[1:]}"
-
-
-def _choices(annotation: object) -> tuple[str, ...]:
-    """The words of a literal type, which may be optional."""
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((words for part in get_args(annotation) if (words := _choices(part))), ())
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+def _place(path: Path | None, message: str) -> str:
+    return message if path is None else f"{path}: {message}"

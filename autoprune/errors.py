@@ -15,6 +15,10 @@ class UserError(AutopruneError):
     exit_code = 2
 
 
+class ArgumentError(UserError, TypeError):
+    """An argument in Python of a type that is not understood, or one that is missing."""
+
+
 class BudgetError(UserError):
     """A budget that cannot be read, or that no plan can meet."""
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
+from autoprune.arguments import check_type
 from autoprune.criteria import score_masks
 from autoprune.criteria.selection import Scope
 from autoprune.errors import PlanError
 from autoprune.granularity import is_n_of_m
-from autoprune.oneshot import Selection, calibration
+from autoprune.oneshot import Selection, calibration, check_cut, given_data
 from autoprune.structure.masks import MaskStructure, discover_masks, masked
-from autoprune.structure.values import ExampleInputs
+from autoprune.structure.values import ExampleInputs, check_inputs
 from autoprune.tasks import Data
 from autoprune.wrappers import unwrapped
 
@@ -25,7 +27,7 @@ def mask(
     granularity: str = "weights",
     scope: Scope = "local",
     criterion: str = "l1",
-    data: Data | None = None,
+    data: Data | Mapping[str, Any] | None = None,
     structure: MaskStructure | None = None,
 ) -> nn.Module:
     """Set weights of a model to zero once, without search or recovery.
@@ -43,22 +45,28 @@ def mask(
         scope: ``"local"``: that share of every layer; ``"global"``: of the whole model, by one threshold.
             Magnitudes are divided by their layer's mean for that, first-order scores are not.
         criterion: ``"l1"``, ``"l2"``, ``"taylor"`` (takes data) or ``"random"``.
-        data: for ``"taylor"``.
+        data: for ``"taylor"``; as :func:`autoprune.search` takes it.
         structure: result of :func:`autoprune.structure.masks.discover_masks`, to save time.
 
     Returns:
         A new model that can be fine-tuned: its zeros stay zero. :func:`autoprune.fold` makes it a plain one.
 
     Raises:
+        ArgumentError: for an argument of another type.
         PlanError: for a sparsity out of range, an unknown layer, or when nothing would be masked.
         ModelError: when the model does not run, or none of its weights fits the pattern.
         UserError: for an unknown granularity.
         CriterionError: when the criterion is unknown or lacks data.
     """
+    check_cut(model, sparsity, criterion)
+    check_type("granularity", granularity, str, "a text such as 'weights' or '2:4'")
+    check_type("structure", structure, (MaskStructure, type(None)), "what discover_masks returned")
+    if structure is None:
+        check_inputs(example_inputs)
     model = unwrapped(model)
     structure = structure or discover_masks(model, example_inputs, granularity)
     structure.require_groups()
-    batches, loss = calibration(data)
+    batches, loss = calibration(given_data(data))
     scores = score_masks(criterion, model, structure, batches=batches, loss=loss)
     if not is_n_of_m(str(structure.pattern)):
         widths = Selection(0.5 if sparsity is None else sparsity, None, scope).widths(scores.ranking)

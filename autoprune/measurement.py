@@ -16,12 +16,10 @@ from autoprune.cost.profile import load_profile
 from autoprune.errors import ModelError
 from autoprune.inspection import model_and_inputs
 from autoprune.review import Listener
-from autoprune.search.prepare import build_model, model_spec
+from autoprune.search.prepare import model_spec
 from autoprune.search.profiling import measured_anew, profiling_meter
 from autoprune.search.removal import discover_for
 from autoprune.search.timing import profile_path, setting_of, timed_batch
-from autoprune.structure.trace import shell
-from autoprune.tasks.sources import load_named_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +60,6 @@ class Measurement:
 def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again: bool = False) -> Measurement:
     """Profile the configured model on the configured runtime, unless that was done before.
 
-    Latency does not depend on weights: the model has random ones.
-
     Args:
         config: names the model, what may be cut in it, and how it is timed.
         inputs: texts for :func:`autoprune.tasks.inputs.make_inputs`, batch included; without any, a batch of
@@ -77,7 +73,7 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
     """
     name, setting = model_spec(config), setting_of(config)
     listener.phase("structure", name)
-    model, example, batch = _subject(config, inputs)
+    model, example, batch = _subject(config, inputs, listener)
     structure = discover_for(config, model, example)
     if not structure.groups:
         raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
@@ -96,12 +92,8 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
 
 
 def _subject(
-    config: Config, inputs: Sequence[str]
+    config: Config, inputs: Sequence[str], listener: Listener
 ) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The model, what to trace it with, and what to time it on: all as a search would have them."""
-    if inputs or (config.model is not None and "data" not in config.model_fields_set):
-        model, example = model_and_inputs(config, inputs)
-        return model, example, example if inputs else timed_batch(config, example[0])
-    data = load_named_data(config.references.data, config.permit)
-    sample = data.example(1)
-    return shell(build_model(config, data)).eval(), (sample,), timed_batch(config, sample)
+    model, example = model_and_inputs(config, inputs, listener)
+    return model, example, example if inputs else timed_batch(config, example[0])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import get_args
+from typing import Any, cast, get_args
 
 from torch import nn
 
+from autoprune.arguments import check_share, check_type
 from autoprune.cost import CostModel
 from autoprune.cost.prices import unit_prices
 from autoprune.criteria import Context, Ranking, rankings
@@ -20,10 +21,15 @@ from autoprune.recovery import Compensator, collect_moments, recalibrate
 from autoprune.structure import Plan, Structure, apply, discover
 from autoprune.structure.plans import Widths
 from autoprune.structure.values import ExampleInputs
-from autoprune.tasks import Data, weights_hash
+from autoprune.tasks import Data, data_of, weights_hash
 from autoprune.wrappers import unwrapped
 
 CALIBRATION_BATCHES, BATCH_SIZE = 8, 128
+DATA = (
+    "a mapping {'train': ..., 'validation': ..., 'test': ...} of DataLoaders, data sets or pairs of tensors, "
+    "or an autoprune.Data"
+)
+"""What data may be in Python, for messages."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def prune(
     threshold: float | None = None,
     scope: Scope = "local",
     criterion: str = "l2",
-    data: Data | None = None,
+    data: Data | Mapping[str, Any] | None = None,
     structure: Structure | None = None,
     compensate: bool = True,
 ) -> nn.Module:
@@ -104,7 +110,7 @@ def prune(
         threshold: see :class:`Selection`.
         scope: see :class:`Selection`.
         criterion: what ranks the units.
-        data: for criteria that need it, and to mend the cut model.
+        data: for criteria that need it, and to recover the cut model; as :func:`autoprune.search` takes it.
         structure: result of :func:`discover` or :func:`restrict`, to save time or to say what may be cut.
         compensate: whether the cut model is mended where there is data.
 
@@ -112,10 +118,15 @@ def prune(
         A new, smaller model in the training mode of the given one. At least one unit of every group stays.
 
     Raises:
+        ArgumentError: for an argument of another type.
         PlanError: for a sparsity out of range, an unknown group, or when nothing would be removed.
         ModelError: when the model cannot be traced.
         CriterionError: when the criterion is unknown or lacks data.
     """
+    check_type("structure", structure, (Structure, type(None)), "what autoprune.discover returned")
+    check_cut(model, sparsity, criterion)
+    known = given_data(data)
+    check_share("threshold", threshold, "a number")
     if sparsity is None and threshold is None:
         sparsity = 0.5
     model = unwrapped(model)
@@ -128,13 +139,28 @@ def prune(
         blocks = _blocks_to_take_out(sparsity, structure)
         sparsity = {name: share for name, share in sparsity.items() if name not in structure.blocks}
     selection = Selection(sparsity, threshold, scope)
-    ranking = rank(model, structure, criterion, data)
+    ranking = rank(model, structure, criterion, known)
     plan = plan_of(ranking, selection.widths(ranking), structure, weights=weights_hash(model))
     plan = replace(plan, keep={**plan.keep, **dict.fromkeys(blocks, ())})
     pruned = apply(model, plan, structure)
-    if data is not None and compensate:
-        _mend(model, pruned, plan, structure, data)
+    if known is not None and compensate:
+        _mend(model, pruned, plan, structure, known)
     return pruned
+
+
+def check_cut(model: object, sparsity: object, criterion: object) -> None:
+    """Raise ArgumentError for what :func:`prune` and :func:`autoprune.mask` cannot take of these."""
+    check_type("model", model, nn.Module, "a torch.nn.Module", is_made=True)
+    check_share("sparsity", sparsity, "a number from 0 to 1, or a mapping of groups to such numbers")
+    check_type("criterion", criterion, str, "its name, or a text path/file.py:function")
+
+
+def given_data(data: object) -> Data | None:
+    """Data that are given in Python, but for a name. Raises ArgumentError for something else."""
+    if isinstance(data, Mapping):
+        return data_of("data", data)
+    check_type("data", data, (Data, type(None)), DATA, is_made=True)
+    return cast(Data | None, data)
 
 
 def _mend(model: nn.Module, pruned: nn.Module, plan: Plan, structure: Structure, data: Data) -> None:

@@ -10,9 +10,15 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 
 from autoprune.completion import completer
-from autoprune.config import Config
+from autoprune.config import NAMES_CODE, Config
 
 EXAMPLES = "Examples:"
+MODEL_SETTINGS = ("model", "weights", "data")
+"""What every command takes that is given a model."""
+TRAINING_SETTINGS = ("train_epochs", "train_lr", "train_batch_size")
+"""What commands take that train a model which comes without weights."""
+RECORDED_SETTINGS = (*MODEL_SETTINGS, *(name for name in NAMES_CODE if name not in MODEL_SETTINGS))
+"""What commands take on a recorded study: where model, weights and data are now, and code that is to run."""
 _METAVARS = {str: "TEXT", list[str]: "TEXT", int: "N", float: "X"}
 
 Command = TypeVar("Command", bound=Callable[..., None])

@@ -221,7 +221,7 @@ class References:
     """What the settings of a search name."""
 
     model: Model | None
-    data: DataSet
+    data: DataSet | None
     metric: Quality | None
     objective: tuple[Quality, ...]
     criterion: CriterionName

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autoprune.config import Config
+from autoprune.config import LISTS, Config
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -19,7 +19,7 @@ def study_schema() -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for name, entry in made["properties"].items():
         known = {key: value for key, value in entry.items() if key not in ("panel", "title")}
-        if name in ("budget", "round_to"):
+        if name in ("budget", "round_to", *LISTS):
             known["anyOf"] = [*known.pop("anyOf", [_without_words(known)]), {"type": "string"}]
             known = {key: value for key, value in known.items() if key in (*_WORDS, "anyOf")}
         properties[name] = known

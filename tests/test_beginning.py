@@ -3,12 +3,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from autoprune.cli import app
 from autoprune.config import load_config
+from autoprune.units import human_count
 
 MODEL = """
 import torch
@@ -20,6 +23,31 @@ def net():
         nn.Conv2d(8, 4, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
     )
 
+class Bottle(nn.Module):
+    # A layer that cannot be cut does nearly all of the work.
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Conv2d(3, 1, 9, padding=4)
+        self.narrow, self.last = nn.Conv2d(1, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.narrow(self.wide(x)).mean((2, 3)))
+
+def whole():
+    return nn.Linear(300, 2)
+
+def bottle():
+    return Bottle()
+
+def many():
+    images = torch.randn(40, 3, 64, 64)
+    split = (images, torch.arange(40) % 7)
+    return {"train": split, "validation": split, "test": split}
+
+def flat():
+    split = (torch.randn(40, 300), torch.arange(40) % 2)
+    return {"train": split, "validation": split, "test": split}
+
 def data():
     split = (torch.randn(40, 3, 10, 10), torch.arange(40) % 2)
     return {"train": split, "validation": split, "test": split}
@@ -30,6 +58,9 @@ def data():
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(MODEL)
+    made: dict[str, Any] = {}
+    exec(MODEL, made)
+    torch.save(made["net"]().state_dict(), tmp_path / "w.pt")
     return tmp_path
 
 
@@ -96,3 +127,55 @@ def test_a_file_that_is_there_is_not_replaced_unasked(folder: Path) -> None:
     assert (folder / "study.toml").read_text() == "mine"
     assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
     assert (folder / "study.toml").read_text().startswith("# A study of net.py:net.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        (("--data", "net.py:data", "--weights", "w.pt"), ""),
+        (("--data", "net.py:data"), " --train-epochs 12"),
+        (("--model", "net.py:bottle", "--data", "net.py:data"), " --train-epochs 12"),
+        (("--input", "1x3x10x10"), ""),
+    ],
+)
+def test_the_command_in_the_header_runs_as_it_stands(
+    folder: Path, arguments: tuple[str, ...], flags: str
+) -> None:
+    printed = init(*arguments, "-o", "mine.toml").splitlines()[-1].strip()
+    lines = (folder / "mine.toml").read_text().splitlines()
+    assert lines[2] == f"#   {printed}" == f"#   autoprune search mine.toml{flags}"
+    if "--data" not in arguments:
+        assert lines[1].startswith("# Write your data and weights into it first.")
+        return
+    quick = ["--budget", "trials=1", "--finetune-steps", "1", "--no-latency", "--calibration-batches", "1"]
+    result = CliRunner().invoke(app, [*shlex.split(lines[2])[2:], *quick])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_file_name_with_a_space_is_quoted_in_the_header(folder: Path) -> None:
+    assert init("--data", "net.py:data", "--weights", "w.pt", "-o", "my net.toml").endswith("'my net.toml'\n")
+
+
+def test_the_model_is_that_of_the_classes_of_the_data(folder: Path) -> None:
+    init("--model", "torchvision:squeezenet1_1", "--data", "net.py:many")
+    # The last layer gives out 7 numbers instead of 1000.
+    parameters = 1_235_496 - 513 * 1000 + 513 * 7
+    assert f"{human_count(parameters)} parameters" in (folder / "study.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "net.py:data", "--weights", "none.pt"), "there is no weights file none.pt"),
+        (("--data", "net.py:data", "--input", "1x3x8x8"), "the data say what the model takes"),
+        (("--model", "net.py:whole", "--data", "net.py:flat"), "nothing in net.py:whole can be cut"),
+        (("--data", "net.py:flat"), "does not run on inputs of shape"),
+    ],
+)
+def test_no_file_is_written_that_could_not_be_run(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = CliRunner().invoke(app, ["init", "--model", "net.py:net", *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert not (folder / "study.toml").exists()

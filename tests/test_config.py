@@ -166,3 +166,39 @@ def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, given_setting
     config = Config(**given_settings)
     file = _study(tmp_path_factory.mktemp("study"), config.to_toml())
     assert load_config(file, {}) == config
+
+
+def test_a_budget_given_replaces_the_limits_of_the_file_that_it_names(tmp_path: Path) -> None:
+    notes: list[str] = []
+    file = _study(tmp_path, 'budget = ["flops=50%,params=1M", "time=30m"]\n')
+    merged = load_config(file, {"budget": ["4", "latency=2ms"]}, notes.append)
+    assert merged.budget == ("flops=50%", "params=1M", "time=30m", "4", "latency=2ms")
+    assert notes == []
+    replaced = load_config(file, {"budget": ["40%", "1800s,trials=4"]}, notes.append)
+    assert replaced.budget == ("40%", "params=1M", "1800s", "trials=4")
+    assert notes == [f"the budget 40% replaces flops=50% of {file}"]
+    assert load_config(file, {"lr": 0.1}, notes.append).budget == ("flops=50%,params=1M", "time=30m")
+
+
+def test_a_bad_budget_of_the_file_is_told_though_another_is_given(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match=r"^.*study\.toml: budget 'flops=half'"):
+        load_config(_study(tmp_path, 'budget = "flops=half"\n'), {"budget": ["trials=4"]})
+    with pytest.raises(BudgetError, match=r"^budget 'flops=half'"):
+        load_config(_study(tmp_path, 'budget = "flops=50%"\n'), {"budget": ["flops=half"]})
+
+
+@pytest.mark.parametrize("key", ["skip", "only", "mix", "objective"])
+def test_a_list_given_replaces_that_of_the_file_and_says_so(tmp_path: Path, key: str) -> None:
+    notes: list[str] = []
+    file = _study(tmp_path, f'{key} = ["l1", "f1"]\n')
+    assert getattr(load_config(file, {key: ["l2"]}, notes.append), key) == ("l2",)
+    assert notes == [f"{key} = ['l2'] replaces ['l1', 'f1'] of {file}"]
+    assert getattr(load_config(file, {}, notes.append), key) == ("l1", "f1")
+    assert getattr(load_config(_study(tmp_path, f'{key} = "l1"\n'), {}), key) == ("l1",)
+    assert len(notes) == 1
+
+
+def test_no_data_stand_in_where_a_model_is_given(tmp_path: Path) -> None:
+    assert load_config(_study(tmp_path, 'model = "torchvision:resnet18"\n'), {}).data is None
+    assert load_config(_study(tmp_path, "lr = 0.1\n"), {"model": "torchvision:resnet18"}).data is None
+    assert load_config(_study(tmp_path, "lr = 0.1\n"), {}).data == "digits"

@@ -1,7 +1,12 @@
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import typer
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
@@ -9,7 +14,8 @@ from autoprune.cli import app
 from autoprune.config import load_config
 from autoprune.errors import ConfigError
 from autoprune.inspection import inspect
-from autoprune.review import Listener
+from autoprune.options import MODEL_SETTINGS
+from autoprune.review import Listener, groups_table
 
 MODEL = """
 from torch import nn
@@ -48,7 +54,7 @@ def test_latency_of_each_group_is_measured(model: str) -> None:
     config = load_config(None, {"model": model, "latency_seconds": 0.05})
     found = inspect(config, ["1x3x64x64"], Listener())
     assert set(found.latency) == {"0", "3"}
-    assert all(share < 1 for share in found.latency.values())
+    assert all(share.low <= share.share <= share.high < 1 for share in found.latency.values())
 
 
 def test_a_model_of_unknown_input_needs_one(model: str) -> None:
@@ -80,6 +86,46 @@ def test_a_model_of_torchvision_is_shown_an_image() -> None:
     found = inspect(config, [], Listener())
     assert isinstance(found.structure.groups, tuple)
     assert found.costs.parameters == sum(p.numel() for p in _squeezenet().parameters())
+
+
+def test_weights_are_loaded_as_a_search_does(model: str, tmp_path: Path) -> None:
+    torch.save({"0.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / "narrow.pt")
+    command = ["inspect", "--model", model, "--input", "1x3x10x10", "--no-latency", "--weights"]
+    wrong = CliRunner().invoke(app, [*command, str(tmp_path / "narrow.pt")])
+    assert wrong.exit_code == 2
+    assert "[4, 3, 3, 3]" in wrong.stderr.splitlines()[-1]
+
+
+def test_every_command_that_is_given_a_model_takes_the_same_flags_for_it() -> None:
+    group = typer.main.get_command(app)
+    commands: dict[str, Any] = group.commands  # type: ignore[attr-defined]
+    taken = {name: {parameter.name for parameter in command.params} for name, command in commands.items()}
+    with_model = {name for name, flags in taken.items() if flags & set(MODEL_SETTINGS)}
+    assert with_model == {"apply", "export", "init", "inspect", "measure", "search", "worker"}
+    assert all(taken[name] >= set(MODEL_SETTINGS) for name in with_model)
+
+
+def test_a_study_file_may_be_no_model(model: str) -> None:
+    done = CliRunner().invoke(app, ["inspect", model])
+    assert done.stderr.splitlines()[-1].endswith(f"is no study file: a model is named by --model {model}")
+
+
+def test_the_table_tells_noise_from_a_width_that_is_slower() -> None:
+    def group(name: str, *shares: float) -> dict[str, Any]:
+        ends = dict(zip(("latency_share", "latency_share_low", "latency_share_high"), shares, strict=True))
+        known = {"name": name, "kind": "channels", "width": 8, "flops_share": 0.5, "parameters_share": 0.5}
+        return {**known, **ends, "layers": [name], "read_by": []}
+
+    groups = [group("a", 0.2, 0.15, 0.25), group("b", -0.02, -0.05, 0.01), group("c", -0.06, -0.08, -0.04)]
+    found = {"model": "net", "flops": 10, "parameters": 10, "size": 10, "groups": groups, "frozen": {}}
+    console = Console(file=io.StringIO(), width=120)
+    console.print(groups_table(found))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "20% (15% to 25%)" in text
+    assert "noise, ±5.0%" in text
+    assert "-6.0%, slower" in text
+    assert "noise: with one unit of the group left, latency is the same within the 95 % interval" in text
+    assert "slower: this runtime takes longer with one unit of the group left than with all" in text
 
 
 def _squeezenet() -> nn.Module:

@@ -188,6 +188,11 @@ def linked_folder() -> str:
     return call("dashboard", "--port", "0", "--storage", "sqlite:///linked/study.db")
 
 
+def replaced() -> str:
+    Path("study.toml").write_text('data = "digits"\nbudget = ["flops=0.1%", "time=30m"]\n')
+    return search("study.toml", "--budget", "flops=0.2%")
+
+
 @cache
 def failed() -> str:
     return search("--study", "failed", "--lr", "1e30")
@@ -195,8 +200,10 @@ def failed() -> str:
 
 FROM = {
     "has no weights: give --weights FILE, or --train-epochs N": lambda: search(
-        "--model", "torchvision:alexnet"
+        "--model", "torchvision:alexnet", "--data", "digits"
     ),
+    "no data for ...: give --data": lambda: search("--model", "torchvision:alexnet"),
+    "is no study file: a model is named by --model": lambda: call("inspect", "net.py:plain"),
     "torch.export cannot follow": lambda: inspect("Branching", "--input", "1x20"),
     "cannot take inputs of shape": lambda: search(
         "--model", ZOO, "--weights", "digits.safetensors", "--data", "net.py:wide"
@@ -214,6 +221,7 @@ FROM = {
     "nothing in ... can be cut": lambda: search(
         "--model", "net.py:single", "--data", "net.py:few", "--train-epochs", "1"
     ),
+    "the budget ... replaces": replaced,
     "no plan meets": lambda: search("--budget", "flops=0.1%"),
     "no trial gave a model within the budget": failed,
     "a latency budget needs latency to be measured": lambda: search("--budget", "latency=50%"),

@@ -9,16 +9,12 @@ import typer
 
 from autoprune.cli.frame import Debug, Inputs, app, errors, write_text
 from autoprune.cli.help import Command, showing
-from autoprune.commands import autoprune_command, path_word
 from autoprune.config import load_config
 from autoprune.console import echo
-from autoprune.options import examples, with_settings
+from autoprune.options import MODEL_SETTINGS, examples, with_settings
 
 if TYPE_CHECKING:
     from autoprune.beginning import Beginning
-
-TRAIN_EPOCHS = 12
-"""Suggested to who has no weights."""
 
 
 @app.command(
@@ -28,7 +24,7 @@ TRAIN_EPOCHS = 12
         "init --model net.py:model --input 1x3x64x64 -o small.toml",
     ),
 )
-@with_settings("model", "weights", "data")
+@with_settings(*MODEL_SETTINGS)
 def init(
     inputs: Inputs = None,
     to: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("study.toml"),
@@ -47,7 +43,7 @@ def init(
         config = load_config(None, settings)
         with LiveView() as view:
             made = begin(config, inputs or (), view)
-        write_text(to, made.text())
+        write_text(to, made.text(to))
         echo(_next_step(made, to))
 
 
@@ -58,10 +54,7 @@ def _next_step(made: Beginning, file: Path) -> str:
         lead = f"write your data{' and weights' if made.lacks_weights else ''} into it, then:"
     elif made.lacks_weights:
         lead = "it names no trained weights: write them into it, or have the model trained first:"
-        command = autoprune_command("search", path_word(file), "--train-epochs", TRAIN_EPOCHS)
-    else:
-        command = autoprune_command("search", path_word(file))
-    return f"wrote {file}; {lead}\n  {command}"
+    return f"wrote {file}; {lead}\n  {made.command(file)}"
 
 
 @app.command(cls=Command, epilog=examples("schema -o study.schema.json"))

@@ -12,15 +12,15 @@ from autoprune.cli.frame import Debug, Formats, Inputs, StudyFile, app, errors, 
 from autoprune.cli.help import HelpAll, showing
 from autoprune.config import load_config
 from autoprune.console import echo
-from autoprune.options import examples, with_settings
+from autoprune.options import MODEL_SETTINGS, TRAINING_SETTINGS, examples, with_settings
 
 CUT_PATTERNS = ("skip", "only", "first_last", "shared", "depth")
 TIMING_SETTINGS = ("latency_seconds", "runtime", "latency_dtype", "channels_last", "threads")
 APPLY_SETTINGS = (
+    *MODEL_SETTINGS,
+    *TRAINING_SETTINGS,
     *(
-        "model",
-        "weights",
-        "data",
+        "metric",
         "granularity",
         "criterion",
         "mix",
@@ -42,14 +42,14 @@ SECONDS_A_GROUP = 0.2
 
 
 @app.command(
-    cls=showing("model", "data", "skip", "latency", "runtime"),
+    cls=showing(*MODEL_SETTINGS, "skip", "latency", "runtime"),
     epilog=examples(
         "inspect --model torchvision:resnet18",
         "inspect --model net.py:net --input 1x20x80 --no-latency",
         "inspect study.toml",
     ),
 )
-@with_settings("model", "data", *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
+@with_settings(*MODEL_SETTINGS, *CUT_PATTERNS, "latency", *TIMING_SETTINGS)
 def inspect(
     file: StudyFile = None,
     inputs: Inputs = None,
@@ -64,11 +64,12 @@ def inspect(
         from autoprune.console import PlainConsole
         from autoprune.inspection import inspect
 
-        config = load_config(file, settings)
+        view = review.LiveView()
+        config = load_config(file, settings, view.note)
         if "latency_seconds" not in config.model_fields_set:
             config = config.model_copy(update={"latency_seconds": SECONDS_A_GROUP})
         use_threads(config)
-        with review.LiveView() as view:
+        with view:
             found = inspect(config, inputs or (), view).as_dict()
         if json:
             echo(dumps(found, indent=2))
@@ -77,13 +78,13 @@ def inspect(
 
 
 @app.command(
-    cls=showing("model", "data", "latency_batch", "runtime", "threads"),
+    cls=showing(*MODEL_SETTINGS, "latency_batch", "runtime", "threads"),
     epilog=examples(
         "measure --model timm:resnet18 --runtime onnxruntime -o stairs.svg",
         "measure study.toml --threads 1",
     ),
 )
-@with_settings("model", "data", *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
+@with_settings(*MODEL_SETTINGS, *CUT_PATTERNS, "latency_batch", *TIMING_SETTINGS)
 def measure(
     file: StudyFile = None,
     inputs: Inputs = None,
@@ -102,11 +103,12 @@ def measure(
         from autoprune.console import PlainConsole
         from autoprune.measurement import measure
 
-        config = load_config(file, settings)
+        view = review.LiveView()
+        config = load_config(file, settings, view.note)
         use_threads(config)
         if picture is not None:
             review.check_drawing(picture)  # before minutes of measuring
-        with review.LiveView() as view:
+        with view:
             found = measure(config, inputs or (), view, again=again)
         if picture is not None:
             review.draw_stairs(found.name, found.profile, found.offered, picture)
@@ -119,7 +121,7 @@ def measure(
 
 @app.command(
     "apply",
-    cls=showing("model", "weights", "data", "criterion", "budget"),
+    cls=showing(*MODEL_SETTINGS, "criterion", "budget"),
     epilog=examples(
         "apply --model torchvision:resnet18 --sparsity 0.5 -o out/",
         "apply --data digits --weights w.pt --threshold 0.8 --scope global",

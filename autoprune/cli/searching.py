@@ -13,7 +13,7 @@ from autoprune.cli.help import HelpAll, showing
 from autoprune.commands import autoprune_command, flag, storage_words
 from autoprune.config import Config, load_config
 from autoprune.console import echo
-from autoprune.options import examples, with_settings
+from autoprune.options import MODEL_SETTINGS, examples, with_settings
 from autoprune.stopping import exit_code
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ STOPPED = "stopped; nothing finished is lost: the same command goes on from here
 
 
 @app.command(
-    cls=showing("model", "weights", "data", "budget", "storage", "study", "criterion", "runtime"),
+    cls=showing(*MODEL_SETTINGS, "budget", "storage", "study", "criterion", "runtime"),
     epilog=examples(
         "search --budget flops=50%",
         "search --model net.py:net --weights w.pt --data net.py:data",
@@ -51,12 +51,19 @@ def search(
     with errors(debug, None if events is None else events.error):
         if quiet + verbose + json > 1:
             raise UserError("give one of --quiet, --verbose and --json")
-        config = load_config(file, settings)
+        view = events or _view(quiet, verbose)
+        config = load_config(file, settings, view.note)
         use_threads(config)
         if events is not None:
             _for_programs(config, events)
         else:
-            _for_people(config, quiet=quiet, verbose=verbose)
+            _for_people(config, view)
+
+
+def _view(quiet: bool, verbose: bool) -> Listener:
+    from autoprune.review import Listener, LiveView
+
+    return Listener() if quiet else LiveView(verbose=verbose)
 
 
 def _events() -> JsonLines:
@@ -71,11 +78,11 @@ def _for_programs(config: Config, events: JsonLines) -> None:
     events.finished(study, config.storage)
 
 
-def _for_people(config: Config, *, quiet: bool, verbose: bool) -> None:
+def _for_people(config: Config, view: Listener) -> None:
     from autoprune.console import PlainConsole
-    from autoprune.review import Listener, LiveView, stages_table
+    from autoprune.review import stages_table
 
-    study = _run(config, Listener() if quiet else LiveView(verbose=verbose), lambda code: None)
+    study = _run(config, view, lambda code: None)
     _require_result(study)
     print_front(study)
     PlainConsole().print(stages_table(study))

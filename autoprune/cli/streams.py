@@ -82,8 +82,10 @@ def lost_output() -> str:
     with suppress(OSError):
         sys.stdout.flush()
     output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    failure = output.failure if isinstance(output, _Output) else None
-    if failure is None or isinstance(failure, BrokenPipeError):
+    if not isinstance(output, _Output) or output.failure is None:
+        return ""
+    failure = output.failure
+    if isinstance(failure, BrokenPipeError):
         return ""
     # What is still to be written is dropped, or the interpreter would try it again at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,9 +19,8 @@ from autoprune.cli.frame import (
     print_front,
 )
 from autoprune.cli.help import Command, HelpAll
-from autoprune.config import NAMES_CODE
 from autoprune.console import echo
-from autoprune.options import examples, with_settings
+from autoprune.options import RECORDED_SETTINGS, examples, with_settings
 from autoprune.printable import printable
 from autoprune.stopping import exit_code
 
@@ -143,7 +142,7 @@ def pick(
         "export --best --finetune 10epochs --gradual 4 -o out/",
     ),
 )
-@with_settings("weights", *NAMES_CODE)
+@with_settings(*RECORDED_SETTINGS)
 def export(
     best: Annotated[bool, typer.Option("--best", help="The best trial within the budget (default).")] = False,
     trial: Annotated[int | None, typer.Option(help="Another trial, by its number.")] = None,

@@ -8,9 +8,8 @@ import typer
 
 from autoprune.cli.frame import DEFAULT_STORAGE, Debug, StudyName, Trust, app, errors
 from autoprune.cli.help import Command, HelpAll
-from autoprune.config import NAMES_CODE
 from autoprune.console import echo
-from autoprune.options import examples, with_settings
+from autoprune.options import RECORDED_SETTINGS, examples, with_settings
 from autoprune.printable import printable
 from autoprune.stopping import exit_code
 
@@ -34,7 +33,7 @@ SharedStorage = Annotated[
         "worker --storage grpc://node1:13000 --study resnet --weights w.pt",
     ),
 )
-@with_settings("weights", *NAMES_CODE, "device")
+@with_settings(*RECORDED_SETTINGS, "device")
 def worker(
     storage: SharedStorage = DEFAULT_STORAGE,
     study: StudyName = None,

@@ -25,6 +25,26 @@ class Shares:
     parameters: float
 
 
+@dataclass(frozen=True)
+class LatencyShare:
+    """The part of measured latency that is gone when one unit of a group is left.
+
+    Attributes:
+        share: below 0 where the narrow model is slower than the original.
+        low: lower bound of its 95 % confidence interval.
+        high: upper bound.
+    """
+
+    share: float
+    low: float
+    high: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the interval leaves out zero: else the difference is within the noise of the timing."""
+        return not self.low <= 0 <= self.high
+
+
 def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
     """Group -> its shares, from the closed forms."""
     full = costs.costs(structure.widths)
@@ -38,19 +58,20 @@ def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
 
 def latency_shares(
     model: nn.Module, structure: Structure, inputs: Inputs, setting: Setting, *, max_seconds: float
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str, LatencyShare]]:
     """Group by group, the share of measured latency that is gone when one unit of it is left.
 
     Groups that do the same work are measured once.
     Raises TrialError if a model does not run. One measurement takes `max_seconds` at most, beside warm-up.
     """
     meter = Meter(model, inputs, setting, max_seconds=max_seconds, cuts=True)
-    known: dict[object, float] = {}
+    known: dict[object, LatencyShare] = {}
     for group in structure.groups:
         work = work_of(structure, group)
         if work not in known:
             narrow = narrowed(model, structure, {group.name: min(1, group.width - 1)})
-            known[work] = 1 - meter.measure(narrow).ratio
+            found = meter.measure(narrow)
+            known[work] = LatencyShare(1 - found.ratio, 1 - found.ratio_high, 1 - found.ratio_low)
         yield group.name, known[work]
 
 

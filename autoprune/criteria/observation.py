@@ -40,7 +40,7 @@ class Observation:
     count: int
 
     def units(self, values: Tensor | None = None) -> Tensor:
-        """``[samples or 1, width, k, ...]`` of the tensor, of its sizes if complex, or of values of its shape."""
+        """``[samples or 1, width, k, ...]`` of the tensor (magnitudes if complex), or of values so shaped."""
         if values is None:
             values = self.tensor.abs() if self.tensor.is_complex() else self.tensor
         return self.read.units(values, self.samples, self.count)

@@ -27,6 +27,7 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
+from autoprune.arguments import check_type, described
 from autoprune.commands import command_line
 from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.cost_aware import CostAware, exponent_of
@@ -34,7 +35,7 @@ from autoprune.criteria.learned import read_criterion
 from autoprune.criteria.learned_scores import LearnedScores
 from autoprune.criteria.options import options_of, with_options
 from autoprune.documents import short
-from autoprune.errors import CriterionError
+from autoprune.errors import ArgumentError, CriterionError
 from autoprune.references import Code, CriterionName, LearnedFile, Named, OwnObject, parse_criterion
 from autoprune.spelling import did_you_mean
 from autoprune.user_code import Permit, load_object
@@ -43,6 +44,8 @@ MOST_SPEC = 1000
 """Characters of the longest text that names a criterion."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_CRITERION = "register a function score(context) or a class with a method scores(context)"
 
 _registered: dict[str, Callable[..., Any]] = {}
 _NAME = re.compile(r"[\w-]+")
@@ -62,12 +65,16 @@ def register(name: str) -> Callable[[F], F]:
     """Decorator that makes a function ``score(context)`` or a :class:`Criterion` class known by ``name``.
 
     Raises:
+        ArgumentError: for a name that is no text, or something else than a criterion.
         CriterionError: when another one has that name, or it is none of letters, digits, ``_`` and ``-``.
     """
+    check_type("the name of a criterion", name, str, "a text: @autoprune.register_criterion('mine')")
     if not _NAME.fullmatch(name):
         raise CriterionError(f"criterion {short(name)} cannot be registered: use letters, digits, _ and -")
 
     def keep(target: F) -> F:
+        if not callable(target) and not hasattr(target, "scores"):
+            raise ArgumentError(f"criterion {name!r} is {described(target)}: {_CRITERION}")
         if name in _registered:
             raise CriterionError(f"a criterion named {name!r} is registered already: choose another name")
         _registered[name] = target

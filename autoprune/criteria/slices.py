@@ -30,7 +30,7 @@ def unit_vectors(values: Tensor, part: Slice) -> Tensor:
 
 
 def inner(gradient: Tensor, direction: Tensor) -> Tensor:
-    """Entry by entry, the derivative of a loss along a direction, given its gradient; real for complex ones."""
+    """Entry by entry, the derivative of a loss along a direction, given its gradient; always real."""
     return (gradient.conj() * direction).real if gradient.is_complex() else gradient * direction
 
 

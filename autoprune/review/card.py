@@ -34,7 +34,7 @@ def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
     return Card(
         title=found.model,
         metric=found.metric,
-        data=data or str(record["config"].get("data", "")),
+        data=data or str(record["config"].get("data") or ""),
         study=study.study_name,
         trial=trial.number,
         weights=record["weights"],

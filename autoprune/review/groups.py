@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich import box
@@ -14,6 +14,7 @@ from autoprune.console import cell
 from autoprune.review.text import share_text
 from autoprune.units import human_bytes, human_count
 
+NOISE, SLOWER = "noise", "slower"
 MOST_NAMES = 3
 """Layers named in a cell; the others are counted."""
 
@@ -22,7 +23,7 @@ def groups_table(found: Mapping[str, Any]) -> RenderableType:
     """What an inspection found, in the form of its ``as_dict``."""
     parts: list[RenderableType] = [cell(_headline(found), "bold")]
     if found["groups"]:
-        parts += [_table(found["groups"])]
+        parts += [_table(found["groups"]), *map(Text, _legend(found["groups"]))]
     if found["frozen"]:
         parts += [Text(""), _frozen(found["frozen"])]
     return Group(*parts)
@@ -50,9 +51,30 @@ def _table(groups: list[Mapping[str, Any]]) -> Table:
         cells = [group["name"], group["kind"], str(group["width"])]
         cells += [share_text(group["flops_share"]), share_text(group["parameters_share"])]
         if timed:
-            cells.append(share_text(group["latency_share"]))
+            cells.append(_latency(group))
         table.add_row(*map(cell, [*cells, _others(group)]))
     return table
+
+
+def _latency(group: Mapping[str, Any]) -> str:
+    """The share with its interval; noise where it may be none, and slower where it is below none."""
+    share, low, high = (group[f"latency_share{end}"] for end in ("", "_low", "_high"))
+    if low <= 0 <= high:
+        return f"{NOISE}, ±{max(-low, high):.1%}"
+    return (
+        f"{share:.1%}, {SLOWER}"
+        if share < 0
+        else f"{share_text(share)} ({share_text(low)} to {share_text(high)})"
+    )
+
+
+def _legend(groups: list[Mapping[str, Any]]) -> Iterator[str]:
+    """What the words in the column of latency say, for those that are in it."""
+    said = [_latency(group) for group in groups if group["latency_share"] is not None]
+    if any(text.startswith(NOISE) for text in said):
+        yield f"{NOISE}: with one unit of the group left, latency is the same within the 95 % interval"
+    if any(text.endswith(SLOWER) for text in said):
+        yield f"{SLOWER}: this runtime takes longer with one unit of the group left than with all"
 
 
 def _others(group: Mapping[str, Any]) -> str:

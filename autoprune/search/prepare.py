@@ -19,7 +19,7 @@ from autoprune.errors import ConfigError, CriterionWarning, DataError
 from autoprune.granularity import UNITS
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.recovery.sparsity import Sparsified, sparsify
-from autoprune.references import Model, Named, parse_model
+from autoprune.references import DataSet, Model, Named, parse_model
 from autoprune.review import Listener
 from autoprune.search.feasible import check_reachable
 from autoprune.search.masking import masking
@@ -83,10 +83,10 @@ def prepare(
     # Masks leave latency as it is.
     timed = config.latency and config.granularity == UNITS and uncut_seconds is None
     setting = setting_of(config) if timed else None
-    listener.phase("baseline", config.data if data is None else data.name)
+    listener.phase("baseline", str(named_data(config)) if data is None else data.name)
     if uncached := cache_trouble():
         listener.note(uncached)
-    data = data or load_named_data(config.references.data, config.permit)
+    data = data or load_named_data(named_data(config), config.permit)
     quality = objective_of(config.references.metric, config.permit)
     data = replace(data, task=quality.task(data.task))
     watched = _others(data.task, config)
@@ -231,6 +231,17 @@ def _check_limits(budget: Budget, config: Config) -> None:
         )
 
 
+def named_data(config: Config) -> DataSet:
+    """The configured data. Raises ConfigError for a model without data."""
+    reference = config.references.data
+    if reference is None:
+        raise ConfigError(
+            f"no data for {config.model or 'the model'}: give --data, such as imagefolder:photos or "
+            "path/file.py:factory (data= in Python)"
+        )
+    return reference
+
+
 def embedded_of(config: Config) -> Embedded | None:
     """What goes with the configured data, where that is one by name."""
     data = config.references.data
@@ -242,6 +253,8 @@ def named_model(config: Config) -> Model:
     embedded, configured = embedded_of(config), config.references.model
     if configured is not None:
         return configured
+    if config.data is None:
+        raise ConfigError("no model for the data: give the one that they are for, too")
     if embedded is None:
         raise ConfigError(f"the data {config.data!r} has no model of its own: give --model")
     return parse_model(embedded.model)
@@ -252,11 +265,12 @@ def model_spec(config: Config) -> str:
     return str(named_model(config))
 
 
-def build_model(config: Config, data: Data) -> nn.Module:
-    """The configured model with random weights drawn from the seed."""
+def build_model(config: Config, data: Data | None) -> nn.Module:
+    """The configured model for the classes of the data, with random weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return build_named_model(named_model(config), config.permit, classes=classes_of(data))
+        classes = None if data is None else classes_of(data)
+        return build_named_model(named_model(config), config.permit, classes=classes)
 
 
 def classes_of(data: Data) -> int | None:

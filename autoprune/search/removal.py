@@ -73,7 +73,7 @@ def removal(origin: Origin) -> Removal:
     """
     structure = discover_for(origin.config, origin.model, (origin.example,))
     if not structure.groups:
-        raise ModelError(f"nothing in {origin.name} can be cut: {_why(structure)}")
+        raise ModelError(f"nothing in {origin.name} can be cut: {why_whole(structure)}")
     costs = CostModel.of(structure, origin.model)
     prices = unit_prices(costs, partial(measured_predictor, origin, structure))
     found = rankings(
@@ -103,6 +103,7 @@ def _own(plan: AnyPlan) -> Plan:
     return plan
 
 
-def _why(structure: Structure) -> str:
+def why_whole(structure: Structure) -> str:
+    """Why no layer of a structure can be cut."""
     reasons = list(dict.fromkeys(structure.frozen.values()))
     return "; ".join(reasons[:2]) if reasons else "it has no convolution or linear layer"

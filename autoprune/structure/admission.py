@@ -74,11 +74,11 @@ def plain_remedies(model: nn.Module) -> dict[str, str]:
 def _module_fault(path: str, module: nn.Module) -> str:
     where, kind = type(module).__module__, f"{type(module).__module__}.{type(module).__name__}"
     if isinstance(module, torch.jit.ScriptModule):
-        return f"{_named(path)} is TorchScript, which cannot be cut: prune the Python model that it was made from"
+        return f"{_named(path)} is TorchScript, which cannot be cut: prune the Python model behind it"
     if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):
-        return f"{_named(path)} was made by torch.export, which fixes its sizes: prune the model it was made from"
+        return f"{_named(path)} was made by torch.export, which fixes its sizes: prune the original model"
     if isinstance(module, DistributedDataParallel):
-        return f"{_named(path)} is wrapped in DistributedDataParallel: prune its .module, then wrap the pruned one"
+        return f"{_named(path)} is wrapped in DistributedDataParallel: prune its .module, then wrap that"
     if where.startswith(QUANTISED):
         return (
             f"{_named(path)} holds quantised weights ({kind}), which cannot be cut: "
@@ -86,8 +86,8 @@ def _module_fault(path: str, module: nn.Module) -> str:
         )
     if where.startswith(IMITATING) or any(base.__name__ in OBSERVING for base in type(module).__mro__):
         return (
-            f"{_named(path)} is there to quantise the model ({kind}): prune the float model first, then prepare "
-            "the pruned one for quantisation and train it"
+            f"{_named(path)} is there to quantise the model ({kind}): prune the float model first, then "
+            "prepare the pruned one for quantisation and train it"
         )
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, BasePruningMethod):

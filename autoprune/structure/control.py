@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from autoprune.arguments import check_type, listed_texts
 from autoprune.errors import UserError
 from autoprune.structure.groups import Group, Structure
 from autoprune.structure.propagate import AT_OUTPUT
 
 
 def restrict(
-    structure: Structure, *, skip: Sequence[str] = (), only: Sequence[str] = (), keep_ends: bool = False
+    structure: Structure,
+    *,
+    skip: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    keep_ends: bool = False,
 ) -> Structure:
     """The structure with fewer groups; those left out are frozen with the reason.
 
@@ -25,8 +30,14 @@ def restrict(
             layer at its output reads.
 
     Raises:
+        ArgumentError: for an argument of another type.
         UserError: for a pattern that matches nothing.
     """
+    check_type("structure", structure, Structure, "what autoprune.discover returned")
+    skip, only = (
+        listed_texts(name, globs, "a list of globs") for name, globs in (("skip", skip), ("only", only))
+    )
+    check_type("keep_ends", keep_ends, bool, "True or False")
     layers = {group.name: owners(group) for group in structure.groups}
     known = sorted({layer for names in layers.values() for layer in names} | set(structure.frozen))
     for pattern in (*skip, *only):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import autoprune.structure.rules  # noqa: F401 - fills the table of operator rules
+from autoprune.arguments import check_type
 from autoprune.errors import ModelError, UserError
 from autoprune.structure.admission import plain_remedies
 from autoprune.structure.blocks import with_blocks
@@ -19,7 +20,7 @@ from autoprune.structure.propagate import AT_INPUT, AT_OUTPUT, Propagation
 from autoprune.structure.sharing import plan_untying, untied
 from autoprune.structure.trace import Trace, trace
 from autoprune.structure.units import assemble
-from autoprune.structure.values import ExampleInputs
+from autoprune.structure.values import ExampleInputs, check_inputs
 from autoprune.wrappers import unwrapped
 
 Sharing = Literal["joint", "frozen", "untie"]
@@ -56,9 +57,15 @@ def discover(
         The groups, and for every layer that must stay as it is, the reason.
 
     Raises:
+        ArgumentError: for an argument of another type.
         ModelError: when the model does not run on the inputs or cannot be traced.
         UserError: for an unknown way to treat shared weights.
     """
+    check_type("model", model, nn.Module, "a torch.nn.Module")
+    check_inputs(example_inputs)
+    check_type("depth", depth, bool, "True or False")
+    if attention not in get_args(AttentionUnit):
+        raise UserError(f"attention={attention!r} is unknown: use 'heads' or 'width'")
     if shared not in get_args(Sharing):
         raise UserError(f"shared={shared!r} is unknown: use {', '.join(map(repr, get_args(Sharing)))}")
     model = unwrapped(model)

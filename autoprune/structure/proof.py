@@ -273,7 +273,7 @@ def _fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutEr
     deciding = bench.precisions[-1]
     cause = "the sliced model computes something else"
     if deciding.dtype is None:
-        cause += f" (compared in {deciding}: off by {off:.1e} of the largest output, {deciding.tolerance} is allowed)"
+        cause += f" (in {deciding}: off by {off:.1e} of the largest output, {deciding.tolerance} allowed)"
     if all(group.contracted for group in groups):
         return CutError(f"{cause}: it may scale scores by the width of a head")
     return CutError(cause)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autoprune.arguments import check_type
 from autoprune.structure.attributes import follow
 from autoprune.structure.groups import ROLES, Block, Role, Structure
 from autoprune.structure.numbers import set_numbers
@@ -34,8 +35,12 @@ def apply(model: nn.Module, plan: Plan, structure: Structure, *, share: bool = F
         share: let the tensors that are not cut be the given model's own, which saves their memory.
 
     Raises:
+        ArgumentError: for an argument of another type.
         PlanError: when the plan does not fit, removes nothing or empties a group.
     """
+    check_type("model", model, nn.Module, "a torch.nn.Module")
+    check_type("plan", plan, Plan, "an autoprune.Plan, such as Plan.from_json(text) reads")
+    check_type("structure", structure, Structure, "what autoprune.discover returned")
     plan.check(structure)
     model = described(unwrapped(model), structure)
     blocks = removed_blocks(plan, structure)

@@ -8,15 +8,28 @@ from typing import Any
 
 from torch import Tensor
 
-ExampleInputs = Tensor | tuple[Any, ...] | dict[str, Any]
+from autoprune.arguments import described
+from autoprune.errors import ArgumentError
+
+ExampleInputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 """A single tensor, the positional arguments of ``forward``, or its keyword arguments."""
 
 
 def as_call(example_inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of ``forward``."""
-    if isinstance(example_inputs, dict):
-        return (), example_inputs
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
     return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
+
+
+def check_inputs(example_inputs: object) -> None:
+    """Raise ArgumentError for what is no tensor and holds none."""
+    kinds = (Tensor, tuple, list, Mapping)
+    if not isinstance(example_inputs, kinds) or not tensors_in(example_inputs):
+        raise ArgumentError(
+            f"example_inputs is {described(example_inputs)}: give a tensor, torch.randn(1, 3, 224, 224), "
+            "a tuple of the positional arguments of forward, or a mapping of its keyword arguments"
+        )
 
 
 def tensors_in(value: Any) -> list[Tensor]:

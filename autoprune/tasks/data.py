@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from autoprune.errors import DataError
+from autoprune.arguments import check_type, described
+from autoprune.errors import ArgumentError, DataError
 from autoprune.tasks.reading import place, read
 from autoprune.tasks.reference import summary
 from autoprune.tasks.task import Task
@@ -150,6 +151,12 @@ class LoaderSplit:
             yield inputs, targets
 
 
+_A_SPLIT = (
+    "give a TensorSplit, DatasetSplit or LoaderSplit, or in the place of Data a mapping of tensors, "
+    "data sets or loaders"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """Everything a search needs to know about data.
@@ -173,8 +180,12 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_type("name of the data", self.name, str, "a text")
+        check_type("task", self.task, Task, "an autoprune.tasks.Task, such as classification(10)")
         for name in ("train", "validation", "test"):
             split = getattr(self, name)
+            if not hasattr(split, "batches"):
+                raise ArgumentError(f"{name} is {described(split)}: {_A_SPLIT}")
             if count_of(split, name) == 0:
                 raise DataError(f"{self.name}: the {name} split is empty, give it at least one sample")
             if isinstance(split, TensorSplit | DatasetSplit | LoaderSplit) and not split.name:

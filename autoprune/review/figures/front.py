@@ -120,15 +120,14 @@ def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> l
     """The trials that know the cost, the cheapest first."""
     uncut = summary(study).baseline.latency_ms
     costs = {t.number: attributes_of(t).known([cost.attribute]).get(cost.attribute) for t in trials}
-    costs = {number: cost for number, cost in costs.items() if cost is not None}
-    known = [trial for trial in trials if trial.number in costs]
+    known = [trial for trial in trials if costs[trial.number] is not None]
     points = []
     for trial, estimate in zip(known, estimates_of(study, known), strict=True):
         origin = attributes_of(trial).origin or SAMPLER
         points.append(
             _Point(
                 text=html_text(f"trial {trial.number} ({origin})"),
-                x=costs[trial.number],
+                x=float(costs[trial.number] or 0),
                 y=estimate.quality,
                 x_bars=_latency_bars(trial, uncut) if cost.attribute == "latency_ms" else (0.0, 0.0),
                 y_bars=_quality_bars(estimate),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoprune.arguments import check_type
 from autoprune.structure.masks.parametrization import attach, detach
 from autoprune.wrappers import unwrapped
 
@@ -38,8 +39,10 @@ def zeroed(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 def fold(model: nn.Module) -> nn.Module:
     """A copy without masks: their zeros are in the weights, and all names are those of the original model.
 
-    Raises ModelError when a masked weight has another parametrization of the caller's.
+    Raises ModelError when a masked weight has another parametrization of the caller's, and ArgumentError for
+    what is no module.
     """
+    check_type("model", model, nn.Module, "a torch.nn.Module")
     memo: dict[int, Any] = {}
     model = unwrapped(model)
     for module in model.modules():

@@ -9,13 +9,13 @@ from torch import Tensor, fx
 
 from autoprune.structure.labels import varying
 from autoprune.structure.nodes import arguments, operator_name, shape_of
-from autoprune.structure.propagate import Propagation
+from autoprune.structure.propagate import Labels, Propagation
 from autoprune.structure.registry import rule
 from autoprune.structure.rules.pointwise import pointwise
 
 REDUCTIONS = """
-    all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean median
-    min mode nanmean nanmedian nansum norm prod std std_mean sum var var_mean
+    all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean
+    median min mode nanmean nanmedian nansum norm prod std std_mean sum var var_mean
 """
 ALONG_ONE_AXIS = "cumprod cumsum log_softmax softmax sort topk _log_softmax _softmax glu"
 SPATIAL = {
@@ -54,7 +54,7 @@ def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
 
 
 @rule(*REDUCTIONS.split())
-def reduction(state: Propagation, node: fx.Node) -> Tensor | tuple[Tensor, ...]:
+def reduction(state: Propagation, node: fx.Node) -> Labels:
     """Mean, sum, maximum and the like; ``torch.max(a, b)`` goes by the name of one and is pointwise."""
     bound = arguments(node)
     if isinstance(bound.get("other"), fx.Node):
