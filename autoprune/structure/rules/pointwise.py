@@ -21,8 +21,8 @@ UNARY = """
 """
 SEVERAL = """
     add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide
-    fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow remainder
-    rsub sub subtract true_divide where
+    fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow
+    remainder rsub sub subtract true_divide where
 """
 
 

@@ -58,7 +58,8 @@ def reduction(state: Propagation, node: fx.Node) -> Labels:
     """Mean, sum, maximum and the like; ``torch.max(a, b)`` goes by the name of one and is pointwise."""
     bound = arguments(node)
     if isinstance(bound.get("other"), fx.Node):
-        return pointwise(state, node)
+        joined: Labels = pointwise(state, node)
+        return joined
     source = source_of(bound)
     rank = len(shape_of(source))
     dims = bound.get("dim")
