@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoprune.api import Study, export, search
     from autoprune.criteria import register as register_criterion
-    from autoprune.masking import mask
-    from autoprune.oneshot import prune
     from autoprune.structure import Group, Plan, Structure, apply, discover, restrict
     from autoprune.structure.masks import fold
     from autoprune.tasks import Data
+    from autoprune.workflows.mask import mask
+    from autoprune.workflows.prune import prune
 
 _HOME = {
     "Data": ("autoprune.tasks", "Data"),
@@ -29,8 +29,8 @@ _HOME = {
     "discover": ("autoprune.structure", "discover"),
     "export": ("autoprune.api", "export"),
     "fold": ("autoprune.structure.masks", "fold"),
-    "mask": ("autoprune.masking", "mask"),
-    "prune": ("autoprune.oneshot", "prune"),
+    "mask": ("autoprune.workflows.mask", "mask"),
+    "prune": ("autoprune.workflows.prune", "prune"),
     "restrict": ("autoprune.structure", "restrict"),
     "register_criterion": ("autoprune.criteria", "register"),
     "search": ("autoprune.api", "search"),

@@ -16,15 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
 from autoprune import review
-from autoprune.arguments import as_text, check_type, listed_texts, whole_number
-from autoprune.config import Config
+from autoprune.config.settings import Config
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.engines.choice import engine_ready
 from autoprune.errors import ConfigError, StudyError
 from autoprune.export import Candidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
-from autoprune.files import full_disk_told
-from autoprune.given import number_or_word, objects_of, settings_of, told
 from autoprune.review.text import trials_text
 from autoprune.search import (
     Problem,
@@ -39,19 +36,22 @@ from autoprune.search import (
     test_front,
     trial_model,
 )
-from autoprune.search.gradual import recover_gradually
-from autoprune.search.keep import WeightStore
-from autoprune.search.learning import learn
-from autoprune.search.longer import Longer, recover_longer
-from autoprune.search.profiling import with_profile
-from autoprune.search.rebuilding import recover_rebuilt
-from autoprune.search.spent import spent
-from autoprune.search.workers import check_sharable, run_workers
+from autoprune.search.coordination.budget_usage import spent
+from autoprune.search.finish.finetune_longer import Longer, recover_longer
+from autoprune.search.finish.gradual import recover_gradually
+from autoprune.search.finish.rebuild import recover_rebuilt
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.latency_profile import with_profile
+from autoprune.search.proposals.learned_criterion import learn
+from autoprune.search.worker_pool import check_sharable, run_workers
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
+from autoprune.study.trust import config_of_study
 from autoprune.tasks import Data, evaluate
-from autoprune.trust import config_of_study
+from autoprune.utils.arguments import as_text, check_type, listed_texts, whole_number
+from autoprune.utils.atomic_files import full_disk_told
+from autoprune.workflows.search_arguments import number_or_word, objects_of, settings_of, told
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -256,9 +256,9 @@ def search(
     Args:
         model: a trained module, or a text such as ``"torchvision:resnet18"`` (with ``weights=``).
         data: a mapping with ``train``, ``validation`` and ``test``, each a data loader, a data set or a pair
-            of tensors, and perhaps a ``task`` (see :mod:`autoprune.tasks.contract`); :class:`autoprune.Data`;
-            or a text such as ``"fashion-mnist"``. A model takes some; the embedded digits are searched where
-            neither is given.
+            of tensors, and perhaps a ``task`` (see :mod:`autoprune.tasks.datasets.contract`);
+            :class:`autoprune.Data`; or a text such as ``"fashion-mnist"``. A model needs data; the embedded
+            digits are searched where neither is given.
         budget: texts such as ``"flops=50%"``, ``"latency=2ms"``, ``"time=30m"``, or a mapping such as
             ``{"latency": 0.5, "time": "30m"}``, where a fraction is a share.
         trials: shorthand for ``"trials=N"``.
@@ -268,7 +268,7 @@ def search(
         listener: is told what happens.
         callbacks: are called with the Optuna study and each trial when it has ended, as in Optuna; see
             :mod:`autoprune.loggers`. What one of them raises ends the search.
-        settings: any other field of :class:`autoprune.config.Config`.
+        settings: any other field of :class:`autoprune.config.settings.Config`.
 
     Raises:
         ArgumentError: for an argument of another type; it is a TypeError as well.

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.errors import MissingExtraError
 from autoprune.review import summary
-from autoprune.review.attributes import attributes_of
+from autoprune.study.attributes import attributes_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

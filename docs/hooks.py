@@ -11,7 +11,7 @@ import typer
 
 from autoprune.cli import app
 from autoprune.cli.help import plain
-from autoprune.config import Config
+from autoprune.config.settings import Config
 
 DOCS = Path(__file__).parent.resolve()
 LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#]+)\)")

@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from autoprune import review
-from autoprune.review.front import estimates_of
-from autoprune.review.origins import EXACT, GAP, GREEDY, PREVIEW, SAMPLER
-from autoprune.review.states import SCORED, state_of
+from autoprune.study.front import estimates_of
+from autoprune.study.origins import EXACT, GAP, GREEDY, PREVIEW, SAMPLER
+from autoprune.study.states import SCORED, state_of
 
 matplotlib.use("svg")
 COLUMNS = ("origin", "flops", "flops_ratio", "parameters", "latency_ms", "latency_ratio")

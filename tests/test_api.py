@@ -5,7 +5,7 @@ import pytest
 
 import autoprune
 from autoprune.api import run_search
-from autoprune.config import Config
+from autoprune.config.settings import Config
 from autoprune.errors import StudyError, UserError
 from autoprune.review import Listener
 

@@ -7,10 +7,9 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
-from autoprune import application
 from autoprune.cli import app
 from autoprune.criteria.curve import Curve
-from autoprune.search.sensitivity import AT_BUDGET, measured_curves
+from autoprune.search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure import Plan
 from autoprune.tasks import digits_resnet
 
@@ -129,7 +128,7 @@ def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
         contexts.append(context)
         return measured_curves(*arguments, context=context)
 
-    monkeypatch.setattr(application, "measured_curves", observed)
+    monkeypatch.setattr("autoprune.workflows.apply.measured_curves", observed)
     torch.manual_seed(1)
     other = tmp_path / "other.safetensors"
     safetensors.torch.save_file(digits_resnet().state_dict(), other)

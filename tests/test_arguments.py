@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import autoprune
 from autoprune.errors import ArgumentError, BudgetError, ConfigError, StudyError, UserError
-from autoprune.given import settings_of
 from autoprune.tasks import TensorSplit, classification
+from autoprune.workflows.search_arguments import settings_of
 
 NET = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
 SPLIT = (torch.randn(64, 20, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2)

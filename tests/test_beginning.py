@@ -10,8 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.config import load_config
-from autoprune.units import human_count
+from autoprune.config.settings import load_config
+from autoprune.utils.quantities import human_count
 
 MODEL = """
 import torch

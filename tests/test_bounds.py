@@ -1,6 +1,6 @@
 import pytest
 
-from autoprune.bounds import parse_bounds
+from autoprune.config.bounds import parse_bounds
 from autoprune.errors import ConfigError
 
 

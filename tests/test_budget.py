@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from autoprune.budget import MODEL_COSTS, Budget, Limit, parse_budget
+from autoprune.config.budget import MODEL_COSTS, Budget, Limit, parse_budget
 from autoprune.errors import BudgetError
 
 # Time limits would fail on a busy machine.

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.commands import (
+from autoprune.config.commands import (
     autoprune_command,
     command_line,
     flag,
@@ -21,9 +21,9 @@ from autoprune.commands import (
     path_word,
     storage_words,
 )
-from autoprune.printable import code_span
 from autoprune.review.report.report import report_html
 from autoprune.review.words import study_text
+from autoprune.utils.printable import code_span
 
 HOSTILE = [
     "q;touch X $(id)/a b.db",

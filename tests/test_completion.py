@@ -9,13 +9,14 @@ import optuna
 import pytest
 import torchvision
 
-from autoprune import completion, criteria
-from autoprune.config import Config
-from autoprune.cost.runtimes import RUNTIMES
+from autoprune import criteria
+from autoprune.cli import completion
+from autoprune.config.references import PROGRAM
+from autoprune.config.settings import Config
+from autoprune.cost.latency.runtimes import RUNTIMES
 from autoprune.export import FORMATS
-from autoprune.references import PROGRAM
+from autoprune.tasks.datasets.sources import NAMED
 from autoprune.tasks.metrics import _KNOWN
-from autoprune.tasks.sources import NAMED
 
 
 def complete(*words: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.config import Config, load_config, located
+from autoprune.config.settings import Config, load_config, located
 from autoprune.errors import BudgetError, ConfigError
 
 # Time limits would fail on a busy machine.

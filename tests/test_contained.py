@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.contained import ContainedFolder
 from autoprune.errors import StudyError
+from autoprune.utils.contained import ContainedFolder
 
 SECRET = b"the key of a user"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from autoprune.criteria import criterion, names
-from autoprune.criteria.magnitude import Normalisation, Over, Reduction, Scaling
+from autoprune.criteria.scores.magnitude import Normalisation, Over, Reduction, Scaling
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "criteria.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.config import Config, load_config
+from autoprune.config.settings import Config, load_config
 from autoprune.criteria import registry
 
 ROOT = Path(__file__).parents[1]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.documents import check_keys, is_whole, json_object, read_text, short
 from autoprune.errors import ConfigError
+from autoprune.utils.untrusted import check_keys, is_whole, json_object, read_text, short
 
 
 def test_a_text_is_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.files import STALE_SECONDS, put_in_place, replace_file, sweep
+from autoprune.utils.atomic_files import STALE_SECONDS, put_in_place, replace_file, sweep
 
 
 def test_a_file_appears_whole_with_its_folder(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from autoprune.folders import split_options
+from autoprune.utils.path_options import split_options
 
 
 @pytest.mark.parametrize(

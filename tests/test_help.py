@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.config import Config
+from autoprune.config.settings import Config
 
 SCREEN = 40
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]

@@ -11,11 +11,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.config import load_config
+from autoprune.cli.options import MODEL_SETTINGS
+from autoprune.config.settings import load_config
 from autoprune.errors import ConfigError
-from autoprune.inspection import inspect
-from autoprune.options import MODEL_SETTINGS
 from autoprune.review import Listener, groups_table
+from autoprune.workflows.inspect import inspect
 
 MODEL = """
 from torch import nn

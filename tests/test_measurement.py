@@ -9,15 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.config import Config
+from autoprune.config.settings import Config
 from autoprune.cost import Profile
-from autoprune.cost.profile import save_profile
-from autoprune.cost.stairs import Stair
+from autoprune.cost.latency.profile import save_profile
+from autoprune.cost.latency.steps import Stair
 from autoprune.errors import ModelError
-from autoprune.measurement import measure
 from autoprune.review import Listener
 from autoprune.search import prepare
-from autoprune.search.grid import StairGrid
+from autoprune.search.problem.width_grid import StairGrid
+from autoprune.workflows.measure import measure
 
 FACTORY = """
 from torch import nn

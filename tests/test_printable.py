@@ -11,12 +11,12 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.cli.frame import errors
-from autoprune.console import PlainConsole, cell, echo, show_others_plainly
+from autoprune.cli.app import errors
 from autoprune.errors import StudyError
 from autoprune.export.card import markdown_table, plain_rows
-from autoprune.printable import code_cell, code_span, html_text, markdown_text, one_line, printable
-from autoprune.review.notes import is_marked, unmarked
+from autoprune.study.notes import is_marked, unmarked
+from autoprune.utils.console import PlainConsole, cell, echo, show_others_plainly
+from autoprune.utils.printable import code_cell, code_span, html_text, markdown_text, one_line, printable
 
 EVIL = "\x1b]0;OWNED\x07\x1b[2J\x1b[31m[bold red]rich[/nope]\x1b]8;;http://evil\x07\n\u202eerror: x\x9b1m"
 SHOWN = r"\x1b]0;OWNED\x07\x1b[2J\x1b[31m[bold red]rich[/nope]\x1b]8;;http://evil\x07\n\u202eerror: x\x9b1m"

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 import autoprune
-from autoprune.config import NAMES_CODE, Config
-from autoprune.cost import named_runtime
-from autoprune.criteria import named_criterion
-from autoprune.errors import CriterionError, TrustError, UserError
-from autoprune.references import (
+from autoprune.config.references import (
     PARSERS,
     CriterionName,
     FileCode,
@@ -29,10 +25,14 @@ from autoprune.references import (
     parse_quality,
     parse_runtime,
 )
+from autoprune.config.settings import NAMES_CODE, Config
+from autoprune.config.user_code import Permit, load_object
+from autoprune.cost import named_runtime
+from autoprune.criteria import named_criterion
+from autoprune.errors import CriterionError, TrustError, UserError
+from autoprune.tasks.datasets.sources import load_named_data
 from autoprune.tasks.models import build_named_model
 from autoprune.tasks.objective import objective_of
-from autoprune.tasks.sources import load_named_data
-from autoprune.user_code import Permit, load_object
 
 SOURCES = Path(autoprune.__file__).parent
 EVIL = FileCode("evil.py", "f")

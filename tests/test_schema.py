@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from autoprune.cli import app
-from autoprune.config import Config, load_config
-from autoprune.schema import schema_text, study_schema
+from autoprune.config.schema import schema_text, study_schema
+from autoprune.config.settings import Config, load_config
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))

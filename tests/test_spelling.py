@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoprune.spelling import did_you_mean
+from autoprune.utils.suggest import did_you_mean
 
 KNOWN = ("accuracy", "auroc", "F1")
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import autoprune
 from autoprune.cli import app
-from autoprune.cost.lock import timing_lock, timing_lock_path
+from autoprune.cost.latency.timing_lock import timing_lock, timing_lock_path
 from autoprune.errors import AutopruneError
 from autoprune.export.formats.onnx import write_onnx
 from autoprune.export.parity import largest_difference

@@ -15,14 +15,14 @@ from typer.testing import CliRunner, Result
 
 from autoprune.api import open_search
 from autoprune.cli import app
-from autoprune.commands import command_line
-from autoprune.config import NAMES_CODE
+from autoprune.config.commands import command_line
+from autoprune.config.references import references_in
+from autoprune.config.settings import NAMES_CODE
 from autoprune.errors import TrustError
-from autoprune.references import references_in
 from autoprune.review import Listener
 from autoprune.structure.masks import LayerMask, MaskPlan
+from autoprune.study.trust import code_words, require_trust, user_code
 from autoprune.tasks import digits_resnet
-from autoprune.trust import code_words, require_trust, user_code
 
 PROJECT = """
 from pathlib import Path

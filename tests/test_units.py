@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune import units
+from autoprune.utils import quantities
 
 # Time limits would fail on a busy machine.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,7 +25,7 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     ],
 )
 def test_human_count(value: float, text: str) -> None:
-    assert units.human_count(value) == text
+    assert quantities.human_count(value) == text
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_human_count(value: float, text: str) -> None:
     [(0, "0 B"), (512, "512 B"), (4_194_304, "4.19 MB"), (999_999, "1.00 MB"), (2e9, "2.00 GB")],
 )
 def test_human_bytes(value: float, text: str) -> None:
-    assert units.human_bytes(value) == text
+    assert quantities.human_bytes(value) == text
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_human_bytes(value: float, text: str) -> None:
     ],
 )
 def test_human_seconds(value: float, text: str) -> None:
-    assert units.human_seconds(value) == text
+    assert quantities.human_seconds(value) == text
 
 
 @pytest.mark.parametrize("text", ["", "M", "1 2", "--3", "1e9999", "٣"])
 def test_malformed_numbers(text: str) -> None:
-    for parse in (units.parse_count, units.parse_bytes, units.parse_seconds):
+    for parse in (quantities.parse_count, quantities.parse_bytes, quantities.parse_seconds):
         with pytest.raises(ValueError, match="not a number"):
             parse(text)
 
@@ -68,6 +68,6 @@ def test_malformed_numbers(text: str) -> None:
 @patient
 @given(st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_nan=False))
 def test_exact_text_reads_back_equal(value: float) -> None:
-    assert units.parse_count(units.exact_count(value)) == value
-    assert units.parse_bytes(units.exact_bytes(value)) == value
-    assert units.parse_seconds(units.exact_seconds(value)) == value
+    assert quantities.parse_count(quantities.exact_count(value)) == value
+    assert quantities.parse_bytes(quantities.exact_bytes(value)) == value
+    assert quantities.parse_seconds(quantities.exact_seconds(value)) == value

@@ -11,8 +11,8 @@ import autoprune
 from autoprune.cost import Meter
 from autoprune.review import study_record
 from autoprune.structure.masks import discover_masks
+from autoprune.structure.wrappers import unwrapped
 from autoprune.tasks import load_model
-from autoprune.wrappers import unwrapped
 
 X = torch.randn(1, 6)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from autoprune.cli import beginnings, models, searching, studies, working
-from autoprune.cli.frame import app, complain
+from autoprune.cli import init, model, search, study, worker
+from autoprune.cli.app import app, complain
 from autoprune.cli.streams import lost_output, ready
-from autoprune.console import show_others_plainly
-from autoprune.stopping import is_stop, leave, take_signals
+from autoprune.utils.console import show_others_plainly
+from autoprune.utils.signals import is_stop, leave, take_signals
 
-__all__ = ["app", "beginnings", "main", "models", "searching", "studies", "working"]
+__all__ = ["app", "init", "main", "model", "search", "study", "worker"]
 
 
 def main() -> None:

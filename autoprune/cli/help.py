@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from autoprune.console import echo
-from autoprune.options import EXAMPLES
+from autoprune.cli.options import EXAMPLES
+from autoprune.utils.console import echo
 
 Parameter = TyperArgument | TyperOption
 

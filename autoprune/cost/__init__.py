@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from autoprune.cost.fingerprint import DeviceFingerprint, fingerprint_of
 from autoprune.cost.flops import Term, flop_terms, operation_terms, uncounted
-from autoprune.cost.latency import Latency, Meter
-from autoprune.cost.lock import timing_lock
-from autoprune.cost.masks import MaskCostModel, MaskCosts
+from autoprune.cost.latency.device_fingerprint import DeviceFingerprint, fingerprint_of
+from autoprune.cost.latency.meter import Latency, Meter
+from autoprune.cost.latency.prediction import Accuracy, Predictor, accuracy
+from autoprune.cost.latency.profile import Profile
+from autoprune.cost.latency.ratio_interval import RatioInterval, ratio_interval
+from autoprune.cost.latency.runtimes import Call, EagerRuntime, Runtime, named_runtime, runtime_by_name
+from autoprune.cost.latency.setting import Setting
+from autoprune.cost.latency.shape_signature import shape_signature
+from autoprune.cost.latency.timing_lock import timing_lock
+from autoprune.cost.mask_model import MaskCostModel, MaskCosts
 from autoprune.cost.model import BatchCosts, CostModel, Costs
-from autoprune.cost.prediction import Accuracy, Predictor, accuracy
-from autoprune.cost.profile import Profile
-from autoprune.cost.runtimes import Call, EagerRuntime, Runtime, named_runtime, runtime_by_name
-from autoprune.cost.setting import Setting
-from autoprune.cost.signature import shape_signature
-from autoprune.cost.statistics import RatioInterval, ratio_interval
 
 __all__ = [
     "Accuracy",

@@ -14,7 +14,7 @@ from autoprune.cost.extents import ExtentTable, canonical
 from autoprune.cost.flops import Term, flop_terms
 from autoprune.errors import ModelError, PlanError
 from autoprune.structure.groups import Structure
-from autoprune.structure.sharing import described
+from autoprune.structure.surgery.untie import described
 
 _LARGEST_EXACT_FLOAT = 2**53
 _LARGEST_INT64 = 2**63 - 1

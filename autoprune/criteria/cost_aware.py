@@ -13,11 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.commands import command_line, flag
+from autoprune.config.commands import command_line, flag
+from autoprune.config.references import CriterionName, Price
 from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.ranking import relative_to_mean
 from autoprune.errors import CriterionError
-from autoprune.references import CriterionName, Price
 
 
 @dataclass(frozen=True)

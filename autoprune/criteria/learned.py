@@ -16,9 +16,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from autoprune.criteria.curve import Curve, curves_through, weighted
-from autoprune.documents import MOST_GROUPS, MOST_UNITS, json_object, read_text, short
 from autoprune.errors import CriterionError
-from autoprune.files import replace_file, why_not_written
+from autoprune.utils.atomic_files import replace_file, why_not_written
+from autoprune.utils.untrusted import MOST_GROUPS, MOST_UNITS, json_object, read_text, short
 
 SCHEMA: Literal[1] = 1
 SUFFIX = ".json"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autoprune.commands import command_line, flag
-from autoprune.criteria.watching import Key, Read, Visit, Watch
+from autoprune.config.commands import command_line, flag
+from autoprune.criteria.unit_activations import Key, Read, Visit, Watch
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Structure
-from autoprune.structure.slim.multihead import slim_multihead_attention
-from autoprune.structure.slim.recurrent import LAYERED
+from autoprune.structure.surgery.slim.multihead import slim_multihead_attention
+from autoprune.structure.surgery.slim.recurrent import LAYERED
 
 
 @dataclass(frozen=True, eq=False)

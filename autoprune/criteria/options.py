@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
+from autoprune.config.references import Named
 from autoprune.errors import CriterionError
-from autoprune.references import Named
-from autoprune.spelling import did_you_mean
+from autoprune.utils.suggest import did_you_mean
 
 
 def options_of(criterion: Named) -> dict[str, str]:

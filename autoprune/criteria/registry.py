@@ -27,18 +27,18 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
-from autoprune.arguments import check_type, described
-from autoprune.commands import command_line
+from autoprune.config.commands import command_line
+from autoprune.config.references import Code, CriterionName, LearnedFile, Named, OwnObject, parse_criterion
+from autoprune.config.user_code import Permit, load_object
 from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.cost_aware import CostAware, exponent_of
 from autoprune.criteria.learned import read_criterion
 from autoprune.criteria.learned_scores import LearnedScores
 from autoprune.criteria.options import options_of, with_options
-from autoprune.documents import short
 from autoprune.errors import ArgumentError, CriterionError
-from autoprune.references import Code, CriterionName, LearnedFile, Named, OwnObject, parse_criterion
-from autoprune.spelling import did_you_mean
-from autoprune.user_code import Permit, load_object
+from autoprune.utils.arguments import check_type, described
+from autoprune.utils.suggest import did_you_mean
+from autoprune.utils.untrusted import short
 
 MOST_SPEC = 1000
 """Characters of the longest text that names a criterion."""

@@ -13,8 +13,8 @@ from autoprune.criteria.base import Context, Criterion
 from autoprune.criteria.ranking import Ranking
 from autoprune.errors import AutopruneError, CriterionError, CriterionWarning
 from autoprune.structure.groups import Group
-from autoprune.structure.sharing import described
-from autoprune.tasks.reference import summary
+from autoprune.structure.surgery.untie import described
+from autoprune.tasks.import_reference import summary
 
 
 def rankings(criteria: Mapping[str, Criterion], context: Context) -> dict[str, Ranking]:

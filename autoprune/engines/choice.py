@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoprune.config import Config
+from autoprune.config.settings import Config
 from autoprune.engines.base import Engine
 from autoprune.engines.local import LocalEngine
 from autoprune.engines.ray import RayEngine, connected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from autoprune.config import Config
+from autoprune.config.settings import Config
 from autoprune.engines.base import STOP_SECONDS, End
 from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
 

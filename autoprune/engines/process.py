@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoprune.commands import flag
-from autoprune.config import Config, located
+from autoprune.config.commands import flag
+from autoprune.config.settings import Config, located
 from autoprune.engines.base import End
 from autoprune.engines.parent import PARENT_VARIABLE
-from autoprune.trust import code_words
+from autoprune.study.trust import code_words
 
 STORAGE_VARIABLE = "AUTOPRUNE_STORAGE"
 """Environment: the storage, whose password no list of processes then shows."""

@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autoprune.config import Config
-from autoprune.documents import short_line
+from autoprune.config.settings import Config
 from autoprune.engines.base import STOP_SECONDS, End
 from autoprune.engines.post import Post
 from autoprune.engines.process import Order, worker_code
 from autoprune.engines.shares import equal_gpus, equal_threads
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
+from autoprune.utils.untrusted import short_line
 
 MOST_LOSSES = 10
 """Of one worker, after which it is not started again: nothing says that the next one will last longer."""

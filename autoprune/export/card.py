@@ -11,10 +11,10 @@ from torch import Tensor
 
 from autoprune.export.formats import FORMATS
 from autoprune.export.records import Candidate, Card, Exported, Numbers, latency_text
-from autoprune.printable import code_cell, markdown_text
 from autoprune.structure.masks import MaskPlan
 from autoprune.tasks import weights_hash
-from autoprune.units import human_bytes, human_count, human_seconds
+from autoprune.utils.printable import code_cell, markdown_text
+from autoprune.utils.quantities import human_bytes, human_count, human_seconds
 
 CRITERION_FILE = "criterion.json"
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import nn
 
-from autoprune.documents import read_text
 from autoprune.errors import UserError
 from autoprune.structure import Plan, Sharing, apply, discover
+from autoprune.structure.graph.values import ExampleInputs
 from autoprune.structure.masks import MaskPlan, discover_masks
 from autoprune.structure.plans import read_plan
-from autoprune.structure.values import ExampleInputs
+from autoprune.structure.wrappers import unwrapped
 from autoprune.tasks import load_weights
-from autoprune.wrappers import unwrapped
+from autoprune.utils.untrusted import read_text
 
 PLAN_FILE = "plan.json"
 WEIGHTS_FILE = "model.safetensors"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoprune.cost import Latency
 from autoprune.structure.plans import AnyPlan
-from autoprune.units import human_seconds
+from autoprune.utils.quantities import human_seconds
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from autoprune.cost.runtimes.names import exportable
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes.names import exportable
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError, UserError
 from autoprune.export.checks.run_pt2 import tensors_of
 

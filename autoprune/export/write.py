@@ -17,8 +17,8 @@ from autoprune.export.load import PLAN_FILE
 from autoprune.export.records import Candidate, Card, Exported
 from autoprune.export.subject import subject_of
 from autoprune.export.zeros import confirm_zeros
-from autoprune.files import put_in_place
 from autoprune.structure.masks import MaskPlan
+from autoprune.utils.atomic_files import put_in_place
 
 CONFIG_FILE = "config.toml"
 CARD_FILE = "README.md"

@@ -2,13 +2,13 @@
 
 from autoprune.recovery.baseline import baseline_path, train_baseline
 from autoprune.recovery.batchnorm import recalibrate
-from autoprune.recovery.checkpoint import Checkpoint
-from autoprune.recovery.compensation import Compensator
-from autoprune.recovery.finetune import FineTuned, OnStep, finetune
-from autoprune.recovery.lessons import Lesson, draw_lessons
-from autoprune.recovery.moments import Moments, collect_moments
-from autoprune.recovery.rebuild import Rebuilder
-from autoprune.recovery.recipe import Recipe, steps_for_epochs
+from autoprune.recovery.reconstruction.compensation import Compensator
+from autoprune.recovery.reconstruction.input_moments import Moments, collect_moments
+from autoprune.recovery.reconstruction.layerwise import Rebuilder
+from autoprune.recovery.training.checkpoint import Checkpoint
+from autoprune.recovery.training.finetune import FineTuned, OnStep, finetune
+from autoprune.recovery.training.recipe import Recipe, steps_for_epochs
+from autoprune.recovery.training.shared_batches import Lesson, draw_lessons
 
 __all__ = [
     "Checkpoint",

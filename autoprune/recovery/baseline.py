@@ -9,11 +9,11 @@ from filelock import FileLock
 from torch import nn
 
 from autoprune.errors import DamagedError
-from autoprune.recovery.finetune import OnStep, finetune
-from autoprune.recovery.recipe import Recipe
+from autoprune.recovery.training.finetune import OnStep, finetune
+from autoprune.recovery.training.recipe import Recipe
 from autoprune.tasks.cache import cache_folder
+from autoprune.tasks.checkpoints.weights import load_weights, save_weights
 from autoprune.tasks.data import Data
-from autoprune.tasks.weights import load_weights, save_weights
 
 
 def train_baseline(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from autoprune.errors import ConfigError
-from autoprune.recovery.recipe import steps_for_epochs
+from autoprune.recovery.training.recipe import steps_for_epochs
 from autoprune.tasks.data import Split
 
 _LENGTH = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(epochs?|steps?)")

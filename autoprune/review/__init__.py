@@ -1,27 +1,27 @@
 """What a study found and how it goes: the front, the table, the live view, the dashboard."""
 
-from autoprune.review.callbacks import Callback, WithCallbacks
 from autoprune.review.card import card_of
-from autoprune.review.choice import SEVERAL, chosen_trial, chosen_trials
 from autoprune.review.comparison import comparison_table
 from autoprune.review.dashboard import serve
 from autoprune.review.events import JsonLines
 from autoprune.review.explained import explanation_table
-from autoprune.review.explanation import Explanation, explain
-from autoprune.review.front import Baseline, Summary, best, front, summary, why_none
 from autoprune.review.groups import groups_table
-from autoprune.review.health import Gap, Predictor, gap, health_lines, predictors
 from autoprune.review.html import study_html
-from autoprune.review.listener import Count, Listener
 from autoprune.review.live import LiveView
-from autoprune.review.picks import pick, picked, unpick
 from autoprune.review.publish import publish, write_study_note
-from autoprune.review.record import study_record
 from autoprune.review.report import write_explanation, write_report
 from autoprune.review.stages import stage_seconds, stages_table
 from autoprune.review.stairs import check_drawing, draw_stairs, profile_table
-from autoprune.review.storage import open_study
 from autoprune.review.table import front_table, headline, to_csv, to_json
+from autoprune.study.callbacks import Callback, WithCallbacks
+from autoprune.study.choose import SEVERAL, chosen_trial, chosen_trials
+from autoprune.study.diagnostics import Gap, Predictor, gap, health_lines, predictors
+from autoprune.study.explanation import Explanation, explain
+from autoprune.study.front import Baseline, Summary, best, front, summary, why_none
+from autoprune.study.listener import Count, Listener
+from autoprune.study.open import open_study
+from autoprune.study.picks import pick, picked, unpick
+from autoprune.study.record import study_record
 
 __all__ = [
     "SEVERAL",

@@ -8,10 +8,10 @@ from optuna.trial import FrozenTrial
 from autoprune.cost import DeviceFingerprint
 from autoprune.errors import StudyError
 from autoprune.export.records import Card, Numbers
-from autoprune.review.attributes import attributes_of, qualities_on_test
-from autoprune.review.front import estimate_of, summary
-from autoprune.review.record import check_trial, study_record
 from autoprune.review.table import sparsified_text
+from autoprune.study.attributes import attributes_of, qualities_on_test
+from autoprune.study.front import estimate_of, summary
+from autoprune.study.record import check_trial, study_record
 
 
 def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:

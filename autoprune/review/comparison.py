@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from autoprune.console import cell
+from autoprune.utils.console import cell
 
 
 def comparison_table(rows: Sequence[Sequence[str]]) -> Table:

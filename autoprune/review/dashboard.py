@@ -9,14 +9,14 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from autoprune.console import echo
 from autoprune.errors import StudyError, UserError
-from autoprune.printable import one_line, printable
 from autoprune.review.guard import Names, guarded
 from autoprune.review.publish import artifact_store, publish
-from autoprune.review.storage import studies_in
 from autoprune.storages import open_storage
 from autoprune.storages.address import is_loopback
+from autoprune.study.open import studies_in
+from autoprune.utils.console import echo
+from autoprune.utils.printable import one_line, printable
 
 if TYPE_CHECKING:
     import optuna

@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autoprune.console import cell
-from autoprune.printable import printable
 from autoprune.review.plot import Point, draw
 from autoprune.review.text import whole_seconds
+from autoprune.utils.console import cell
+from autoprune.utils.printable import printable
 
 _BAR_WIDTH, _BESIDE_BAR = 32, 58
 """Of the bar at most, and of what stands beside it."""

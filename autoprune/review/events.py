@@ -35,12 +35,12 @@ from typing import TextIO
 import optuna
 from optuna.trial import FrozenTrial
 
-from autoprune.passwords import without_passwords
-from autoprune.review.attributes import attributes_of
-from autoprune.review.front import front, summary
-from autoprune.review.listener import Count, Listener
-from autoprune.review.states import state_of
 from autoprune.review.table import to_json
+from autoprune.study.attributes import attributes_of
+from autoprune.study.front import front, summary
+from autoprune.study.listener import Count, Listener
+from autoprune.study.states import state_of
+from autoprune.utils.redact import without_passwords
 
 _NUMBERS = (
     *("quality", "quality_error", "loss", "flops", "flops_ratio", "parameters", "size", "nonzero"),

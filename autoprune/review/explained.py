@@ -8,9 +8,9 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from autoprune.console import cell
-from autoprune.review.explanation import Explanation, Learned
 from autoprune.review.text import share_text
+from autoprune.study.explanation import Explanation, Learned
+from autoprune.utils.console import cell
 
 LEFT_ALIGNED = ("group", "ordered by")
 

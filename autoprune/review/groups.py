@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from autoprune.console import cell
 from autoprune.review.text import share_text
-from autoprune.units import human_bytes, human_count
+from autoprune.utils.console import cell
+from autoprune.utils.quantities import human_bytes, human_count
 
 NOISE, SLOWER = "noise", "slower"
 MOST_NAMES = 3

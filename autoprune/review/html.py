@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import optuna
 
-from autoprune.printable import html_text
-from autoprune.review.front import front, summary
 from autoprune.review.table import Line, counts_text, front_lines
 from autoprune.review.text import limits_text
+from autoprune.study.front import front, summary
+from autoprune.utils.printable import html_text
 
 _LEFT = ("", "origin")
 

@@ -9,10 +9,10 @@ from enum import IntEnum
 import optuna
 from rich.text import Text
 
-from autoprune.review.attributes import attributes_of, trials_of
-from autoprune.review.front import Summary, front_trials
-from autoprune.review.states import SCORED, state_of
 from autoprune.review.text import share_text
+from autoprune.study.attributes import attributes_of, trials_of
+from autoprune.study.front import Summary, front_trials
+from autoprune.study.states import SCORED, state_of
 
 
 class Kind(IntEnum):

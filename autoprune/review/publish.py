@@ -13,17 +13,17 @@ import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
-from autoprune.contained import ContainedFolder
 from autoprune.errors import DiskError
 from autoprune.export.card import findings_text
-from autoprune.files import why_not_written
-from autoprune.review.artifacts import folder_beside, kept_plan, study_folder
-from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.card import card_of
-from autoprune.review.front import front_trials
-from autoprune.review.notes import Notes, is_marked
-from autoprune.review.picks import picked
 from autoprune.review.words import study_text, trial_text
+from autoprune.study.artifacts import folder_beside, kept_plan, study_folder
+from autoprune.study.attributes import attributes_of, trials_of
+from autoprune.study.front import front_trials
+from autoprune.study.notes import Notes, is_marked
+from autoprune.study.picks import picked
+from autoprune.utils.atomic_files import why_not_written
+from autoprune.utils.contained import ContainedFolder
 
 CARD, PLAN = "model-card.md", "plan.json"
 _STORE = ".dashboard"

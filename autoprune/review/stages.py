@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial
 from rich import box
 from rich.table import Table
 
-from autoprune.console import cell
-from autoprune.review.attributes import attributes_of, sensitivity_of, trials_of, wall_seconds
 from autoprune.review.text import whole_seconds
+from autoprune.study.attributes import attributes_of, sensitivity_of, trials_of, wall_seconds
+from autoprune.utils.console import cell
 
 WALL = "wall_seconds"
 """Study attribute: seconds that its searches took; of a worker, with ``:`` and its name after it."""

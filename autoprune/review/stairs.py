@@ -12,13 +12,13 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from autoprune.console import cell
 from autoprune.cost import Accuracy, Profile
-from autoprune.cost.stairs import Stair
+from autoprune.cost.latency.steps import Stair
 from autoprune.errors import ConfigError, MissingExtraError
-from autoprune.files import replace_file
 from autoprune.review.text import share_text
-from autoprune.units import human_seconds
+from autoprune.utils.atomic_files import replace_file
+from autoprune.utils.console import cell
+from autoprune.utils.quantities import human_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

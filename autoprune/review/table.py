@@ -11,12 +11,12 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from autoprune.console import PlainConsole, cell
-from autoprune.printable import printable
-from autoprune.review.front import Summary
-from autoprune.review.states import COUNTED, state_texts
 from autoprune.review.text import limits_text, quality_text, share_text, trials_text
-from autoprune.units import human_bytes, human_count, human_seconds
+from autoprune.study.front import Summary
+from autoprune.study.states import COUNTED, state_texts
+from autoprune.utils.console import PlainConsole, cell
+from autoprune.utils.printable import printable
+from autoprune.utils.quantities import human_bytes, human_count, human_seconds
 
 _DROPPED_FIRST = ("size", "origin", "parameters", "compressed", "test", "latency")
 _LEFT_ALIGNED = ("", "origin")

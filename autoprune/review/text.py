@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from autoprune.units import human_bytes, human_count, human_seconds
+from autoprune.utils.quantities import human_bytes, human_count, human_seconds
 
 _LIMITS: Mapping[str, Callable[[float], str]] = {
     "flops": human_count,

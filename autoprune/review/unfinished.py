@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.review.attributes import attributes_of
+from autoprune.study.attributes import attributes_of
 
 INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it began"
 TOO_LARGE = "out of memory, to be run again in smaller pieces"

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from autoprune.commands import autoprune_command, flag, storage_words
+from autoprune.config.commands import autoprune_command, flag, storage_words
 from autoprune.export.card import cost_rows, markdown_table, plain_rows, width_rows
-from autoprune.printable import code_span, markdown_text
-from autoprune.review.attributes import attributes_of
 from autoprune.review.card import card_of, device_text
-from autoprune.review.front import Summary, front, summary
-from autoprune.review.notes import MARK
-from autoprune.review.origins import SAMPLER
-from autoprune.review.record import study_record
 from autoprune.review.table import counts_text, front_lines, masks_text
 from autoprune.review.text import limits_text
-from autoprune.trust import code_words
+from autoprune.study.attributes import attributes_of
+from autoprune.study.front import Summary, front, summary
+from autoprune.study.notes import MARK
+from autoprune.study.origins import SAMPLER
+from autoprune.study.record import study_record
+from autoprune.study.trust import code_words
+from autoprune.utils.printable import code_span, markdown_text
 
 MOST_ROWS = 30
 """Lines of the front in a note; the report has all of them."""

@@ -1,12 +1,12 @@
 """The search: widths suggested by Optuna, each candidate cut, priced, healed and scored."""
 
-from autoprune.search.devices import settled_problem
-from autoprune.search.final import healed_otherwise, test_front, trial_model
-from autoprune.search.finalists import rank_finalists
-from autoprune.search.prepare import classes_of, prepare
-from autoprune.search.problem import Baseline, Problem
-from autoprune.search.start import run
-from autoprune.search.study import ATTRIBUTE, check_continues, create_study
+from autoprune.search.finish.finalists import rank_finalists
+from autoprune.search.finish.test_front import healed_otherwise, test_front, trial_model
+from autoprune.search.persistence.device_change import settled_problem
+from autoprune.search.persistence.study import ATTRIBUTE, check_continues, create_study
+from autoprune.search.problem.build import classes_of, prepare
+from autoprune.search.problem.problem import Baseline, Problem
+from autoprune.search.run import run
 
 __all__ = [
     "ATTRIBUTE",

@@ -15,39 +15,39 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
 from autoprune.review import Count, Listener
-from autoprune.review.estimates import UNTRAINED
-from autoprune.review.explanation import MIXTURE
-from autoprune.review.health import COST, STAGES
-from autoprune.review.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
 from autoprune.review.stages import SAMPLER as ASKING
 from autoprune.review.stages import WALL
-from autoprune.review.states import DUPLICATE_OF
 from autoprune.review.unfinished import INTERRUPTED, NO_ROOM, TOO_LARGE
-from autoprune.search.asking import ask, begun
-from autoprune.search.claims import Turn, claim, plan_key
-from autoprune.search.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
-from autoprune.search.finalists import worth_keeping
-from autoprune.search.gaps import between
-from autoprune.search.keep import WeightStore
-from autoprune.search.known import known_plan, tell_again, timer_of
-from autoprune.search.ladder import ladder_of
-from autoprune.search.levels import known_floor
-from autoprune.search.pieces import Pieces
-from autoprune.search.presence import PROCESS, Heartbeat, Watch, this_process
-from autoprune.search.problem import Problem
-from autoprune.search.record import HEALED, attributes, values, write
-from autoprune.search.refine import refined
-from autoprune.search.rescue import fail, retried, revive, run_again, saved_trial
-from autoprune.search.sensitivity import known_curves
-from autoprune.search.snapshot import Snapshot
-from autoprune.search.spaces import Space, make_space
-from autoprune.search.spent import counts, spent, total_of
-from autoprune.search.study import constrain
-from autoprune.search.threads import record_threads
-from autoprune.stopping import check, finishing
+from autoprune.search.coordination.budget_usage import counts, spent, total_of
+from autoprune.search.coordination.heartbeat import PROCESS, Heartbeat, Watch, this_process
+from autoprune.search.coordination.plan_claims import Turn, claim, plan_key
+from autoprune.search.coordination.retry import fail, retried, revive, run_again, saved_trial
+from autoprune.search.coordination.snapshot import Snapshot
+from autoprune.search.evaluation.early_stopping import ladder_of
+from autoprune.search.evaluation.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
+from autoprune.search.evaluation.micro_batches import Pieces
+from autoprune.search.finish.finalists import worth_keeping
+from autoprune.search.persistence.duplicates import known_plan, tell_again, timer_of
+from autoprune.search.persistence.study import constrain
+from autoprune.search.persistence.thread_change import record_threads
+from autoprune.search.persistence.trial_record import HEALED, attributes, values, write
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.problem import Problem
+from autoprune.search.proposals.ask import ask, begun
+from autoprune.search.proposals.budget_levels import known_floor
+from autoprune.search.proposals.front_gaps import between
+from autoprune.search.proposals.refine import refined
+from autoprune.search.proposals.sensitivity import known_curves
+from autoprune.search.proposals.spaces import Space, make_space
+from autoprune.study.diagnostics import COST, STAGES
+from autoprune.study.estimates import UNTRAINED
+from autoprune.study.explanation import MIXTURE
+from autoprune.study.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
+from autoprune.study.states import DUPLICATE_OF
 from autoprune.tasks import weights_hash
-from autoprune.tasks.exhausted import is_out_of_memory
-from autoprune.tasks.reference import summary
+from autoprune.tasks.import_reference import summary
+from autoprune.tasks.out_of_memory import is_out_of_memory
+from autoprune.utils.signals import check, finishing
 
 FEW_REPEATS, MOST_REPEATS = 4, 40
 """Suggestions of known plans in a row after which chance has its say, and the space counts as exhausted."""

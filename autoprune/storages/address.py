@@ -10,9 +10,9 @@ from typing import Literal
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from autoprune.documents import MOST_TEXT, is_file, short
 from autoprune.errors import StudyError
-from autoprune.passwords import without_passwords
+from autoprune.utils.redact import without_passwords
+from autoprune.utils.untrusted import MOST_TEXT, is_file, short
 
 FORMS = "a path or sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE, journal:FILE or grpc://HOST:PORT"
 _SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")

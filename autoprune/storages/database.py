@@ -18,10 +18,10 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from autoprune.documents import short
 from autoprune.errors import StudyError
 from autoprune.storages.address import Address
 from autoprune.storages.unwritable import Connect, reading
+from autoprune.utils.untrusted import short
 
 # A writer holds the file for milliseconds, a reader of a long study for seconds.
 _SQLITE_WAIT_SECONDS = 60

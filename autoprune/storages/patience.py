@@ -13,7 +13,7 @@ from typing_extensions import override
 from autoprune.errors import StudyError
 from autoprune.storages.through import Result, ThroughStorage
 from autoprune.storages.trouble import is_outage
-from autoprune.units import human_seconds
+from autoprune.utils.quantities import human_seconds
 
 PATIENCE_SECONDS = 1800.0
 """How long one call waits for the server to come back."""

@@ -17,10 +17,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
-from autoprune.files import put_in_place
 from autoprune.storages.address import Address
 from autoprune.storages.held import HeldFile
 from autoprune.storages.memory import KnownStudy
+from autoprune.utils.atomic_files import put_in_place
 
 _NAME = "autoprune.db"
 """Of a storage without a file."""

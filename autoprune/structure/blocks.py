@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from autoprune.structure.branches import calls_by_module, residual
+from autoprune.structure.graph.trace import Trace, canonical_names, ready
+from autoprune.structure.graph.values import ExampleInputs
 from autoprune.structure.groups import Block, Group, Structure
-from autoprune.structure.precision import in_type
-from autoprune.structure.proof import Bench, find_faults, run_with_noise
-from autoprune.structure.propagate import Propagation
-from autoprune.structure.substitute import Substitute
-from autoprune.structure.trace import Trace, canonical_names, ready
-from autoprune.structure.values import ExampleInputs
+from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.verification.precision import in_type
+from autoprune.structure.verification.substitute import Substitute
+from autoprune.structure.verification.verify import Bench, find_faults, run_with_noise
 
 CHANGED = "a block that changes what enters it even where its branches are silent"
 

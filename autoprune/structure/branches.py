@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from autoprune.structure.nodes import arguments, operator_name, shape_of, tensor_nodes
-from autoprune.structure.rules.moving import REARRANGING
+from autoprune.structure.graph.nodes import arguments, operator_name, shape_of, tensor_nodes
+from autoprune.structure.propagation.rules.moving import REARRANGING
 
 
 def _kinds(text: str) -> frozenset[str]:

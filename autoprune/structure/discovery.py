@@ -9,19 +9,19 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-import autoprune.structure.rules  # noqa: F401 - fills the table of operator rules
-from autoprune.arguments import check_type
+import autoprune.structure.propagation.rules  # noqa: F401 - fills the table of operator rules
 from autoprune.errors import ModelError, UserError
 from autoprune.structure.admission import plain_remedies
 from autoprune.structure.blocks import with_blocks
+from autoprune.structure.graph.trace import Trace, trace
+from autoprune.structure.graph.values import ExampleInputs, check_inputs
 from autoprune.structure.groups import AttentionUnit, Structure
-from autoprune.structure.proof import prove
-from autoprune.structure.propagate import AT_INPUT, AT_OUTPUT, Propagation
-from autoprune.structure.sharing import plan_untying, untied
-from autoprune.structure.trace import Trace, trace
-from autoprune.structure.units import assemble
-from autoprune.structure.values import ExampleInputs, check_inputs
-from autoprune.wrappers import unwrapped
+from autoprune.structure.propagation.grouping import assemble
+from autoprune.structure.propagation.propagate import AT_INPUT, AT_OUTPUT, Propagation
+from autoprune.structure.surgery.untie import plan_untying, untied
+from autoprune.structure.verification.verify import prove
+from autoprune.structure.wrappers import unwrapped
+from autoprune.utils.arguments import check_type
 
 Sharing = Literal["joint", "frozen", "untie"]
 """What becomes of weights that are used several times."""

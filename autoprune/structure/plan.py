@@ -8,9 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-from autoprune.documents import MOST_GROUPS, MOST_TEXT, MOST_UNITS, check_keys, is_text, is_whole, json_object
 from autoprune.errors import PlanError
 from autoprune.structure.groups import AttentionUnit, Structure
+from autoprune.utils.untrusted import (
+    MOST_GROUPS,
+    MOST_TEXT,
+    MOST_UNITS,
+    check_keys,
+    is_text,
+    is_whole,
+    json_object,
+)
 
 SCHEMA = 1
 

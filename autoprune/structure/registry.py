@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 if TYPE_CHECKING:
-    from autoprune.structure.propagate import Propagation
+    from autoprune.structure.propagation.propagate import Propagation
 
 Rule = Callable[["Propagation", fx.Node], Any]
 

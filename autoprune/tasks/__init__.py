@@ -1,13 +1,14 @@
 """Models, data sets and metrics by name, and the embedded default."""
 
-from autoprune.tasks.augment import CropFlip
 from autoprune.tasks.cache import cache_folder
-from autoprune.tasks.contract import data_of
+from autoprune.tasks.checkpoints.weights import load_weights, save_weights, weights_hash
 from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit
+from autoprune.tasks.datasets.augment import CropFlip
+from autoprune.tasks.datasets.contract import data_of
+from autoprune.tasks.datasets.sources import load_data
 from autoprune.tasks.evaluate import Score, device_of, evaluate, training_mode
+from autoprune.tasks.import_reference import is_reference, resolve
 from autoprune.tasks.models import load_model
-from autoprune.tasks.reference import is_reference, resolve
-from autoprune.tasks.sources import load_data
 from autoprune.tasks.task import (
     Task,
     binary,
@@ -17,7 +18,6 @@ from autoprune.tasks.task import (
     sequence,
     task_by_name,
 )
-from autoprune.tasks.weights import load_weights, save_weights, weights_hash
 from autoprune.tasks.zoo import digits_resnet, letter_lstm, resnet20
 
 __all__ = [

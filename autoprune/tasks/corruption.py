@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import DataError
-from autoprune.spelling import did_you_mean
 from autoprune.tasks.data import Split
+from autoprune.utils.suggest import did_you_mean
 
 Noise = Literal["gaussian", "salt-and-pepper"]
 """``gaussian``: added to every entry. ``salt-and-pepper``: positions become the sample's least or largest

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from autoprune.arguments import check_type, described
 from autoprune.errors import ArgumentError, DataError
-from autoprune.tasks.reading import place, read
-from autoprune.tasks.reference import summary
+from autoprune.tasks.datasets.reading import place, read
+from autoprune.tasks.import_reference import summary
 from autoprune.tasks.task import Task
+from autoprune.utils.arguments import check_type, described
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Random change of a batch of inputs: same shape out, all randomness from the generator."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from torchmetrics import Metric, classification, regression
 from torchmetrics.text import Perplexity
 
+from autoprune.config.references import parse_code
+from autoprune.config.user_code import Permit, load_object, summary
 from autoprune.errors import DataError
-from autoprune.references import parse_code
-from autoprune.spelling import did_you_mean
-from autoprune.user_code import Permit, load_object, summary
+from autoprune.utils.suggest import did_you_mean
 
 Kind = Literal["classification", "binary", "multilabel", "regression", "sequence"]
 """What targets are: one class of several, yes or no, yes or no for each label, numbers, a class a place."""

@@ -11,11 +11,11 @@ from typing import Any
 import torchvision
 from torch import nn
 
+from autoprune.config.references import FileCode, Model, Named, parse_model
+from autoprune.config.user_code import Permit, call_factory, summary
 from autoprune.errors import MissingExtraError, ModelError
-from autoprune.references import FileCode, Model, Named, parse_model
-from autoprune.spelling import did_you_mean
-from autoprune.user_code import Permit, call_factory, summary
-from autoprune.wrappers import unwrapped
+from autoprune.structure.wrappers import unwrapped
+from autoprune.utils.suggest import did_you_mean
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory"
 _SPELLING = ": check the spelling"

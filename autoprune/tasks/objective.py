@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from autoprune.config.references import Code, Named, OwnObject, Quality, parse_quality
+from autoprune.config.user_code import Permit, load_object
 from autoprune.errors import DataError
-from autoprune.references import Code, Named, OwnObject, Quality, parse_quality
 from autoprune.tasks.corruption import CorruptedSplit, Corruption, parse_corruption
 from autoprune.tasks.data import Split
-from autoprune.tasks.memory import held
+from autoprune.tasks.datasets.in_memory import held
 from autoprune.tasks.task import Task
-from autoprune.user_code import Permit, load_object
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoprune.tasks.languages import SYMBOLS
+from autoprune.tasks.datasets.languages import SYMBOLS
 
 
 class BasicBlock(nn.Module):

@@ -13,7 +13,7 @@ from subject import Point, Run
 
 from autoprune.api import Study, run_search
 from autoprune.review import Listener
-from autoprune.review.estimates import UNTRAINED
+from autoprune.study.estimates import UNTRAINED
 
 ABLATIONS: dict[str, dict[str, object]] = {
     "no compensation": {"compensate": False},

@@ -14,7 +14,7 @@ from fvcore.nn import FlopCountAnalysis
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from autoprune.config import Config, load_config
+from autoprune.config.settings import Config, load_config
 from autoprune.cost import CostModel
 from autoprune.recovery import finetune, recalibrate
 from autoprune.review import Listener

@@ -27,9 +27,9 @@ import pandas as pd
 from oneshot_summary import KEY, MENDING, WAYS, show
 from torch import nn
 
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.cost import CostModel
-from autoprune.cost.prices import unit_prices
+from autoprune.cost.unit_prices import unit_prices
 from autoprune.criteria import Context, Ranking, criterion, names, rankings
 from autoprune.criteria.selection import ranked_widths
 from autoprune.errors import CriterionError
@@ -44,7 +44,7 @@ from autoprune.recovery import (
 )
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
-from autoprune.search.recipe import recipe_of
+from autoprune.search.problem.recipe import recipe_of
 from autoprune.structure import Plan, Structure, apply
 from autoprune.tasks import device_of, evaluate
 

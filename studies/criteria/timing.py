@@ -23,7 +23,7 @@ import torchvision
 from torch.nn import functional as F
 
 from autoprune.cost import CostModel
-from autoprune.cost.prices import unit_prices
+from autoprune.cost.unit_prices import unit_prices
 from autoprune.criteria import Context, criterion, names, score_units
 from autoprune.structure import discover
 

@@ -24,18 +24,18 @@ from pathlib import Path
 import pandas as pd
 
 from autoprune.api import run_search
-from autoprune.config import Config, load_config
+from autoprune.config.settings import Config, load_config
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
-from autoprune.search.evaluate import Stopwatch, cut_model, mend, recover
-from autoprune.search.learning import allocated
-from autoprune.search.sensitivity import AT_BUDGET, measured_curves
-from autoprune.search.within import Within, widths_within
+from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, mend, recover
+from autoprune.search.proposals.learned_criterion import allocated
+from autoprune.search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
+from autoprune.workflows.budget_cut import Within, widths_within
 
 HERE = Path(__file__).parent
 SINGLE = ("l2", "l1", "linf", "taylor", "fisher/flops")

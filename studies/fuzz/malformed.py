@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 from torch import nn
 
-from autoprune.config import Config
+from autoprune.config.settings import Config
 
 JSON = st.recursive(
     st.none()

@@ -13,20 +13,20 @@ import torch
 from hypothesis.strategies import SearchStrategy
 from torch import nn
 
-from autoprune.bounds import parse_bounds
-from autoprune.budget import parse_budget
-from autoprune.config import load_config
-from autoprune.cost import profile
+from autoprune.config.bounds import parse_bounds
+from autoprune.config.budget import parse_budget
+from autoprune.config.granularity import check_granularity
+from autoprune.config.settings import load_config
+from autoprune.cost.latency.meter import profile
 from autoprune.criteria import criterion
 from autoprune.criteria.learned import read_criterion
-from autoprune.granularity import check_granularity
 from autoprune.recovery.length import steps_of
 from autoprune.storages import read_address
 from autoprune.structure import Plan, Structure, discover
 from autoprune.structure.masks import LayerMask, MaskPlan
 from autoprune.structure.plans import read_plan
+from autoprune.study.trust import user_code
 from autoprune.tasks import TensorSplit, load_weights, weights_hash
-from autoprune.trust import user_code
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,15 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoprune import review
-from autoprune.console import PlainConsole
 from autoprune.errors import StudyError
-from autoprune.printable import printable
-from autoprune.review.artifacts import kept_plan, study_folder
 from autoprune.review.publish import artifact_store
 from autoprune.review.report import report_html
 from autoprune.review.words import study_text, trial_text
-from autoprune.search.keep import WeightStore
+from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.structure import Plan
+from autoprune.study.artifacts import kept_plan, study_folder
+from autoprune.utils.console import PlainConsole
+from autoprune.utils.printable import printable
 
 STUDY = json.loads((Path(__file__).parent / "study.json").read_text())
 """What a search recorded."""

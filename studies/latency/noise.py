@@ -29,8 +29,8 @@ from subjects import MODELS, subject
 
 import autoprune
 from autoprune.cost import Latency, Meter, Setting, runtime_by_name
-from autoprune.cost.runtimes import Call
-from autoprune.cost.shares import narrowed
+from autoprune.cost.group_shares import narrowed
+from autoprune.cost.latency.runtimes import Call
 
 RUNTIMES = ("eager", "onnxruntime")
 QUIET = "none"

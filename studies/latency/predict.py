@@ -23,10 +23,10 @@ from subjects import MODELS, subject
 
 import autoprune
 from autoprune.cost import Predictor, Setting, accuracy, runtime_by_name
-from autoprune.cost.profile import Sample, load_profile, sampled
+from autoprune.cost.latency.profile import Sample, load_profile, sampled
 from autoprune.review import Listener
-from autoprune.search.profiling import measured_anew, profiling_meter
-from autoprune.search.timing import profile_path
+from autoprune.search.problem.latency import profile_path
+from autoprune.search.problem.latency_profile import measured_anew, profiling_meter
 
 RUNTIMES = ("eager", "onnxruntime")
 SEED = 1

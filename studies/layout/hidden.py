@@ -12,10 +12,10 @@ import optuna
 import torch
 from networks import data, internal_layout, network
 
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.review import Listener, best
 from autoprune.search import create_study, prepare, run, trial_model
-from autoprune.search.keep import WeightStore
+from autoprune.search.persistence.weight_store import WeightStore
 
 SETTINGS = {
     "budget": ("flops=60%", "trials=2"),

@@ -49,7 +49,7 @@ FIELDS = (
 def cut_by_autoprune(model: nn.Module, image: Tensor) -> tuple[nn.Module, float, float]:
     """The smaller model, seconds of discovery, seconds of surgery."""
     import autoprune
-    from autoprune.oneshot import Selection, plan_of, rank
+    from autoprune.workflows.prune import Selection, plan_of, rank
 
     start = time.perf_counter()
     structure = autoprune.discover(model, image)
@@ -91,7 +91,9 @@ def measure(tool: str, name: str) -> dict[str, object]:
     with torch.no_grad():
         shape = model(image).shape
     # What a tool needs for itself is not counted: it is loaded before the memory is read.
-    importlib.import_module({"autoprune": "autoprune.oneshot", "torch-pruning": "torch_pruning"}[tool])
+    importlib.import_module(
+        {"autoprune": "autoprune.workflows.prune", "torch-pruning": "torch_pruning"}[tool]
+    )
     before = _resident()
     cut = cut_by_autoprune if tool == "autoprune" else cut_by_torch_pruning
     try:

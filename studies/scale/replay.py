@@ -22,12 +22,12 @@ from optuna.trial import FrozenTrial, TrialState
 from server import postgresql
 
 from autoprune.api import run_search
-from autoprune.config import Config, load_config
+from autoprune.config.settings import Config, load_config
 from autoprune.review import Listener
-from autoprune.review.front import front_trials
 from autoprune.search import create_study, prepare, run
-from autoprune.search.keep import WeightStore
-from autoprune.search.spent import counts
+from autoprune.search.coordination.budget_usage import counts
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.study.front import front_trials
 
 HERE = Path(__file__).parent
 

@@ -30,8 +30,8 @@ import torchvision
 from torch import Tensor, nn
 
 from autoprune.structure import Plan, Structure, apply, discover
-from autoprune.structure.proof import difference
-from autoprune.structure.values import tensors_in
+from autoprune.structure.graph.values import tensors_in
+from autoprune.structure.verification.verify import difference
 
 RESULTS = Path(__file__).with_name("results.csv")
 SIZES = {"inception_v3": 299}

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from autoprune.cost.affinity import choose, pinned
+from autoprune.cost.latency.cpu_affinity import choose, pinned
 
 needs_two_cores = pytest.mark.skipif(
     sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores"

@@ -4,12 +4,12 @@ import importlib.util
 
 import pytest
 import torch
+from autoprune.cost.latency.meter.runtimes import onnx_runtime
 from torch import Tensor, nn
 
 import autoprune
 from autoprune.cost import Meter, Setting, runtime_by_name
-from autoprune.cost.runtimes import onnx_runtime
-from autoprune.cost.shares import narrowed
+from autoprune.cost.group_shares import narrowed
 from autoprune.structure import Structure
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="needs the extra onnx")
@@ -56,8 +56,8 @@ def test_sessions_have_the_shapes_of_the_cut_model() -> None:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    from autoprune.cost.runtimes.onnx_program import onnx_file
-    from autoprune.cost.runtimes.onnx_resized import resized, shapes_of
+    from autoprune.cost.latency.runtimes.onnx_program import onnx_file
+    from autoprune.cost.latency.runtimes.onnx_resized import resized, shapes_of
 
     model, structure, meter = subject(Mobile())
     cut = narrowed(model, structure, {"stem": 6})

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune.cost import CostModel, DeviceFingerprint, Predictor, Profile, accuracy
-from autoprune.cost.fingerprint import fingerprint_of
-from autoprune.cost.prediction import FOLDS, cross_validated, worth_offering
-from autoprune.cost.profile import Sample, random_widths
-from autoprune.cost.setting import Setting
-from autoprune.cost.stairs import Stair, top_edges
+from autoprune.cost.latency.device_fingerprint import fingerprint_of
+from autoprune.cost.latency.prediction import FOLDS, cross_validated, worth_offering
+from autoprune.cost.latency.profile import Sample, random_widths
+from autoprune.cost.latency.setting import Setting
+from autoprune.cost.latency.steps import Stair, top_edges
 from autoprune.cost.workload import Workload
 from autoprune.structure import Structure
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from autoprune.cost import CostModel, Predictor, Profile
-from autoprune.cost.fingerprint import DeviceFingerprint
-from autoprune.cost.prices import unit_prices
-from autoprune.cost.stairs import Stair
+from autoprune.cost.latency.device_fingerprint import DeviceFingerprint
+from autoprune.cost.latency.steps import Stair
+from autoprune.cost.unit_prices import unit_prices
 from autoprune.errors import CriterionError
 from autoprune.structure import Structure, discover
 

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune.cost import Call, CostModel, Meter, Profile, Runtime, Setting
-from autoprune.cost.profile import load_profile, profile_key, profiled, random_widths, sampled, save_profile
+from autoprune.cost.latency.profile import (
+    load_profile,
+    profile_key,
+    profiled,
+    random_widths,
+    sampled,
+    save_profile,
+)
 from autoprune.errors import ConfigError, ModelError, TrialError
 from autoprune.structure import Structure
 

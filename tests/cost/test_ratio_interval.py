@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from autoprune.cost.statistics import RatioInterval, drift, ratio_interval
+from autoprune.cost.latency.ratio_interval import RatioInterval, drift, ratio_interval
 
 
 def timings(generator: np.random.Generator, seconds: float, count: int) -> NDArray[np.float64]:

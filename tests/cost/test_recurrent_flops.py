@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autoprune.cost import CostModel, uncounted
 from autoprune.structure import apply, discover
-from autoprune.structure.proof import half_plan
+from autoprune.structure.verification.verify import half_plan
 
 SERIES = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
 MODULES = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoprune.cost.runtimes import check_runtime
+from autoprune.cost.latency.runtimes import check_runtime
 from autoprune.errors import ConfigError
 
 

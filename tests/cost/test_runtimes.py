@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from autoprune.config.references import parse_runtime
+from autoprune.config.user_code import Permit
 from autoprune.cost import Latency, Meter, Setting, runtime_by_name
 from autoprune.errors import ConfigError, MissingExtraError, TrialError
-from autoprune.references import parse_runtime
-from autoprune.user_code import Permit
 
 IMAGES = (torch.rand(2, 3, 16, 16),)
 has_onnx = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="needs the extra onnx")
@@ -198,7 +198,7 @@ def test_a_program_may_ask_for_a_torch_program_anywhere_on_its_line(tmp_path: Pa
     ],
 )
 def test_a_program_that_gives_no_time_fails_the_trial(tmp_path: Path, text: str, message: str) -> None:
-    from autoprune.cost.runtimes import CommandRuntime
+    from autoprune.cost.latency.runtimes import CommandRuntime
 
     named = parse_runtime(program(tmp_path, text) + " {pt2}")
     runtime = CommandRuntime(named, Permit.naming(named), seconds=2.0)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from autoprune.cost.stairs import MOST, Stair, climb, first_widths, top_edges
+from autoprune.cost.latency.steps import MOST, Stair, climb, first_widths, top_edges
 
 
 class Device:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.cost.lock import timing_lock, timing_lock_path
+from autoprune.cost.latency.timing_lock import timing_lock, timing_lock_path
 from autoprune.errors import ConfigError, TrialError
 
 

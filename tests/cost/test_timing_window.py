@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from autoprune.cost.runtimes import Call
-from autoprune.cost.timing import SAMPLE_SECONDS, Comparison, compare_calls
+from autoprune.cost.latency.runtimes import Call
+from autoprune.cost.latency.timing import SAMPLE_SECONDS, Comparison, compare_calls
 from autoprune.errors import TrialError
 
 MILLISECOND = 1_000_000

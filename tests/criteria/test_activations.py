@@ -12,7 +12,7 @@ from residual_net import ResidualNet, batches
 from torch import Tensor
 
 from autoprune.criteria import Context, criterion, score_units
-from autoprune.criteria.redundancy import eliminate
+from autoprune.criteria.scores.redundancy import eliminate
 from autoprune.errors import CriterionError
 
 

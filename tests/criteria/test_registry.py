@@ -80,7 +80,7 @@ def test_own_criterion_from_a_file(context: Context, own: Path, attribute: str) 
 
 
 def test_own_criterion_from_a_module() -> None:
-    module = "autoprune.criteria.magnitude"
+    module = "autoprune.criteria.scores.magnitude"
     assert criterion(f"{module}:L2").__class__ is criterion("l2").__class__
 
 

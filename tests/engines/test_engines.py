@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import autoprune
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.engines.choice import engine_ready
 from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
 from autoprune.engines.shares import equal_gpus, equal_threads

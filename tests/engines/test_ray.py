@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 import autoprune
 from autoprune.errors import StudyError
 from autoprune.review import open_study
-from autoprune.search import presence
-from autoprune.search.spent import counts
+from autoprune.search.coordination import heartbeat
+from autoprune.search.coordination.budget_usage import counts
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 from ray.cluster_utils import Cluster
@@ -184,6 +184,6 @@ def test_sigterm_stops_all_workers_and_leaves_programs_their_lines(
     assert process.wait(timeout=30) == 128 + signal.SIGTERM, Path("err").read_text()
     # Five seconds, and what a loaded machine takes longer for the end of Python itself.
     assert time.monotonic() - asked < 5 + 10
-    assert not any(presence._born(pid) is not None for pid in workers)
+    assert not any(heartbeat._born(pid) is not None for pid in workers)
     assert not [trial for trial in trials() if trial.state is TrialState.RUNNING]
     assert {"trial_started", "trial", "note"} <= set(told())

@@ -72,7 +72,7 @@ if FAULT == "kill after tell":
 
     optuna.Study.tell = told_and_dead
 if FAULT == "kill in fine-tuning":
-    from autoprune.recovery.finetune import _Run
+    from autoprune.recovery.training.finetune import _Run
     step, check = _Run._step, at(AT, die)
 
     def dying_step(self, *arguments):
@@ -81,7 +81,7 @@ if FAULT == "kill in fine-tuning":
 
     _Run._step = dying_step
 if FAULT == "out of memory":
-    from autoprune.recovery.finetune import _Run
+    from autoprune.recovery.training.finetune import _Run
     short_step = _Run._step
 
     def no_room():
@@ -95,8 +95,8 @@ if FAULT == "out of memory":
 
     _Run._step = step_without_room
 if FAULT == "kill while writing":
-    from autoprune import files
-    place, written = files.put_in_place, []
+    from autoprune.utils import atomic_files
+    place, written = atomic_files.put_in_place, []
 
     def dying_place(partial, path):
         written.append(path)
@@ -105,7 +105,7 @@ if FAULT == "kill while writing":
             die()
         return place(partial, path)
 
-    files.put_in_place = dying_place
+    atomic_files.put_in_place = dying_place
 """
 
 

@@ -15,9 +15,9 @@ from autoprune.errors import TrialError
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.search import loop
-from autoprune.search.pieces import Pieces
+from autoprune.search.evaluation.micro_batches import Pieces
 from autoprune.tasks import Data, TensorSplit, classification, weights_hash
-from autoprune.tasks.exhausted import is_out_of_memory
+from autoprune.tasks.out_of_memory import is_out_of_memory
 
 
 def on_the_cpu() -> None:

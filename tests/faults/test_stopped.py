@@ -15,10 +15,10 @@ import pytest
 from faulty import environment, search_command, study_in
 from optuna.exceptions import StorageInternalError
 
-from autoprune import stopping
 from autoprune.recovery import Recipe, finetune
-from autoprune.stopping import Terminated, exit_code, finishing, take_signals
 from autoprune.tasks import digits_resnet, evaluate, load_data
+from autoprune.utils import signals
+from autoprune.utils.signals import Terminated, exit_code, finishing, take_signals
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def handlers():
     sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
-    stopping._raised.clear()
+    signals._raised.clear()
 
 
 def ask(number: int) -> None:
@@ -73,7 +73,7 @@ def test_asked_twice_it_stops_at_once() -> None:
 
 
 def test_what_takes_too_long_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    monkeypatch.setattr(signals, "PATIENCE", 0.1)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt), finishing():
         ask(signal.SIGINT)
@@ -87,7 +87,7 @@ def test_what_takes_too_long_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_stop_that_got_lost_is_not_forgotten(number: int, kind: type[KeyboardInterrupt]) -> None:
     take_signals()
-    stopping.check()
+    signals.check()
     model, data = digits_resnet(), load_data("digits")
     one_step = Recipe(steps=1, lr=0.1, batch_size=8)
     evaluate(model, data.test, data.task)
@@ -96,7 +96,7 @@ def test_a_stop_that_got_lost_is_not_forgotten(number: int, kind: type[KeyboardI
         ask(number)
         time.sleep(1)
     for go_on in (
-        stopping.check,
+        signals.check,
         lambda: evaluate(model, data.test, data.task),
         lambda: finetune(model, data, one_step, seed=0),
     ):
@@ -108,15 +108,15 @@ def test_a_stop_that_got_lost_is_not_forgotten(number: int, kind: type[KeyboardI
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_that_python_drops_is_not_shown_and_what_else_it_drops_is(number: int) -> None:
     code = (
-        "import os\nfrom autoprune import stopping\nstopping.take_signals()\n"
+        "import os\nfrom autoprune.utils import signals\nsignals.take_signals()\n"
         "class Stopped:\n"
         f"    def __del__(self): os.kill(os.getpid(), {int(number)})\n"
         "class Faulty:\n"
         "    def __del__(self): raise ValueError('of its own')\n"
         "stopped, faulty = Stopped(), Faulty()\n"
         "del stopped\nprint('goes on', flush=True)\ndel faulty\n"
-        "try: stopping.check()\n"
-        "except KeyboardInterrupt as stop: print(stopping.exit_code(stop))\n"
+        "try: signals.check()\n"
+        "except KeyboardInterrupt as stop: print(signals.exit_code(stop))\n"
     )
     done = python(code)
     assert done.stdout.split() == ["goes", "on", str(128 + number)]
@@ -135,7 +135,7 @@ def test_without_a_signal_nothing_happens() -> None:
 def test_leaving_does_what_is_registered_and_no_more() -> None:
     code = (
         "import atexit, sys\n"
-        "from autoprune.stopping import is_stop, leave\n"
+        "from autoprune.utils.signals import is_stop, leave\n"
         "class Slow:\n"
         "    def __del__(self): print('taken apart')\n"
         "slow = Slow()\n"
@@ -151,10 +151,10 @@ def test_leaving_does_what_is_registered_and_no_more() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_again_while_it_leaves_it_ends_at_once_and_without_a_word(number: int) -> None:
     code = (
-        "import atexit, os, time\nfrom autoprune import stopping\nstopping.take_signals()\n"
+        "import atexit, os, time\nfrom autoprune.utils import signals\nsignals.take_signals()\n"
         "atexit.register(time.sleep, 60)\n"
         f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
-        "stopping.leave(143)"
+        "signals.leave(143)"
     )
     done = python(code)
     assert (done.returncode, done.stderr) == (-number, "")

@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.errors import DamagedError
 from autoprune.recovery import Checkpoint, Recipe, finetune, train_baseline
-from autoprune.search.keep import WeightStore
+from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.structure import Plan
 from autoprune.tasks import (
     Data,

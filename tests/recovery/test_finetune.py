@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from autoprune.errors import ConfigError, DataError, ModelError, TrialError
 from autoprune.recovery import Recipe, finetune
-from autoprune.recovery.finetune import distillation
+from autoprune.recovery.training.finetune import distillation
 from autoprune.tasks import Data, TensorSplit, classification, evaluate, regression, weights_hash
 
 RECIPE = Recipe(steps=30, lr=0.1, batch_size=32)

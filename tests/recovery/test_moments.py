@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.recovery import Moments, collect_moments
-from autoprune.recovery.moments import Consumer
+from autoprune.recovery.reconstruction.input_moments import Consumer
 from autoprune.structure import discover
 
 SERIES = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -149,7 +149,7 @@ def test_what_is_kept_of_the_inputs_is_limited(monkeypatch: pytest.MonkeyPatch) 
     structure = discover(net, images()[:2])
     moments = collect_moments(net, structure, [images()])
     features = sum(part.mean.numel() for part in moments.consumers)
-    monkeypatch.setattr("autoprune.recovery.rebuild.MOST_BYTES", 4 * 40 * features)
+    monkeypatch.setattr("autoprune.recovery.reconstruction.layerwise.MOST_BYTES", 4 * 40 * features)
     plan = cut(structure)
     pruned = apply(net, plan, structure)
     rebuilder = Rebuilder(net, structure, moments, [images()])
@@ -162,7 +162,7 @@ def test_of_large_inputs_the_first_batch_is_enough(monkeypatch: pytest.MonkeyPat
     net = seeded(Layers())
     structure = discover(net, images()[:2])
     moments, plan = collect_moments(net, structure, [images()]), cut(structure)
-    monkeypatch.setattr("autoprune.recovery.rebuild.MOST_INPUT_BYTES", 0)
+    monkeypatch.setattr("autoprune.recovery.reconstruction.layerwise.MOST_INPUT_BYTES", 0)
     first, *rest = images().split(8)
     results = []
     for batches in ([first, *rest], [first]):

@@ -7,8 +7,8 @@ from torch import nn
 
 from autoprune.errors import ConfigError
 from autoprune.recovery import draw_lessons, finetune
-from autoprune.recovery.features import Tap, feature_loss
-from autoprune.recovery.precision import Precision
+from autoprune.recovery.training.feature_distillation import Tap, feature_loss
+from autoprune.recovery.training.precision import Precision
 from autoprune.tasks import TensorSplit, evaluate, weights_hash
 
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ from test_finetune import RECIPE, made_data, network
 from autoprune.errors import ConfigError
 from autoprune.recovery import Checkpoint, finetune
 from autoprune.recovery.length import steps_of
-from autoprune.recovery.stream import Stream
+from autoprune.recovery.training.resumable_batches import Stream
 from autoprune.tasks import TensorSplit, weights_hash
-from autoprune.tasks.augment import CropFlip
+from autoprune.tasks.datasets.augment import CropFlip
 
 
 class Stop(Exception):
@@ -27,8 +27,8 @@ def stopping_at(at):
 @pytest.mark.parametrize("change", [{}, {"optimizer": "adamw", "lr": 0.01}, {"schedule": "onecycle"}])
 @pytest.mark.parametrize("at", [4, 17])
 def test_a_run_that_was_stopped_gives_the_weights_that_it_would_have_given(tmp_path, monkeypatch, change, at):
-    monkeypatch.setattr("autoprune.recovery.checkpoint.EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("autoprune.recovery.checkpoint.MOST_SHARE", 1e9)
+    monkeypatch.setattr("autoprune.recovery.training.checkpoint.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("autoprune.recovery.training.checkpoint.MOST_SHARE", 1e9)
     data, recipe = made_data(), replace(RECIPE, distill=0.5, **change)
     augmented = TensorSplit(data.train.inputs, data.train.targets, CropFlip(1))
     data = replace(data, train=augmented)

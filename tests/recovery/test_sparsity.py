@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from autoprune.errors import ConfigError
 from autoprune.recovery import Recipe, finetune, recalibrate
-from autoprune.recovery.sparsity import METHODS, Sparsified, sparsify
-from autoprune.recovery.sparsity.gates import HardConcrete
-from autoprune.recovery.sparsity.lasso import L1, GroupLasso, Growing, Slimming
-from autoprune.recovery.sparsity.shared import OpposedUses
+from autoprune.recovery.sparse_training import METHODS, Sparsified, sparsify
+from autoprune.recovery.sparse_training.gates import HardConcrete
+from autoprune.recovery.sparse_training.lasso import L1, GroupLasso, Growing, Slimming
+from autoprune.recovery.sparse_training.shared import OpposedUses
 from autoprune.structure import Plan, Structure, apply, discover
 from autoprune.tasks import Data, TensorSplit, classification, evaluate, load_data, weights_hash
 
@@ -264,8 +264,8 @@ def test_a_run_that_was_stopped_goes_on(
     structure, recipe = structure_of(trained), Recipe(steps=12, lr=0.02, batch_size=64)
     whole = sparsify(trained, structure, digits, recipe, "hard-concrete", seed=1)
     monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr("autoprune.recovery.checkpoint.EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("autoprune.recovery.checkpoint.MOST_SHARE", float("inf"))
+    monkeypatch.setattr("autoprune.recovery.training.checkpoint.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("autoprune.recovery.training.checkpoint.MOST_SHARE", float("inf"))
 
     def stop(step: int, _: float) -> None:
         if step == 7:

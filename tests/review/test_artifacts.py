@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import StudyError
-from autoprune.review.artifacts import plain_name, study_folder, trial_file
+from autoprune.study.artifacts import plain_name, study_folder, trial_file
 
 
 @pytest.mark.parametrize("name", ["resnet", "digits_resnet-digits-flops=50pct", "größe 1", "a.b", "x" * 120])

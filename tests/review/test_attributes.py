@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from autoprune import review
 from autoprune.cli import app
 from autoprune.errors import StudyError
-from autoprune.review.attributes import attributes_of, left_out
 from autoprune.review.report import report_html
 from autoprune.review.words import study_text
+from autoprune.study.attributes import attributes_of, left_out
 
 NAN = float("nan")
 

@@ -14,7 +14,7 @@ from torch import nn
 from autoprune.errors import StudyError
 from autoprune.review import publish
 from autoprune.review.publish import PLAN, artifact_store
-from autoprune.search.keep import WeightStore
+from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.structure import Plan
 
 CUT = Plan({"0": (0, 2)})

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from autoprune.cli import app
 from autoprune.errors import StudyError
 from autoprune.review import pick, picked, publish, unpick
-from autoprune.review.notes import FENCE, Notes, is_marked, marked, merged, unmarked
-from autoprune.review.storage import open_study
+from autoprune.study.notes import FENCE, Notes, is_marked, marked, merged, unmarked
+from autoprune.study.open import open_study
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from autoprune.api import Study
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study, prepare, run
-from autoprune.search.allocator import Curve
-from autoprune.search.keep import WeightStore
-from autoprune.search.sensitivity import sensitivity
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.sensitivity import sensitivity
 from autoprune.tasks import Data, load_data
 
 

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from autoprune.search.allocator import Allocation, Curve, Greedy, Spend, Task, exact_plans, monotone_curve
+from autoprune.search.proposals.allocator import (
+    Allocation,
+    Curve,
+    Greedy,
+    Spend,
+    Task,
+    exact_plans,
+    monotone_curve,
+)
 
 Allocate = Callable[[Task, list[float]], list[Allocation]]
 

@@ -12,9 +12,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from autoprune.search.asking import ask, begun
-from autoprune.search.snapshot import Snapshot
-from autoprune.search.tpe import JointTPE
+from autoprune.search.coordination.snapshot import Snapshot
+from autoprune.search.proposals.ask import ask, begun
+from autoprune.search.proposals.joint_tpe import JointTPE
 
 SPACE: dict[str, BaseDistribution] = {
     **{f"width {number}": IntDistribution(2, 16, step=2) for number in range(5)},

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autoprune.search.claims import CLAIM, Decision, Turn, claim, decide
+from autoprune.search.coordination.plan_claims import CLAIM, Decision, Turn, claim, decide
 
 
 def running(number: int, plan: str | None = None, begun: bool = False) -> FrozenTrial:

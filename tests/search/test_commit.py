@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.search.commit import commit_of
+from autoprune.search.persistence.git_commit import commit_of
 
 HASH = "0123456789" * 4
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import torch
 
 from autoprune.search import Problem
-from autoprune.search.evaluate import cut_model, evaluate_candidate, recover
+from autoprune.search.evaluation.evaluate import cut_model, evaluate_candidate, recover
 
 
 def half(problem: Problem) -> dict[str, int]:

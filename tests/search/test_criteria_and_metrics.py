@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.errors import CriterionError, DataError
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare

@@ -6,14 +6,14 @@ import optuna
 import pytest
 
 from autoprune.search import Problem
-from autoprune.search.allocator import Curve, Greedy
-from autoprune.search.feasible import meets, used
-from autoprune.search.levels import LEVELS
-from autoprune.search.spaces import CriterionSpace, SparsitySpace, make_space
-from autoprune.search.spaces.base import LEVEL
-from autoprune.search.spaces.ties import MOST, ties
-from autoprune.search.spending import task_of
-from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
+from autoprune.search.problem.budget_fit import meets, used
+from autoprune.search.proposals.allocation_costs import task_of
+from autoprune.search.proposals.allocator import Curve, Greedy
+from autoprune.search.proposals.budget_levels import LEVELS
+from autoprune.search.proposals.spaces import CriterionSpace, SparsitySpace, make_space
+from autoprune.search.proposals.spaces.base import LEVEL
+from autoprune.search.proposals.spaces.ties import MOST, ties
+from autoprune.search.proposals.warm_start import EXACT, GREEDY, warm_starts
 
 Make = Callable[..., Problem]
 Curves = Callable[[Problem], dict[str, Curve]]

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 import autoprune
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.criteria import Context, block_importance
 from autoprune.errors import CriterionError
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
-from autoprune.search.allocator import Curve
-from autoprune.search.feasible import meets
-from autoprune.search.levels import LEVELS
-from autoprune.search.spaces import SparsitySpace
-from autoprune.search.warmstart import warm_starts
+from autoprune.search.problem.budget_fit import meets
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.budget_levels import LEVELS
+from autoprune.search.proposals.spaces import SparsitySpace
+from autoprune.search.proposals.warm_start import warm_starts
 from autoprune.structure import apply
 from autoprune.tasks import Data
 

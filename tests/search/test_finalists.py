@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.errors import ConfigError
 from autoprune.review import gap, health_lines, summary
-from autoprune.review.estimates import Estimate, corrected
-from autoprune.review.front import front_trials, guided_front
 from autoprune.search import Problem, create_study
-from autoprune.search.finalists import near_front
-from autoprune.search.validation import divide
+from autoprune.search.finish.finalists import near_front
+from autoprune.search.problem.splits import divide
+from autoprune.study.estimates import Estimate, corrected
+from autoprune.study.front import front_trials, guided_front
 from autoprune.tasks import Data, LoaderSplit, TensorSplit, classification
 
 Make = Callable[..., Problem]

@@ -6,12 +6,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoprune.review import Listener
-from autoprune.review.origins import GAP, SAMPLER
 from autoprune.search import Problem, create_study
-from autoprune.search.gaps import Point, blended, widest_gaps
-from autoprune.search.keep import WeightStore
-from autoprune.search.spaces.base import LEVEL
-from autoprune.search.start import run
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.proposals.front_gaps import Point, blended, widest_gaps
+from autoprune.search.proposals.spaces.base import LEVEL
+from autoprune.search.run import run
+from autoprune.study.origins import GAP, SAMPLER
 
 Make = Callable[..., Problem]
 SPACE = {

@@ -9,7 +9,7 @@ import torch
 from autoprune.api import Study
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.search.gradual import kept_by_round
+from autoprune.search.finish.gradual import kept_by_round
 from autoprune.tasks import evaluate, weights_hash
 
 Make = Callable[..., Study]

@@ -1,9 +1,9 @@
 import optuna
 import pytest
 
-from autoprune.bounds import parse_bounds
-from autoprune.config import Config
-from autoprune.search.grid import MOST_STEPS, AnyGrid, Grid, StairGrid, grid_of, grids_of
+from autoprune.config.bounds import parse_bounds
+from autoprune.config.settings import Config
+from autoprune.search.problem.width_grid import MOST_STEPS, AnyGrid, Grid, StairGrid, grid_of, grids_of
 from autoprune.structure import Group, Structure
 
 

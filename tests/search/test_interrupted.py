@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study, run
-from autoprune.search.keep import WeightStore
-from autoprune.search.validation import Parts
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.splits import Parts
 
 Make = Callable[..., Problem]
 WRITES = ("create_new_trial", "set_trial_param", "set_trial_state_values", "set_trial_user_attr")

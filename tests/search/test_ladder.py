@@ -15,13 +15,13 @@ from torch import nn
 from autoprune.errors import StudyError
 from autoprune.recovery import Recipe
 from autoprune.review import Listener, health_lines, predictors, stage_seconds, summary
-from autoprune.review.front import feasible_trials, front_trials
-from autoprune.review.origins import SUGGESTED
 from autoprune.review.table import counts_text
 from autoprune.search import Problem, create_study, run, trial_model
-from autoprune.search import ladder as ladders
-from autoprune.search.keep import WeightStore
-from autoprune.search.ladder import Known, Ladder, Stopped, ladder_of, place
+from autoprune.search.evaluation import early_stopping as ladders
+from autoprune.search.evaluation.early_stopping import Known, Ladder, Stopped, ladder_of, place
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.study.front import feasible_trials, front_trials
+from autoprune.study.origins import SUGGESTED
 
 Make = Callable[..., Problem]
 

@@ -13,20 +13,20 @@ from torch import nn
 from autoprune import review
 from autoprune.api import run_search
 from autoprune.cost import Call, Meter, Profile, Runtime, Setting
-from autoprune.cost.profile import load_profile, profiled
+from autoprune.cost.latency.profile import load_profile, profiled
 from autoprune.errors import ConfigError, StudyError, TrialError
 from autoprune.review import Listener
-from autoprune.review.front import measured_on
 from autoprune.search import Problem, create_study, run, settled_problem
-from autoprune.search.devices import TIMED_AGAIN
-from autoprune.search.grid import StairGrid
-from autoprune.search.keep import WeightStore
-from autoprune.search.levels import LEVELS
-from autoprune.search.profiling import with_profile
-from autoprune.search.sensitivity import sensitivity
-from autoprune.search.spaces import make_space
-from autoprune.search.timing import StudyTimer, offered_widths, profile_path
-from autoprune.search.warmstart import warm_starts
+from autoprune.search.persistence.device_change import TIMED_AGAIN
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.latency import StudyTimer, offered_widths, profile_path
+from autoprune.search.problem.latency_profile import with_profile
+from autoprune.search.problem.width_grid import StairGrid
+from autoprune.search.proposals.budget_levels import LEVELS
+from autoprune.search.proposals.sensitivity import sensitivity
+from autoprune.search.proposals.spaces import make_space
+from autoprune.search.proposals.warm_start import warm_starts
+from autoprune.study.front import measured_on
 from autoprune.tasks import Data
 
 Make = Callable[..., Problem]

@@ -5,23 +5,23 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from autoprune.budget import parse_budget
-from autoprune.config import load_config
+from autoprune.config.budget import parse_budget
+from autoprune.config.settings import load_config
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.errors import BudgetError, ConfigError, CriterionError, StudyError
 from autoprune.review import Listener, explain
-from autoprune.review.origins import SAMPLER
 from autoprune.search import Problem, create_study, prepare, run
-from autoprune.search.evaluate import evaluate_candidate
-from autoprune.search.feasible import used
-from autoprune.search.grid import StairGrid, grids_of
-from autoprune.search.keep import WeightStore
-from autoprune.search.learning import allocated, configured, learn
-from autoprune.search.levels import LEVELS
-from autoprune.search.sensitivity import measured_curves
-from autoprune.search.warmstart import EXACT, LEARNED, warm_starts
-from autoprune.search.within import Within, widths_within
+from autoprune.search.evaluation.evaluate import evaluate_candidate
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.budget_fit import used
+from autoprune.search.problem.width_grid import StairGrid, grids_of
+from autoprune.search.proposals.budget_levels import LEVELS
+from autoprune.search.proposals.learned_criterion import allocated, configured, learn
+from autoprune.search.proposals.sensitivity import measured_curves
+from autoprune.search.proposals.warm_start import EXACT, LEARNED, warm_starts
+from autoprune.study.origins import SAMPLER
 from autoprune.tasks import Data
+from autoprune.workflows.budget_cut import Within, widths_within
 
 Make = Callable[..., Problem]
 

@@ -9,19 +9,28 @@ import pytest
 
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study, run
-from autoprune.search.allocator import Curve
-from autoprune.search.feasible import used
-from autoprune.search.keep import WeightStore
-from autoprune.search.levels import ATTRIBUTE, DEEPER, FLOOR, LEVELS, STEP, floor_of, known_floor, levels_of
-from autoprune.search.sensitivity import SAMPLES, loss_of
-from autoprune.search.spaces import make_space
-from autoprune.search.spaces.base import LEVEL
-from autoprune.search.warmstart import EXACT, previews, warm_starts
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.budget_fit import used
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.budget_levels import (
+    ATTRIBUTE,
+    DEEPER,
+    FLOOR,
+    LEVELS,
+    STEP,
+    floor_of,
+    known_floor,
+    levels_of,
+)
+from autoprune.search.proposals.sensitivity import SAMPLES, loss_of
+from autoprune.search.proposals.spaces import make_space
+from autoprune.search.proposals.spaces.base import LEVEL
+from autoprune.search.proposals.warm_start import EXACT, previews, warm_starts
 
 Make = Callable[..., Problem]
 Curves = Callable[[Problem], dict[str, Curve]]
 
-module = importlib.import_module("autoprune.search.levels")
+module = importlib.import_module("autoprune.search.proposals.budget_levels")
 
 
 def tolerate(monkeypatch: pytest.MonkeyPatch, rise: float) -> None:

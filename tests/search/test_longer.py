@@ -7,12 +7,12 @@ import safetensors.torch
 import torch
 
 from autoprune.api import Study
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.search.longer import recover_longer
+from autoprune.search.finish.finetune_longer import recover_longer
 from autoprune.tasks import Data, evaluate
-from autoprune.tasks.augment import augmented
+from autoprune.tasks.datasets.augment import augmented
 from autoprune.tasks.devices import device_named, on_device
 
 Make = Callable[..., Study]
@@ -29,8 +29,8 @@ class Stopping(Listener):
 def test_a_chosen_model_is_healed_for_longer_and_its_card_says_so(
     make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.recovery.checkpoint.EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("autoprune.recovery.checkpoint.MOST_SHARE", 1e9)
+    monkeypatch.setattr("autoprune.recovery.training.checkpoint.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("autoprune.recovery.training.checkpoint.MOST_SHARE", 1e9)
     study = make_study(budget=("flops=30%", "trials=2"), finetune_steps=2)
     problem = study.problem
     plan = problem.plan(study.best().user_attrs["widths"])

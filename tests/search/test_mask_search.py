@@ -14,12 +14,12 @@ from autoprune.cli import app
 from autoprune.errors import BudgetError, ConfigError, ModelError
 from autoprune.recovery import Recipe, finetune
 from autoprune.search import Problem, create_study, run, trial_model
-from autoprune.search.allocator import Curve
-from autoprune.search.evaluate import OverBudget, evaluate_candidate
-from autoprune.search.keep import WeightStore
-from autoprune.search.levels import LEVELS
-from autoprune.search.spaces import SparsitySpace
-from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
+from autoprune.search.evaluation.evaluate import OverBudget, evaluate_candidate
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.budget_levels import LEVELS
+from autoprune.search.proposals.spaces import SparsitySpace
+from autoprune.search.proposals.warm_start import EXACT, GREEDY, warm_starts
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import read_plan
 from autoprune.tasks import Data, digits_resnet, evaluate

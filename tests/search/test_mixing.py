@@ -7,14 +7,14 @@ import torch
 
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.review.explanation import MIXTURE, SHIFT
 from autoprune.search import Problem, create_study, run, trial_model
-from autoprune.search.allocator import Curve
-from autoprune.search.keep import WeightStore
-from autoprune.search.levels import LEVELS
-from autoprune.search.mixing import MOST_CLASSES, classes_of_groups
-from autoprune.search.spaces import CriterionSpace
-from autoprune.search.warmstart import warm_starts
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.criterion_choice import MOST_CLASSES, classes_of_groups
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.budget_levels import LEVELS
+from autoprune.search.proposals.spaces import CriterionSpace
+from autoprune.search.proposals.warm_start import warm_starts
+from autoprune.study.explanation import MIXTURE, SHIFT
 
 Make = Callable[..., Problem]
 Curves = Callable[[Problem], dict[str, Curve]]

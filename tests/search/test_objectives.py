@@ -14,10 +14,10 @@ from autoprune.errors import ConfigError, DataError
 from autoprune.export.card import cost_rows
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study, run
-from autoprune.search.keep import WeightStore
-from autoprune.search.ladder import ladder_of
+from autoprune.search.evaluation.early_stopping import ladder_of
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.study.trust import user_code
 from autoprune.tasks import evaluate
-from autoprune.trust import user_code
 
 Make = Callable[..., Problem]
 NOISY = "accuracy@gaussian:0.8"

@@ -5,11 +5,11 @@ import pytest
 
 from autoprune.errors import BudgetError
 from autoprune.search import Problem
-from autoprune.search.allocator import Curve
-from autoprune.search.feasible import excess, fit, meets, used
-from autoprune.search.levels import FLOOR, LEVELS
-from autoprune.search.spaces import SparsitySpace, make_space
-from autoprune.search.warmstart import EXACT, GREEDY, warm_starts
+from autoprune.search.problem.budget_fit import excess, fit, meets, used
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.budget_levels import FLOOR, LEVELS
+from autoprune.search.proposals.spaces import SparsitySpace, make_space
+from autoprune.search.proposals.warm_start import EXACT, GREEDY, warm_starts
 
 Make = Callable[..., Problem]
 Curves = Callable[[Problem], dict[str, Curve]]

@@ -11,9 +11,17 @@ import pytest
 from optuna.trial import TrialState
 
 from autoprune.review.unfinished import DIED
-from autoprune.search import presence
-from autoprune.search.presence import BEAT, PROCESS, Heartbeat, Watch, is_gone, is_mine, this_process
-from autoprune.search.rescue import revive
+from autoprune.search.coordination import heartbeat
+from autoprune.search.coordination.heartbeat import (
+    BEAT,
+    PROCESS,
+    Heartbeat,
+    Watch,
+    is_gone,
+    is_mine,
+    this_process,
+)
+from autoprune.search.coordination.retry import revive
 from autoprune.storages import open_storage
 
 
@@ -26,7 +34,7 @@ def test_who_lives_on_this_machine() -> None:
     me = this_process()
     assert is_mine(me) and not is_gone(me)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        theirs = {**me, "pid": other.pid, "born": presence._born(other.pid)}
+        theirs = {**me, "pid": other.pid, "born": heartbeat._born(other.pid)}
         assert not is_mine(theirs) and not is_gone(theirs)
         other.kill()
     assert is_gone(theirs)
@@ -61,7 +69,7 @@ def lost(study: optuna.Study, watch: Watch) -> list[int]:
 
 def test_silence_elsewhere_tells_after_a_while(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(presence.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
     silent, beating, unnamed = (study.ask() for _ in range(3))
     for trial in (silent, beating):
         trial.set_user_attr(PROCESS, {**this_process(), "host": "node7"})
@@ -76,7 +84,7 @@ def test_silence_elsewhere_tells_after_a_while(study: optuna.Study, monkeypatch:
 
 def test_an_outage_of_the_storage_is_no_silence(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(presence.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
     study.ask().set_user_attr(PROCESS, {**this_process(), "host": "node7"})
     watch = Watch(seconds=10)
     assert lost(study, watch) == []

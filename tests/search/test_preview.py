@@ -6,18 +6,18 @@ import pytest
 from optuna.trial import TrialState
 
 from autoprune.review import Listener, predictors
-from autoprune.review.estimates import UNTRAINED
-from autoprune.review.front import front, summary
-from autoprune.review.origins import EXACT, PREVIEW
 from autoprune.review.stages import SENSITIVITY
 from autoprune.search import Problem, create_study, run, trial_model
-from autoprune.search.claims import plan_key
-from autoprune.search.keep import WeightStore
-from autoprune.search.known import known_plan
-from autoprune.search.ladder import ladder_of
-from autoprune.search.levels import DEEPER, LEVELS
-from autoprune.search.preview import LONG, PASSES, is_previewed
-from autoprune.search.snapshot import Snapshot
+from autoprune.search.coordination.plan_claims import plan_key
+from autoprune.search.coordination.snapshot import Snapshot
+from autoprune.search.evaluation.early_stopping import ladder_of
+from autoprune.search.persistence.duplicates import known_plan
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.proposals.budget_levels import DEEPER, LEVELS
+from autoprune.search.proposals.preview import LONG, PASSES, is_previewed
+from autoprune.study.estimates import UNTRAINED
+from autoprune.study.front import front, summary
+from autoprune.study.origins import EXACT, PREVIEW
 from autoprune.tasks import evaluate
 
 Make = Callable[..., Problem]

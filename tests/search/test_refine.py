@@ -9,20 +9,20 @@ import torch
 from optuna.trial import TrialState
 from torch import Tensor, nn
 
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
-from autoprune.review.explanation import SCALES, coefficients
-from autoprune.review.origins import GAP, REFINED, REFINED_FROM, SAMPLER
-from autoprune.review.record import study_record
 from autoprune.search import Problem, create_study, prepare, run
-from autoprune.search.feasible import used
-from autoprune.search.keep import WeightStore
-from autoprune.search.learning import allocated, learn
-from autoprune.search.refine import REACH, apart, refined
-from autoprune.search.rescue import run_again
-from autoprune.search.sensitivity import known_curves
-from autoprune.search.spaces import CriterionSpace, Space, SparsitySpace, ties
+from autoprune.search.coordination.retry import run_again
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.problem.budget_fit import used
+from autoprune.search.proposals.learned_criterion import allocated, learn
+from autoprune.search.proposals.refine import REACH, apart, refined
+from autoprune.search.proposals.sensitivity import known_curves
+from autoprune.search.proposals.spaces import CriterionSpace, Space, SparsitySpace, ties
+from autoprune.study.explanation import SCALES, coefficients
+from autoprune.study.origins import GAP, REFINED, REFINED_FROM, SAMPLER
+from autoprune.study.record import study_record
 from autoprune.tasks import Data
 
 Make = Callable[..., Problem]

@@ -14,12 +14,12 @@ import autoprune
 from autoprune.errors import StudyError
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study, healed_otherwise, prepare, run, test_front, trial_model
-from autoprune.search.allocator import Curve
-from autoprune.search.evaluate import OverBudget, evaluate_candidate
-from autoprune.search.keep import WeightStore
-from autoprune.search.rescue import revive
-from autoprune.search.spaces import make_space
-from autoprune.search.study import study_name
+from autoprune.search.coordination.retry import revive
+from autoprune.search.evaluation.evaluate import OverBudget, evaluate_candidate
+from autoprune.search.persistence.study import study_name
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.proposals.allocator import Curve
+from autoprune.search.proposals.spaces import make_space
 from autoprune.tasks import Data, evaluate
 
 Make = Callable[..., Problem]

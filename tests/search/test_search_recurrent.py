@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.review import Listener
 from autoprune.search import create_study, prepare, run, trial_model
-from autoprune.search.keep import WeightStore
-from autoprune.structure.slim.recurrent import LayeredLSTM
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.structure.surgery.slim.recurrent import LayeredLSTM
 
 ENDINGS = {
     "american-english": "ing",

@@ -8,13 +8,13 @@ import torch
 
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study
-from autoprune.search import effort as efforts
-from autoprune.search import sensitivity as sensitivities
-from autoprune.search.effort import FULL, LESS, Effort, affordable, borrowed
-from autoprune.search.evaluate import Stopwatch, cut_model, mend
-from autoprune.search.feasible import used
-from autoprune.search.grid import Grid, StairGrid, widths_of
-from autoprune.search.sensitivity import (
+from autoprune.search.coordination.budget_usage import begin_time
+from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, mend
+from autoprune.search.problem.budget_fit import used
+from autoprune.search.problem.width_grid import Grid, StairGrid, widths_of
+from autoprune.search.proposals import sensitivity as sensitivities
+from autoprune.search.proposals import sensitivity_effort as efforts
+from autoprune.search.proposals.sensitivity import (
     CONTEXT,
     POINTS,
     SENSITIVITY,
@@ -24,7 +24,7 @@ from autoprune.search.sensitivity import (
     measured_widths,
     sensitivity,
 )
-from autoprune.search.spent import begin_time
+from autoprune.search.proposals.sensitivity_effort import FULL, LESS, Effort, affordable, borrowed
 
 Make = Callable[..., Problem]
 

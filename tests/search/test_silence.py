@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from autoprune.search.allocator.silence import silent_output
+from autoprune.utils.silent_output import silent_output
 
 
 def test_prints_of_compiled_code_in_the_block_alone_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:

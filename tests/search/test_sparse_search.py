@@ -10,10 +10,10 @@ from autoprune.api import Study
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import ConfigError
 from autoprune.review import Listener
-from autoprune.review.explanation import MIXTURE
 from autoprune.search import Problem, create_study, run, trial_model
-from autoprune.search.keep import WeightStore
-from autoprune.search.learning import learn
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.proposals.learned_criterion import learn
+from autoprune.study.explanation import MIXTURE
 from autoprune.tasks import weights_hash
 
 Make = Callable[..., Problem]

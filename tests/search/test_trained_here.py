@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.review import Listener
 from autoprune.search import prepare
 

@@ -20,15 +20,16 @@ import torch
 from optuna.trial import TrialState
 
 import autoprune
-from autoprune.config import load_config
+from autoprune.config.settings import load_config
 from autoprune.engines.base import STOP_SECONDS
 from autoprune.errors import ConfigError, StudyError, TrustError
 from autoprune.review import Listener, open_study
-from autoprune.review.front import front_trials
-from autoprune.search import Problem, create_study, prepare, presence, run
-from autoprune.search.join import Invitation, derived_seed, work_on
-from autoprune.search.keep import WeightStore
-from autoprune.search.spent import counts
+from autoprune.search import Problem, create_study, prepare, run
+from autoprune.search.coordination import heartbeat
+from autoprune.search.coordination.budget_usage import counts
+from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.search.worker import Invitation, derived_seed, work_on
+from autoprune.study.front import front_trials
 from autoprune.tasks import Data, digits_resnet
 
 PROJECT = Path(autoprune.__file__).parents[1]
@@ -198,7 +199,7 @@ def test_workers_do_not_outlive_a_killed_parent(folder: Path) -> None:
 
 
 def _lives(*pids: int) -> bool:
-    return any(presence._born(pid) is not None for pid in pids)
+    return any(heartbeat._born(pid) is not None for pid in pids)
 
 
 def test_when_all_workers_die_the_reason_is_told(folder: Path) -> None:

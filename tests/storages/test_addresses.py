@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from autoprune.errors import StudyError
-from autoprune.passwords import without_passwords
 from autoprune.storages import read_address
+from autoprune.utils.redact import without_passwords
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, prune, weight_norm
 
 import autoprune
 from autoprune.errors import ModelError, PlanError
-from autoprune.structure.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation
 from autoprune.structure.registry import _RULES
 
 X = torch.randn(2, 7)

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 import autoprune
 from autoprune.structure import Structure, apply, discover
-from autoprune.structure.proof import difference, half_plan
+from autoprune.structure.verification.verify import difference, half_plan
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(2, 5, 6, generator=GENERATOR)

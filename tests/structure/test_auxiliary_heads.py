@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from autoprune.structure import apply, discover
-from autoprune.structure.proof import difference, half_plan, ready
+from autoprune.structure.verification.verify import difference, half_plan, ready
 
 
 @pytest.mark.parametrize(

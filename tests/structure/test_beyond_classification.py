@@ -7,8 +7,8 @@ from torch.nn import functional
 import autoprune
 from autoprune.errors import ModelError
 from autoprune.structure import apply, discover
-from autoprune.structure.proof import difference, half_plan
-from autoprune.structure.values import tensors_in
+from autoprune.structure.graph.values import tensors_in
+from autoprune.structure.verification.verify import difference, half_plan
 
 IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

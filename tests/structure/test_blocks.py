@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from autoprune.cost import CostModel, Costs
 from autoprune.errors import PlanError
-from autoprune.oneshot import prune
 from autoprune.structure import Plan, Structure, apply, discover, restrict
-from autoprune.structure.proof import difference
+from autoprune.structure.verification.verify import difference
+from autoprune.workflows.prune import prune
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.randn(1, 6, 16, generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,7 @@ from torch import nn
 
 from autoprune.errors import UserError
 from autoprune.structure import Structure, discover, restrict
-from autoprune.structure.control import owners
+from autoprune.structure.restriction import owners
 
 
 @pytest.fixture(scope="module")

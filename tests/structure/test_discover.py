@@ -17,7 +17,7 @@ from torch import nn
 
 from autoprune.errors import ModelError
 from autoprune.structure import Plan, Structure, apply, discover
-from autoprune.structure.proof import difference, half_plan
+from autoprune.structure.verification.verify import difference, half_plan
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

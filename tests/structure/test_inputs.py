@@ -10,8 +10,8 @@ from torch.nn.utils import parametrizations, parametrize
 import autoprune
 from autoprune.errors import ModelError
 from autoprune.structure import Structure, apply, discover
-from autoprune.structure.proof import difference, half_plan
-from autoprune.structure.values import ExampleInputs
+from autoprune.structure.graph.values import ExampleInputs
+from autoprune.structure.verification.verify import difference, half_plan
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -1,6 +1,6 @@
 import torch
 
-from autoprune.structure.labels import LabelSpace, compact, varying
+from autoprune.structure.propagation.labels import LabelSpace, compact, varying
 
 
 def test_fresh_labels_differ_and_joined_ones_do_not() -> None:

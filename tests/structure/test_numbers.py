@@ -4,7 +4,7 @@ from torch import nn
 
 from autoprune.structure import Extent, Structure, discover
 from autoprune.structure.groups import Group
-from autoprune.structure.numbers import likeliest, readings, reread, set_numbers
+from autoprune.structure.surgery.size_attributes import likeliest, readings, reread, set_numbers
 
 X = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(0))
 STREAM, HEADS, HIDDEN = (Extent(0, pair) for pair in ((("stem", 1),), (("attn.qkv", 4),), (("mlp", 1),)))

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune.structure.graph.trace import trace
 from autoprune.structure.groups import AttentionUnit
-from autoprune.structure.labels import LabelSpace, varying
-from autoprune.structure.propagate import Propagation
-from autoprune.structure.rules.products import Factor, product
-from autoprune.structure.trace import trace
+from autoprune.structure.propagation.labels import LabelSpace, varying
+from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.rules.products import Factor, product
 
 
 def walk(attention: AttentionUnit = "heads") -> Propagation:

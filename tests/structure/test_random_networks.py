@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.structure import discover
-from autoprune.structure.proof import difference, half_plan
+from autoprune.structure.verification.verify import difference, half_plan
 
 KINDS = ("plain", "residual", "concat", "depthwise", "grouped", "excite", "pool")
 

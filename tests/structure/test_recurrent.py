@@ -10,8 +10,8 @@ from torch.func import functional_call
 from autoprune.criteria import Context, criterion, score_units
 from autoprune.errors import ModelError
 from autoprune.structure import Plan, Structure, apply, discover
-from autoprune.structure.proof import difference, half_plan
-from autoprune.structure.slim.recurrent import Layered, LayeredGRU, LayeredLSTM, LayerStates
+from autoprune.structure.surgery.slim.recurrent import Layered, LayeredGRU, LayeredLSTM, LayerStates
+from autoprune.structure.verification.verify import difference, half_plan
 
 GENERATOR = torch.Generator().manual_seed(0)
 SERIES = torch.randn(3, 5, 4, generator=GENERATOR)

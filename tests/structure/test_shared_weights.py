@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from autoprune.cost import CostModel
 from autoprune.errors import PlanError, UserError
-from autoprune.oneshot import prune
 from autoprune.structure import Plan, Sharing, Structure, apply, discover, untie
-from autoprune.structure.proof import difference, half_plan
+from autoprune.structure.verification.verify import difference, half_plan
 from autoprune.tasks import load_weights, save_weights
+from autoprune.workflows.prune import prune
 
 GENERATOR = torch.Generator().manual_seed(0)
 VECTORS = torch.randn(3, 12, generator=GENERATOR)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.maxvit import RelativePositionalMultiHeadAttention
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
-from autoprune.structure.slim import SlimMultiheadAttention, slim
+from autoprune.structure.surgery.slim import SlimMultiheadAttention, slim
 
 LENGTH, KEYS, BATCH = 5, 7, 3
 

@@ -8,7 +8,7 @@ import torchvision
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from autoprune.structure import apply, discover
-from autoprune.structure.proof import half_plan
+from autoprune.structure.verification.verify import half_plan
 
 pytestmark = pytest.mark.benchmark_suite
 IMAGE = torch.zeros(1, 3, 224, 224)

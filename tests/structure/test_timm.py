@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from autoprune.structure import apply, discover
-from autoprune.structure.proof import difference, half_plan
+from autoprune.structure.verification.verify import difference, half_plan
 
 timm = pytest.importorskip("timm")
 GROUPS = {

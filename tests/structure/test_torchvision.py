@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.cost import CostModel
 from autoprune.structure import Structure, apply, discover
-from autoprune.structure.proof import difference, half_plan
+from autoprune.structure.verification.verify import difference, half_plan
 
 MODELS = (
     "resnet18",

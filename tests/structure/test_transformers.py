@@ -14,8 +14,8 @@ from torchvision.models.maxvit import MaxVit
 
 from autoprune.cost import CostModel, operation_terms
 from autoprune.structure import Structure, apply, discover
-from autoprune.structure.proof import difference, half_plan
-from autoprune.structure.slim import SlimMultiheadAttention
+from autoprune.structure.surgery.slim import SlimMultiheadAttention
+from autoprune.structure.verification.verify import difference, half_plan
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 # Sides that no window divides: the tokens are padded, and shifted windows are masked.

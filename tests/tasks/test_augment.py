@@ -1,7 +1,7 @@
 import torch
 
 from autoprune.tasks import CropFlip
-from autoprune.tasks.augment import random_crop, random_flip
+from autoprune.tasks.datasets.augment import random_crop, random_flip
 
 
 def images(count=64):

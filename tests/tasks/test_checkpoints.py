@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from autoprune.config.weights_file import WeightsFile, read_weights_name
 from autoprune.errors import ModelError
 from autoprune.tasks import load_weights, weights_hash
-from autoprune.weights_file import WeightsFile, read_weights_name
 
 
 def net() -> nn.Sequential:

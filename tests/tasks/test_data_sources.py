@@ -7,8 +7,8 @@ from PIL import Image
 
 from autoprune.errors import DataError
 from autoprune.tasks import load_data
-from autoprune.tasks.images import FASHION
-from autoprune.tasks.split import hold_out, three_way
+from autoprune.tasks.datasets.images import FASHION
+from autoprune.tasks.datasets.split import hold_out, three_way
 
 
 def write_idx(path, array, *, compress):

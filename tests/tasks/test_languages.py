@@ -7,7 +7,7 @@ from torch import Tensor
 
 from autoprune.errors import DataError
 from autoprune.tasks import Data, letter_lstm, load_data
-from autoprune.tasks.languages import ALPHABET, FOLDER, LONGEST, PACKAGES, PADDING, UNKNOWN, encode
+from autoprune.tasks.datasets.languages import ALPHABET, FOLDER, LONGEST, PACKAGES, PADDING, UNKNOWN, encode
 
 ENDINGS = {
     "american-english": "ing",

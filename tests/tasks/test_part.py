@@ -2,8 +2,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from autoprune.tasks import DatasetSplit, LoaderSplit, TensorSplit
-from autoprune.tasks.memory import held
-from autoprune.tasks.part import classes, part, shuffled
+from autoprune.tasks.datasets.in_memory import held
+from autoprune.tasks.datasets.subset import classes, part, shuffled
 
 INPUTS = torch.arange(40.0).reshape(20, 2)
 TARGETS = torch.arange(20) // 10

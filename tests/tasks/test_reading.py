@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDat
 from autoprune.errors import DataError
 from autoprune.tasks import Data, DatasetSplit, LoaderSplit, Split, TensorSplit, data_of, regression
 from autoprune.tasks.data import LARGEST_ORDER
-from autoprune.tasks.part import MOST_SCORED, part, scorable
+from autoprune.tasks.datasets.subset import MOST_SCORED, part, scorable
 
 
 class Failing(Dataset[Any]):

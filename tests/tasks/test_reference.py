@@ -2,11 +2,11 @@ import json
 
 import pytest
 
+from autoprune.config.references import parse_code
+from autoprune.config.user_code import Permit
+from autoprune.config.user_code import call_factory as call_permitted
 from autoprune.errors import DataError, UserError
-from autoprune.references import parse_code
 from autoprune.tasks import is_reference, resolve
-from autoprune.user_code import Permit
-from autoprune.user_code import call_factory as call_permitted
 
 
 def call_factory(spec, *more):

@@ -14,7 +14,7 @@ from autoprune.export.formats.pt2 import Pt2Format
 from autoprune.export.formats.python import PythonFormat
 from autoprune.export.formats.state import StateFormat
 from autoprune.export.formats.torchscript import TorchScriptFormat
-from autoprune.spelling import did_you_mean
+from autoprune.utils.suggest import did_you_mean
 
 FORMATS: Mapping[str, Format] = {
     entry.name: entry

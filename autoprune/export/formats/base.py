@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from autoprune.cost.runtimes import Call, Runtime
+from autoprune.cost.latency.runtimes import Call, Runtime
 from autoprune.export.checks import run_pt2
 from autoprune.export.parity import largest_difference, run_fresh
 from autoprune.export.records import Candidate

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoprune.cost.runtimes import Call
-from autoprune.cost.runtimes.names import exportable
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes import Call
+from autoprune.cost.latency.runtimes.names import exportable
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, run_file, zeros_code
 from autoprune.export.records import Candidate

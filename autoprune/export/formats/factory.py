@@ -18,8 +18,8 @@ from autoprune.errors import ExportError
 from autoprune.export.formats import plain
 from autoprune.export.records import Candidate
 from autoprune.export.subject import Subject, first_line, run
-from autoprune.structure import slim
-from autoprune.structure.removal import Removed
+from autoprune.structure.surgery import slim
+from autoprune.structure.surgery.bypass import Removed
 from autoprune.tasks.models import construction
 
 _PLAIN = (bool, int, float, str, type(None))

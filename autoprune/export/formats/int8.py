@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError, UserError
 from autoprune.export.formats.base import INPUT, run_file
 from autoprune.export.formats.onnx import OnnxFormat, session_code, write_onnx

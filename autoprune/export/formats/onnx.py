@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from autoprune.cost.runtimes import Call
-from autoprune.cost.runtimes.onnx_program import PACKAGES, onnx_program, require_onnx_form
-from autoprune.cost.runtimes.onnx_runtime import session_call
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes import Call
+from autoprune.cost.latency.runtimes.onnx_program import PACKAGES, onnx_program, require_onnx_form
+from autoprune.cost.latency.runtimes.onnx_runtime import session_call
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import INPUT, OUTPUT, FileFormat, dtype_name, run_traced
 from autoprune.export.records import Candidate

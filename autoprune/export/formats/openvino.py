@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from autoprune.cost.runtimes import Call
-from autoprune.cost.runtimes.open_vino import reason, request_call
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes import Call
+from autoprune.cost.latency.runtimes.open_vino import reason, request_call
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, dtype_name, run_traced
 from autoprune.export.records import Candidate

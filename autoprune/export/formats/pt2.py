@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoprune.cost.runtimes import Call, EagerRuntime
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes import Call, EagerRuntime
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.export.formats.base import FileFormat, run_traced, zeros_code
 from autoprune.export.records import Candidate
 from autoprune.export.subject import Subject

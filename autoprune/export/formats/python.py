@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from autoprune.cost.runtimes import EagerRuntime, Runtime
+from autoprune.cost.latency.runtimes import EagerRuntime, Runtime
 from autoprune.export.formats.base import CHECKS, Format, named, zeros_code
 from autoprune.export.formats.factory import factory_text, loaded_here
 from autoprune.export.formats.state import write_weights

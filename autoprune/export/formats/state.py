@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from autoprune.cost.runtimes import EagerRuntime, Runtime
+from autoprune.cost.latency.runtimes import EagerRuntime, Runtime
 from autoprune.errors import DiskError, ExportError
 from autoprune.export.checks import run_pt2
 from autoprune.export.formats.base import CHECKS, Format, named, zeros_code

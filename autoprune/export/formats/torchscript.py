@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoprune.cost.runtimes import Call, EagerRuntime
-from autoprune.cost.runtimes.quiet import quiet
+from autoprune.cost.latency.runtimes import Call, EagerRuntime
+from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, run_file, zeros_code
 from autoprune.export.records import Candidate

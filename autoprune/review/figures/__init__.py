@@ -12,7 +12,7 @@ from autoprune.review.figures.learned import criterion_picture, mixture_picture,
 from autoprune.review.figures.picture import Picture, with_title
 from autoprune.review.figures.stages import stages_picture
 from autoprune.review.figures.widths import widths_picture
-from autoprune.review.record import study_record
+from autoprune.study.record import study_record
 
 
 def pictures(study: optuna.Study) -> list[Picture]:

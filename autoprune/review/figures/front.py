@@ -11,15 +11,15 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from autoprune.printable import html_text
-from autoprune.review.attributes import attributes_of, trials_of
-from autoprune.review.estimates import Estimate
 from autoprune.review.figures.picture import BLUE, GREY, VERMILLION, Picture, axis, figure, quality_axis
-from autoprune.review.front import Summary, estimates_of, front_trials, summary, timed_here
-from autoprune.review.origins import SAMPLER
-from autoprune.review.record import study_record
-from autoprune.review.states import SCORED, state_of
 from autoprune.review.text import quality_text
+from autoprune.study.attributes import attributes_of, trials_of
+from autoprune.study.estimates import Estimate
+from autoprune.study.front import Summary, estimates_of, front_trials, summary, timed_here
+from autoprune.study.origins import SAMPLER
+from autoprune.study.record import study_record
+from autoprune.study.states import SCORED, state_of
+from autoprune.utils.printable import html_text
 
 _TWO_SIDED = 1.96
 """Standard errors on either side of a 95 % interval."""

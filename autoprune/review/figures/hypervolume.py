@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from autoprune.review.attributes import trials_of
 from autoprune.review.figures.picture import BLUE, Picture, axis, figure
-from autoprune.review.front import feasible_trials
-from autoprune.units import human_seconds
+from autoprune.study.attributes import trials_of
+from autoprune.study.front import feasible_trials
+from autoprune.utils.quantities import human_seconds
 
 
 def hypervolume_picture(study: optuna.Study) -> Picture | None:

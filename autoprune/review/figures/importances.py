@@ -5,11 +5,11 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
-from autoprune.printable import html_text
 from autoprune.review.figures.picture import BLUE, Picture, axis, figure
-from autoprune.review.importances import importances
-from autoprune.review.record import study_record
 from autoprune.review.text import share_text
+from autoprune.study.importances import importances
+from autoprune.study.record import study_record
+from autoprune.utils.printable import html_text
 
 _SHOWN = 20
 _ROW, _FRAME = 20, 110

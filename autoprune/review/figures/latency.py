@@ -5,8 +5,8 @@ from __future__ import annotations
 import optuna
 import plotly.graph_objects as go
 
-from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.figures.picture import BLUE, GREY, Picture, axis, figure
+from autoprune.study.attributes import attributes_of, trials_of
 
 
 def latency_picture(study: optuna.Study) -> Picture | None:

@@ -8,11 +8,11 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from autoprune.printable import html_text
-from autoprune.review.explanation import coefficients, measured_curves, shares_of_criteria
 from autoprune.review.figures.picture import BLUE, COLOURS, GREY, VERMILLION, Picture, axis, figure
-from autoprune.review.front import summary
-from autoprune.review.record import study_record
+from autoprune.study.explanation import coefficients, measured_curves, shares_of_criteria
+from autoprune.study.front import summary
+from autoprune.study.record import study_record
+from autoprune.utils.printable import html_text
 
 _MOST_POINTS = 17
 """Points that a curve is drawn through."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from autoprune.printable import html_text
 from autoprune.review.text import is_share
+from autoprune.utils.printable import html_text
 
 BLUE, VERMILLION, GREEN, PURPLE, SKY, GREY = (
     "#0072b2",

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import optuna
 import plotly.graph_objects as go
 
-from autoprune.printable import html_text
-from autoprune.review.attributes import attributes_of, trials_of
 from autoprune.review.figures.picture import COLOURS, GREY, Picture, axis, figure
 from autoprune.review.stages import stage_seconds, stage_word
 from autoprune.review.text import share_text
+from autoprune.study.attributes import attributes_of, trials_of
+from autoprune.utils.printable import html_text
 
 _COLOURS = (*COLOURS, GREY)
 _PATTERNS = ("", "/", ".")

@@ -6,12 +6,12 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from autoprune.printable import html_text
-from autoprune.review.attributes import attributes_of
 from autoprune.review.figures.picture import Picture, axis, figure
-from autoprune.review.front import front_trials
-from autoprune.review.record import study_record
 from autoprune.review.text import share_text
+from autoprune.study.attributes import attributes_of
+from autoprune.study.front import front_trials
+from autoprune.study.record import study_record
+from autoprune.utils.printable import html_text
 
 _ROW, _FRAME, _LEAST = 20, 90, 260
 """Pixels a group, around all of them, and in all at least."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import optuna
 
-from autoprune.review.explanation import Explanation
 from autoprune.review.report.parts import learned_html, page, pictures_html, write_page
+from autoprune.study.explanation import Explanation
 
 
 def write_explanation(study: optuna.Study, told: Explanation, file: Path) -> None:

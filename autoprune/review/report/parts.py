@@ -14,10 +14,10 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from autoprune.errors import UserError
-from autoprune.files import replace_file
-from autoprune.printable import html_text
 from autoprune.review.explained import LEFT_ALIGNED, explanation_lines, headline, notes
-from autoprune.review.explanation import Explanation
+from autoprune.study.explanation import Explanation
+from autoprune.utils.atomic_files import replace_file
+from autoprune.utils.printable import html_text
 
 if TYPE_CHECKING:
     from autoprune.review.figures import Picture

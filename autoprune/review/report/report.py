@@ -8,10 +8,7 @@ from pathlib import Path
 
 import optuna
 
-from autoprune.printable import html_text
 from autoprune.review.card import device_text
-from autoprune.review.explanation import explain
-from autoprune.review.front import Summary, front, summary
 from autoprune.review.report.parts import (
     LEFT,
     learned_html,
@@ -24,6 +21,9 @@ from autoprune.review.report.parts import (
 from autoprune.review.table import Line, counts_text, front_lines, masks_text, sparsified_text
 from autoprune.review.text import limits_text
 from autoprune.review.words import export_command
+from autoprune.study.explanation import explain
+from autoprune.study.front import Summary, front, summary
+from autoprune.utils.printable import html_text
 
 _REST = re.compile(r" (?=[±(])")
 _LISTED = "<p>One line for each trial within the budget that no other one beats in every objective.</p>"

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.arguments import check_type
 from autoprune.structure.masks.parametrization import attach, detach
-from autoprune.wrappers import unwrapped
+from autoprune.structure.wrappers import unwrapped
+from autoprune.utils.arguments import check_type
 
 
 def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.granularity import KERNELS, N_OF_M, NEURONS, WEIGHTS, read_pattern
+from autoprune.config.granularity import KERNELS, N_OF_M, NEURONS, WEIGHTS, read_pattern
 from autoprune.structure.masks.weights import Weight
 
 

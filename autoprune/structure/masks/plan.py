@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.documents import MOST_GROUPS, MOST_TEXT, check_keys, is_text, is_whole, json_object
+from autoprune.config.granularity import read_pattern
 from autoprune.errors import PlanError, UserError
-from autoprune.granularity import read_pattern
 from autoprune.structure.masks.structure import MaskStructure
+from autoprune.utils.untrusted import MOST_GROUPS, MOST_TEXT, check_keys, is_text, is_whole, json_object
 
 SCHEMA = 1
 _KEYS = frozenset({"schema", "granularity", "criterion", "model", "weights", "layers"})

@@ -10,13 +10,13 @@ from torch import nn
 
 from autoprune.errors import ModelError
 from autoprune.structure.admission import require_prunable
-from autoprune.structure.control import matches, require_match
+from autoprune.structure.graph.trace import canonical_names
+from autoprune.structure.graph.values import ExampleInputs
 from autoprune.structure.masks.patterns import Neurons, Pattern, parse_pattern
 from autoprune.structure.masks.uses import find_uses
 from autoprune.structure.masks.weights import Weight, weights_of
-from autoprune.structure.trace import canonical_names
-from autoprune.structure.values import ExampleInputs
-from autoprune.wrappers import unwrapped
+from autoprune.structure.restriction import matches, require_match
+from autoprune.structure.wrappers import unwrapped
 
 NOT_A_LAYER = "it is no weight of a convolution, linear, attention or recurrent layer"
 AT_OUTPUT = "its neurons are the model's outputs"

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from autoprune.errors import ModelError
+from autoprune.structure.graph.error_site import fault_site, first_line
+from autoprune.structure.graph.trace import ready
+from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
 from autoprune.structure.masks.weights import Weight
-from autoprune.structure.site import fault_site, first_line
-from autoprune.structure.trace import ready
-from autoprune.structure.values import ExampleInputs, as_call, tensors_in
 
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})

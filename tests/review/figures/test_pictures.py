@@ -8,7 +8,7 @@ from handmade_study import create, fill, tell
 
 from autoprune.errors import StudyError
 from autoprune.review.figures import front_picture, pictures, with_title
-from autoprune.review.importances import importances
+from autoprune.study.importances import importances
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Settings, budgets, references to code and the schema of study files; nothing here imports PyTorch."""

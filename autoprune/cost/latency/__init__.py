@@ -1,0 +1,1 @@
+"""Latency: the timing protocol, profiles of a device, and predictions from them."""

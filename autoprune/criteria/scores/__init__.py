@@ -1,0 +1,1 @@
+"""The criteria themselves, one module each."""

@@ -1,0 +1,1 @@
+"""Fitting weights to what layers read, without gradients."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: recipes, batches, precision, distillation and checkpoints."""

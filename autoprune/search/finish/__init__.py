@@ -1,0 +1,1 @@
+"""What happens after the last trial: finalists, the test split, longer recovery."""

@@ -1,0 +1,1 @@
+"""What a search stores, and how it is continued."""

@@ -1,0 +1,1 @@
+"""What a trial has to know, and the builders that make it."""

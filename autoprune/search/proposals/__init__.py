@@ -1,0 +1,1 @@
+"""Which plans are tried: warm starts, samplers, gaps of the front."""

@@ -1,0 +1,1 @@
+"""The exported graph and what its nodes are."""

@@ -1,0 +1,1 @@
+"""Labels of channels, propagated through the graph."""

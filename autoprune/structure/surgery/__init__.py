@@ -1,0 +1,1 @@
+"""Cutting modules and the sizes that they hold."""

@@ -1,0 +1,1 @@
+"""Proof by execution that a cut is right."""

@@ -1,0 +1,162 @@
+"""Whether a search can be trusted: what its estimates were worth, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import kendalltau
+
+from autoprune.study.attributes import attributes_of, left_out, trials_of
+from autoprune.study.estimates import UNCHOSEN, UNCUT, ranked
+from autoprune.study.front import feasible_trials
+from autoprune.study.record import study_record
+from autoprune.study.states import state_of
+
+STAGES = "stages"
+"""Trial attribute: stage -> what it found and decided."""
+COST, PROXY, CHECKPOINT = "cost", "proxy", "checkpoint"
+"""The stages before the final quality, in order."""
+ENOUGH_TRIALS, LEAST_TAU = 12, 0.2
+"""Trials after which a stage predicts nothing whose order agrees less than this with the final one."""
+FEW_CANDIDATES = 5
+"""Trained candidates below which a front says little: as few as that are not even all warm starts."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better the finalists look on the samples that chose them than on samples that did not.
+
+    Attributes:
+        mean: mean difference over the finalists, positive where the guiding samples flatter.
+        error: its standard error; None for a single finalist.
+        uncut: the same difference for the uncut model, which nothing chose: how the two parts compare.
+        finalists: how many there are.
+    """
+
+    mean: float
+    error: float | None
+    uncut: float
+    finalists: int
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A stage of the evaluation as a predictor of the final quality.
+
+    Attributes:
+        stage: ``"cost"``, ``"proxy"`` or ``"checkpoint"``.
+        tau: Kendall's rank correlation (1938) of its estimate with the final quality; None when unknown.
+        trials: candidates that have both.
+        stopped: candidates that it gave up.
+    """
+
+    stage: str
+    tau: float | None
+    trials: int
+    stopped: int
+
+    @property
+    def predicts(self) -> bool:
+        """Whether nothing speaks against trusting it."""
+        return self.tau is None or self.trials < ENOUGH_TRIALS or self.tau >= LEAST_TAU
+
+
+def gap(study: optuna.Study) -> Gap | None:
+    """The gap between guiding and ranking samples; None where no finalist was ranked."""
+    ranking = ranked(study, UNCHOSEN)
+    sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
+    cut = [t for t in feasible_trials(study) if str(t.number) in ranking and attributes_of(t).plan != "uncut"]
+    if not cut or UNCUT not in ranking:
+        return None
+    differences = [sign * (trial.values[0] - ranking[str(trial.number)].quality) for trial in cut]
+    error = stdev(differences) / math.sqrt(len(cut)) if len(cut) > 1 else None
+    uncut = sign * (study_record(study)["baseline"]["quality"] - ranking[UNCUT].quality)
+    return Gap(fmean(differences), error, uncut, len(cut))
+
+
+def predictors(study: optuna.Study) -> list[Predictor]:
+    """Every stage that was used, with what it was worth."""
+    trials = [
+        trial
+        for trial in trials_of(study, (optuna.trial.TrialState.COMPLETE,))
+        if attributes_of(trial).stages and state_of(trial) not in ("REPEAT", "PREVIEW")
+    ]
+    found = [predictor(study, trials, stage) for stage in (COST, PROXY, CHECKPOINT)]
+    return [item for item in found if item.trials or item.stopped]
+
+
+def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) -> Predictor:
+    """What one stage was worth over these trials."""
+    sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
+    # A dearer candidate should be a better one; the other stages estimate the quality itself.
+    orientation = 1.0 if stage == COST else sign
+    pairs = [
+        (orientation * found.estimate, sign * trial.values[0])
+        for trial in trials
+        if (found := attributes_of(trial).stages.get(stage)) is not None
+        and found.estimate is not None
+        and attributes_of(trial).stopped_at is None
+    ]
+    stopped = sum(attributes_of(trial).stopped_at == stage for trial in trials)
+    return Predictor(stage, kendall(pairs), len(pairs), stopped)
+
+
+def kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Kendall's tau-b of two orders; None where one of them is no order."""
+    if len(pairs) < 2:
+        return None
+    tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+    return None if math.isnan(tau) else tau
+
+
+def health_lines(study: optuna.Study) -> list[str]:
+    """What to say of a search below its front; nothing where there is nothing to say."""
+    lines = []
+    found = gap(study)
+    if found is not None:
+        lines.append(_gap_text(study, found))
+    stages = [item for item in predictors(study) if item.tau is not None]
+    if stages:
+        lines.append("Kendall tau with the final quality: " + ", ".join(map(_predictor_text, stages)))
+    lines += [
+        f"the {item.stage} stage does not predict the final quality: it stops nothing any more"
+        for item in stages
+        if not item.predicts and item.stage != COST
+    ]
+    trained = trained_candidates(study)
+    if 0 < trained < FEW_CANDIDATES:
+        lines.append(
+            f"the front rests on {trained} trained candidate{'' if trained == 1 else 's'} only: "
+            "give the search more time or trials"
+        )
+    return [*lines, *filter(None, [left_out(study)])]
+
+
+def trained_candidates(study: optuna.Study) -> int:
+    """How many plans were recovered and scored in full; the original is none of them."""
+    trials = trials_of(study, (TrialState.COMPLETE,))
+    return sum(state_of(trial) == "COMPLETE" and attributes_of(trial).plan != "uncut" for trial in trials)
+
+
+def _gap_text(study: optuna.Study, found: Gap) -> str:
+    scale, unit = (100, " points") if study_record(study)["metric"].endswith("accuracy") else (1, "")
+    error = "" if found.error is None else f" ±{found.error * scale:.2g}"
+    text = (
+        f"guiding samples flatter the {found.finalists} finalists by {found.mean * scale:.2g}{error}{unit} "
+        f"(the uncut model by {found.uncut * scale:.2g})"
+    )
+    excess = found.mean - found.uncut
+    if found.error is not None and found.finalists > 2 and excess > 2 * found.error:
+        return f"{text}: part of what the search found is luck with them"
+    return text
+
+
+def _predictor_text(item: Predictor) -> str:
+    stopped = f", {item.stopped} stopped" if item.stopped else ""
+    return f"{item.stage} {item.tau:.2f} ({item.trials} trials{stopped})"

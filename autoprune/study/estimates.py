@@ -1,0 +1,108 @@
+"""What is known of a trial's quality, and how well: as finalists were ranked, else on the guiding samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import optuna
+from optuna.trial import FrozenTrial
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from autoprune.study.attributes import NotNegative, Number, Text, attributes_of, study_attribute
+
+RANKING = "ranking"
+"""Study attribute: number of a finalist, or UNCUT -> its quality as the ranking samples correct it."""
+UNCHOSEN = "ranking_samples_alone"
+"""Study attribute: the same on the ranking samples alone, which guided nothing."""
+UNCUT = "baseline"
+STOPPED = "stopped_at"
+"""Trial attribute: the stage after which a candidate was given up. Its first value is then a forecast."""
+UNTRAINED = "untrained"
+"""Trial attribute: true of a plan's preview, which is scored without training before the plan is trained."""
+PREDICTED = "latency_predicted"
+"""Trial attribute: the latency that was expected before it was measured, as a share of the uncut model's."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quality with the noise of its estimate.
+
+    Attributes:
+        quality: the study's metric.
+        error: its standard error; None when it is not known, as are the bounds.
+        low: lower end of its 95 % interval.
+        high: upper end.
+    """
+
+    quality: float
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class _Recorded(BaseModel):
+    """An estimate as it is recorded."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    quality: Number
+    error: NotNegative | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+_RANKING: TypeAdapter[dict[str, _Recorded]] = TypeAdapter(dict[Text, _Recorded])
+
+
+def guided(trial: FrozenTrial) -> Estimate:
+    """A finished trial's quality on the samples that guided the search."""
+    known = attributes_of(trial)
+    return Estimate(trial.values[0], known.quality_error, known.quality_low, known.quality_high)
+
+
+def ranked(study: optuna.Study, attribute: str = RANKING) -> dict[str, Estimate]:
+    """Trial number as a text, or UNCUT -> what a ranking found; empty where nothing was ranked.
+
+    Raises StudyError where the attribute is something else.
+    """
+    recorded = study_attribute(study, attribute, _RANKING, {})
+    return {name: Estimate(**dict(values)) for name, values in recorded.items()}
+
+
+def corrected(
+    unchosen: Mapping[str, Estimate], guiding: Mapping[str, float], share: float
+) -> dict[str, Estimate]:
+    """The qualities to rank and report finalists by.
+
+    Differences between finalists are those on all samples, their common level is that of the ranking
+    samples: the weighted mean of both parts, less what the guiding part flatters the finalists on
+    average. Its noise is that of the level.
+
+    Args:
+        unchosen: number, or UNCUT -> quality on the ranking samples.
+        guiding: number -> quality of the finalists on the guiding samples.
+        share: share of all samples that guided.
+    """
+    if not guiding:
+        return dict(unchosen)
+    flattery = fmean(quality - unchosen[name].quality for name, quality in guiding.items())
+    found = dict(unchosen)
+    for name, quality in guiding.items():
+        found[name] = _moved(unchosen[name], share * (quality - unchosen[name].quality - flattery))
+    return found
+
+
+def _moved(estimate: Estimate, by: float) -> Estimate:
+    bounds = (None if bound is None else bound + by for bound in (estimate.low, estimate.high))
+    return Estimate(estimate.quality + by, estimate.error, *bounds)
+
+
+def in_use(ranking: Mapping[str, Estimate], guided_front: Iterable[FrozenTrial]) -> bool:
+    """Whether the ranking decides: it has to know the whole front that guided the search.
+
+    In a search that goes on, a new trial on that front makes it out of date until the end.
+    """
+    numbers = {str(trial.number) for trial in guided_front}
+    return bool(numbers) and numbers <= set(ranking)

@@ -1,0 +1,353 @@
+"""What a study found: its Pareto front as a DataFrame, its best trial, and its summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import moocore
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.config.granularity import UNITS
+from autoprune.errors import StudyError
+from autoprune.study.attributes import attributes_of, qualities_on_test, trials_of
+from autoprune.study.estimates import UNCUT, Estimate, guided, in_use, ranked
+from autoprune.study.record import check_trial, study_record
+from autoprune.study.states import state_of
+
+_COSTS = ("flops", "flops_ratio", "parameters", "size")
+_MASKED = ("nonzero", "nonzero_ratio", "effective_multiply_adds")
+_LATENCY = ("latency_ms", "latency_ratio", "latency_low", "latency_high")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The uncut model.
+
+    Attributes:
+        trial: number of the trial that evaluated it, None when there is none.
+        quality: the study's metric on validation data.
+        quality_error: its standard error, None when it is not known.
+        test_quality: the metric on test data, None until a search has ended.
+        flops: FLOPs of one sample, one multiply-add counted as one.
+        parameters: number of parameters.
+        size: bytes.
+        latency_ms: milliseconds, None when latency was not measured.
+        nonzero: non-zero parameters, None unless the study masks weights.
+        others: further qualities that are objectives, by name.
+    """
+
+    trial: int | None
+    quality: float
+    quality_error: float | None
+    test_quality: float | None
+    flops: int
+    parameters: int
+    size: int
+    latency_ms: float | None
+    nonzero: int | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What there is to say about a study in a few lines.
+
+    Attributes:
+        name: the study's name.
+        model: readable name of the model.
+        metric: name of the quality metric.
+        higher_is_better: direction of the metric.
+        samples: number of validation samples.
+        baseline: the uncut model.
+        limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
+        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, PREVIEW for
+            plans that were scored without training, STOPPED for candidates that were given up before they
+            were healed and scored in full, UNFINISHED for trials that were interrupted and queued again.
+        best: number of the best trial, None when no trial is within the budget.
+        front: number of plans on the Pareto front.
+        granularity: what is masked, empty when units are removed.
+        sparsified: how the model was trained before it was cut; empty where it was not.
+        sparsified_quality: its quality then, before any cut.
+    """
+
+    name: str
+    model: str
+    metric: str
+    higher_is_better: bool
+    samples: int
+    baseline: Baseline
+    limits: Mapping[str, float]
+    trials: Mapping[str, int]
+    best: int | None
+    front: int
+    granularity: str = ""
+    sparsified: str = ""
+    sparsified_quality: float | None = None
+
+
+def front(study: optuna.Study) -> pd.DataFrame:
+    """The Pareto front: one row a plan that is within the budget, FLOPs (of masks: non-zeros) descending.
+
+    Columns: ``trial``, the metric, ``<metric>_error`` (standard error), ``<metric>_low`` and
+    ``<metric>_high`` (95 % interval), ``guiding_<metric>``, ``test_<metric>``, other objectives, ``flops``,
+    ``flops_ratio``, ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``,
+    ``nonzero_ratio``, ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and
+    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. Where a part of
+    the validation data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the
+    one that guided the search. The columns of intervals, the test, masks and latency are there only when
+    something in them is known; latencies of another device than the study's present one are not.
+
+    Raises:
+        StudyError: the study was not made by autoprune.
+    """
+    record = study_record(study)
+    metric = str(record["metric"])
+    test = qualities_on_test(study)
+    judged, ranking = _judged(study)
+    trials = sorted(_shown(study, judged, ranking), key=lambda trial: (-trial.values[1], trial.number))
+    others = tuple(record.get("others", ()))
+    rows = [_row(trial, metric, test, record, others) | _quality(trial, metric, ranking) for trial in trials]
+    known = (f"{metric}_low", f"{metric}_high", f"guiding_{metric}", f"test_{metric}")
+    columns = ["trial", metric, f"{metric}_error", *known, *others, *_COSTS, *_MASKED, *_LATENCY, "origin"]
+    frame = pd.DataFrame(rows, columns=columns)
+    optional = (*known, *_MASKED, *_LATENCY)
+    return frame.drop(columns=[name for name in optional if frame[name].isna().all()])
+
+
+def best(study: optuna.Study) -> FrozenTrial:
+    """The complete trial within the budget with the best quality; among equals the cheapest, then the first.
+
+    Raises:
+        StudyError: the study was not made by autoprune, or no trial is within the budget.
+    """
+    study_record(study)
+    trial = _best(study)
+    if trial is None:
+        raise StudyError(
+            f"study {study.study_name!r} has no finished trial within the budget: "
+            "search with more trials, or with a larger budget under another study name"
+        )
+    return trial
+
+
+def why_none(study: optuna.Study) -> str:
+    """How far the nearest trial is over the budget; where none is known to be, how the last one failed."""
+    ended = [trial for trial in trials_of(study) if attributes_of(trial).reason is not None]
+    if not ended:
+        return "none ran"
+    over = [trial for trial in ended if max(trial.constraints.values(), default=0) > 0]
+    if over:
+        nearest = min(over, key=lambda trial: max(trial.constraints.values()))
+        return f"the nearest one: {attributes_of(nearest).reason}; raise the budget, or give it more trials"
+    return f"the last one: {attributes_of(ended[-1]).reason}"
+
+
+def summary(study: optuna.Study) -> Summary:
+    """Model, uncut costs, limits and trial counts of a study.
+
+    Raises:
+        StudyError: the study was not made by autoprune.
+    """
+    attributes = study_record(study)
+    trials = study.get_trials(deepcopy=False)
+    found = _best(study)
+    return Summary(
+        name=study.study_name,
+        model=attributes["model"],
+        metric=attributes["metric"],
+        higher_is_better=attributes["higher_is_better"],
+        samples=attributes["samples"],
+        baseline=_baseline(
+            attributes["baseline"],
+            qualities_on_test(study),
+            trials_of(study),
+            _judged(study)[1],
+            dict(attributes.get("others", {})),
+        ),
+        limits=dict(attributes["limits"]),
+        trials=Counter(map(state_of, trials)),
+        best=None if found is None else found.number,
+        front=len(front_trials(study)),
+        granularity=_masked_granularity(attributes),
+        sparsified=str(attributes.get("config", {}).get("sparsify") or ""),
+        sparsified_quality=attributes.get("sparsified_quality"),
+    )
+
+
+def measured_on(trial: FrozenTrial) -> str:
+    """Key of the device that the trial's latency was measured on; empty where it has none."""
+    return attributes_of(trial).timing.device
+
+
+def front_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Pareto-optimal trials within the budget, by number; of those with one plan, the first.
+
+    By their quality on the samples that rank finalists, where a search has ended with such; otherwise by
+    the objective values. Where the budget limits latency, only trials that were timed on the study's
+    present device count: milliseconds of two devices do not compare. The trials must not be changed.
+
+    Raises:
+        StudyError: one of them lacks what another version of autoprune did not record.
+    """
+    return _shown(study, *_judged(study))
+
+
+def guided_front(study: optuna.Study) -> list[FrozenTrial]:
+    """The same by objective values alone, whatever ranked the finalists.
+
+    The same trials as ``study.best_trials``, which copies every trial deeply: seconds in a long study.
+    """
+    return _nondominated(study, feasible_trials(study), {})
+
+
+def estimate_of(study: optuna.Study, trial: FrozenTrial) -> Estimate:
+    """Quality of a complete trial, by which it is or is not on the front."""
+    return estimates_of(study, [trial])[0]
+
+
+def estimates_of(study: optuna.Study, trials: Iterable[FrozenTrial]) -> list[Estimate]:
+    """The same of several, for which the front is found once."""
+    ranking = _judged(study)[1]
+    return [ranking.get(str(trial.number), guided(trial)) for trial in trials]
+
+
+def _judged(study: optuna.Study) -> tuple[list[FrozenTrial], Mapping[str, Estimate]]:
+    """The trials that may be on the front, and their qualities where those are not the objective values."""
+    feasible, ranking = feasible_trials(study), ranked(study)
+    if not in_use(ranking, _nondominated(study, feasible, {})):
+        return feasible, {}
+    return [trial for trial in feasible if str(trial.number) in ranking], ranking
+
+
+def _values(trial: FrozenTrial, ranking: Mapping[str, Estimate]) -> list[float]:
+    """Objective values, the first one as ranked."""
+    estimate = ranking.get(str(trial.number))
+    return [trial.values[0] if estimate is None else estimate.quality, *trial.values[1:]]
+
+
+def _shown(
+    study: optuna.Study, trials: Sequence[FrozenTrial], ranking: Mapping[str, Estimate]
+) -> list[FrozenTrial]:
+    """The nondominated ones, of which each has what is shown of it."""
+    found = _nondominated(study, trials, ranking)
+    for trial in found:
+        check_trial(study, trial)
+    return found
+
+
+def _nondominated(
+    study: optuna.Study, trials: Sequence[FrozenTrial], ranking: Mapping[str, Estimate]
+) -> list[FrozenTrial]:
+    if not trials:
+        return []
+    values = np.array([_values(trial, ranking) for trial in trials], dtype=float)
+    maximise = [direction is StudyDirection.MAXIMIZE for direction in study.directions]
+    on_front = moocore.is_nondominated(values, maximise=maximise, keep_weakly=True)
+    plans: dict[object, FrozenTrial] = {}
+    for trial, is_on_front in zip(trials, on_front, strict=True):
+        if is_on_front:
+            plans.setdefault(attributes_of(trial).plan or trial.number, trial)
+    return list(plans.values())
+
+
+def feasible_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Complete trials that meet every constraint, by number; they must not be changed.
+
+    Without candidates that were given up: their quality is a forecast.
+    """
+    return [trial for trial in affordable_trials(study) if attributes_of(trial).stopped_at is None]
+
+
+def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The same with candidates that were given up."""
+    trials = trials_of(study, (TrialState.COMPLETE,))
+    record = study_record(study) if "autoprune" in study.user_attrs else {}
+    if "latency" in record.get("limits", {}):
+        trials = [trial for trial in trials if timed_here(trial, record)]
+    return [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]
+
+
+def timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
+    """Whether the trial's latency, if it has one, is of the study's present device."""
+    return measured_on(trial) in ("", record.get("device_key"))
+
+
+def _masked_granularity(attributes: Mapping[str, Any]) -> str:
+    granularity = str(attributes.get("config", {}).get("granularity", UNITS))
+    return "" if granularity == UNITS else granularity
+
+
+def _best(study: optuna.Study) -> FrozenTrial | None:
+    signs = [-1 if direction is StudyDirection.MAXIMIZE else 1 for direction in study.directions]
+    trials, ranking = _judged(study)
+
+    def losses(trial: FrozenTrial) -> tuple[float, ...]:
+        values = _values(trial, ranking)
+        return *(sign * value for sign, value in zip(signs, values, strict=True)), trial.number
+
+    return min(trials, key=losses, default=None)
+
+
+def _row(
+    trial: FrozenTrial,
+    metric: str,
+    test: Mapping[str, float],
+    record: Mapping[str, Any],
+    others: Sequence[str],
+) -> dict[str, object]:
+    known = attributes_of(trial)
+    shown = (*_COSTS, *_MASKED, *(_LATENCY if timed_here(trial, record) else ()), "origin")
+    names = (*_COSTS, *_MASKED, *_LATENCY, "origin")
+    return {
+        "trial": trial.number,
+        f"test_{metric}": test.get(str(trial.number)),
+        **{name: known.objective(name) for name in others},
+        **dict.fromkeys(names),
+        **known.known(shown),
+    }
+
+
+def _quality(trial: FrozenTrial, metric: str, ranking: Mapping[str, Estimate]) -> dict[str, object]:
+    """The columns of a trial's quality, where its error is of interest too."""
+    first = guided(trial)
+    estimate = ranking.get(str(trial.number), first)
+    return {
+        metric: estimate.quality,
+        f"{metric}_error": estimate.error,
+        f"{metric}_low": estimate.low,
+        f"{metric}_high": estimate.high,
+        f"guiding_{metric}": first.quality if ranking else None,
+    }
+
+
+def _baseline(
+    costs: Mapping[str, Any],
+    test: Mapping[str, float],
+    trials: Iterable[FrozenTrial],
+    ranking: Mapping[str, Estimate],
+    others: Mapping[str, float],
+) -> Baseline:
+    uncut = next((trial for trial in trials if attributes_of(trial).origin == "uncut" and trial.values), None)
+    guiding = Estimate(costs["quality"], costs.get("quality_error"))
+    if uncut is not None and guiding.error is None:
+        guiding = guided(uncut)
+    estimate = ranking.get(UNCUT, guiding)
+    return Baseline(
+        trial=None if uncut is None else uncut.number,
+        quality=estimate.quality,
+        quality_error=estimate.error,
+        test_quality=test.get("baseline"),
+        flops=int(costs["flops"]),
+        parameters=int(costs["parameters"]),
+        size=int(costs["size"]),
+        latency_ms=costs.get("latency_ms"),
+        nonzero=costs.get("nonzero"),
+        others=others,
+    )

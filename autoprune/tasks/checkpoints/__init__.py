@@ -1,0 +1,1 @@
+"""Weights on disk: reading what others published, without ever running what a file holds."""

@@ -1,0 +1,1 @@
+"""Small helpers without PyTorch: files, signals, quantities, untrusted text."""

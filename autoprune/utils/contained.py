@@ -1,0 +1,145 @@
+"""Folders that others may have filled: what is read and written in them lies in them, wherever links lead."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from autoprune.errors import StudyError
+from autoprune.utils.atomic_files import partial_name
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+# A pipe that nobody writes to would otherwise hold up whoever opens it.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(frozen=True)
+class ContainedFolder:
+    """A folder below one that the user named.
+
+    Every step down is taken from the folder before, by its handle, so that nobody can put a link in its place
+    between a check and its use.
+
+    Attributes:
+        base: a folder that the user named; it may be a link.
+        parts: names of the folders below it, none of which may be one.
+    """
+
+    base: Path
+    parts: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The folder's path, for messages and for readers that take nothing else."""
+        return self.base.joinpath(*self.parts)
+
+    def check(self) -> None:
+        """Raise StudyError where a part of the path is a link or a file; folders may be missing."""
+        with suppress(FileNotFoundError), self._opened():
+            pass
+
+    def open_file(self, name: str) -> BinaryIO:
+        """A file of the folder, to be read.
+
+        Raises:
+            FileNotFoundError: when it is missing.
+            OSError: for anything else than a file, such as a link.
+            StudyError: as :meth:`check`.
+        """
+        _check_name(name)
+        with self._opened() as folder:
+            handle = _open_plain(name, folder)
+        return os.fdopen(handle, "rb")
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file, which is neither a link nor a device. Raises StudyError."""
+        _check_name(name)
+        try:
+            with self._opened() as folder:
+                return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all, in a folder that is made if need be; a link there is replaced.
+
+        Raises:
+            OSError: when it cannot be written.
+            StudyError: as :meth:`check`.
+        """
+        _check_name(name)
+        with self._opened(make=True) as folder:
+            partial = partial_name()
+            how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            handle = os.open(partial, how, 0o666, dir_fd=folder)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(partial, dir_fd=folder)
+            with suppress(OSError):  # some systems cannot sync a folder
+                os.fsync(folder)
+
+    def remove(self, name: str) -> None:
+        """Delete a file, or a link itself. Raises FileNotFoundError when it is missing, StudyError."""
+        _check_name(name)
+        with self._opened() as folder:
+            os.unlink(name, dir_fd=folder)
+
+    @contextmanager
+    def _opened(self, *, make: bool = False) -> Iterator[int]:
+        """A handle of the folder."""
+        if make:
+            self.base.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for depth, part in enumerate(self.parts, start=1):
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, dir_fd=handle)
+                handle = self._step(handle, part, self.base.joinpath(*self.parts[:depth]))
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _step(self, handle: int, part: str, shown: Path) -> int:
+        """The handle of the next folder, in place of this one."""
+        try:
+            below = os.open(part, _FOLDER, dir_fd=handle)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            mode = os.stat(part, dir_fd=handle, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                raise
+            kind = "a link, which may lead anywhere" if stat.S_ISLNK(mode) else "no folder"
+            raise StudyError(
+                f"{shown} is {kind}: a study's files lie in a folder of its own: put a folder in its place"
+            ) from error
+        os.close(handle)
+        return below
+
+
+def _open_plain(name: str, folder: int) -> int:
+    """A handle of a file. Raises OSError for a link, a pipe, a device or a folder, which are not opened."""
+    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise OSError(f"{name} is no file")
+    handle = os.open(name, _FILE, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(f"{name} is no file")
+    return handle
+
+
+def _check_name(name: str) -> None:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} is no name of a file in a folder")

@@ -1,0 +1,1 @@
+"""What the Python API and the command line share, one module a command; nothing here prints."""

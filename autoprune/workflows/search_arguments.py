@@ -1,0 +1,85 @@
+"""What callers in Python give to a search and ask of its study, checked and as settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from autoprune.config.budget import budget_texts
+from autoprune.config.settings import Config, load_config
+from autoprune.errors import ArgumentError
+from autoprune.review import Callback, Listener, WithCallbacks
+from autoprune.tasks import Data
+from autoprune.utils.arguments import as_text, check_type, described, whole_number
+from autoprune.workflows.prune import DATA, given_data
+
+_MODEL = "a torch.nn.Module, or a text such as 'torchvision:resnet18' or 'path/file.py:factory'"
+_DATA = f"{DATA}, or a text such as 'imagefolder:photos'"
+
+
+def settings_of(
+    model: object,
+    data: object,
+    budget: object,
+    trials: object,
+    storage: object,
+    name: object,
+    settings: Mapping[str, object],
+) -> Config:
+    """The settings of a search from the arguments of :func:`autoprune.search`.
+
+    Raises:
+        ArgumentError: for an argument of a type that is not understood.
+        UserError: for a setting that cannot be used.
+    """
+    check_type("model", model, (nn.Module, str, type(None)), _MODEL, is_made=True)
+    check_type("data", data, (Data, Mapping, str, type(None)), _DATA, is_made=True)
+    check_type("name", name, (str, type(None)), "a text")
+    if name is not None and "study" in settings:
+        raise ArgumentError("name and study are the same: give one of them")
+    limits = budget_texts(budget)
+    if trials is not None:
+        limits += (f"trials={whole_number('trials', trials)}",)
+    given = {
+        "model": model if isinstance(model, str) else None,
+        "data": data if isinstance(data, str) else None,
+        "budget": limits,
+        "storage": None if storage is None else as_text("storage", storage, "a file or a storage URL"),
+        "study": name,
+        **settings,
+    }
+    config = load_config(None, given)
+    if isinstance(model, nn.Module) or isinstance(data, Data | Mapping):
+        # The data of objects are those that are given: none stand in.
+        config = config.model_copy(update={"data": given["data"]})
+    return config
+
+
+def objects_of(model: object, data: object) -> tuple[nn.Module | None, Data | None]:
+    """Model and data where they are objects rather than texts, which are settings.
+
+    Raises DataError for a mapping that describes no data.
+    """
+    named = data is None or isinstance(data, str)
+    return (model if isinstance(model, nn.Module) else None), (None if named else given_data(data))
+
+
+def told(listener: object, callbacks: Sequence[Callback]) -> Listener:
+    """Who is told of a search. Raises ArgumentError for something else."""
+    check_type("listener", listener, (Listener, type(None)), "an autoprune.review.Listener")
+    check_type("callbacks", callbacks, (list, tuple), "a list of functions of a study and a trial")
+    for callback in callbacks:
+        if not callable(callback):
+            raise ArgumentError(
+                f"a part of callbacks is {described(callback)}: give a function of a study and a trial"
+            )
+    return WithCallbacks(listener if isinstance(listener, Listener) else Listener(), callbacks)
+
+
+def number_or_word(trial: object) -> int | str:
+    """What names a trial, be it the trial itself. Raises ArgumentError for something else."""
+    if isinstance(trial, FrozenTrial):
+        return trial.number
+    return trial if isinstance(trial, str) else whole_number("trial", trial, "'best', a number or a trial")
