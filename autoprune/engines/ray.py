@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from autoprune.config.settings import Config
 from autoprune.engines.base import STOP_SECONDS, End
 from autoprune.engines.post import Post
 from autoprune.engines.process import Order, worker_code
-from autoprune.engines.shares import equal_gpus, equal_threads
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
 from autoprune.utils.untrusted import short_line
@@ -271,3 +270,19 @@ def _end_of(seat: _Seat) -> End:
     except (ray.exceptions.RayError, OSError) as error:
         return End(seat.name, f"it could not be started: {short_line(error)}")
     return end
+
+
+def equal_threads(cpus: Sequence[float], workers: int) -> int:
+    """The most CPU threads that every one of the workers can have; `cpus` are those of each node.
+
+    One where the nodes have no room for all workers at once: some of them wait.
+    """
+    most = int(max(cpus, default=0))
+    fitting = (n for n in range(most, 1, -1) if sum(int(node // n) for node in cpus) >= workers)
+    return next(fitting, 1)
+
+
+def equal_gpus(gpus: Sequence[float], workers: int) -> float:
+    """The GPU that every one of the workers can have, or the part of one; `gpus` are those of each node."""
+    whole = sum(int(node) for node in gpus)
+    return 1.0 if whole == 0 else 1.0 / max(1, math.ceil(workers / whole))

@@ -1,7 +1,6 @@
 """What a study found and how it goes: the front, the table, the live view, the dashboard."""
 
 from autoprune.review.card import card_of
-from autoprune.review.comparison import comparison_table
 from autoprune.review.dashboard import serve
 from autoprune.review.events import JsonLines
 from autoprune.review.explained import explanation_table
@@ -12,7 +11,7 @@ from autoprune.review.publish import publish, write_study_note
 from autoprune.review.report import write_explanation, write_report
 from autoprune.review.stages import stage_seconds, stages_table
 from autoprune.review.stairs import check_drawing, draw_stairs, profile_table
-from autoprune.review.table import front_table, headline, to_csv, to_json
+from autoprune.review.table import comparison_table, front_table, headline, to_csv, to_json
 from autoprune.study.callbacks import Callback, WithCallbacks
 from autoprune.study.choose import SEVERAL, chosen_trial, chosen_trials
 from autoprune.study.diagnostics import Gap, Predictor, gap, health_lines, predictors

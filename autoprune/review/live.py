@@ -17,12 +17,11 @@ from autoprune.review.display import Plot, Progress, ended, render
 from autoprune.review.plot import points_of
 from autoprune.review.stages import spent_text
 from autoprune.review.text import quality_text, share_text, whole_seconds
-from autoprune.review.unfinished import is_unfinished
 from autoprune.study.attributes import attributes_of
 from autoprune.study.front import Summary, best, summary
 from autoprune.study.listener import Count, Listener
 from autoprune.study.record import study_record
-from autoprune.study.states import NO_CANDIDATE, state_texts
+from autoprune.study.states import NO_CANDIDATE, is_unfinished, state_texts
 from autoprune.utils.console import PlainConsole, cell
 
 # Few frames a second: drawing shares the processor with the timing of candidates.

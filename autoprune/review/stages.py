@@ -10,14 +10,17 @@ from rich import box
 from rich.table import Table
 
 from autoprune.review.text import whole_seconds
-from autoprune.study.attributes import attributes_of, sensitivity_of, trials_of, wall_seconds
+from autoprune.study.attributes import (
+    REST,
+    SAMPLER,
+    SENSITIVITY,
+    attributes_of,
+    sensitivity_of,
+    trials_of,
+    wall_seconds,
+)
 from autoprune.utils.console import cell
 
-WALL = "wall_seconds"
-"""Study attribute: seconds that its searches took; of a worker, with ``:`` and its name after it."""
-SENSITIVITY = "sensitivity"
-"""Study attribute: the groups' sensitivity curves, and the seconds that they took."""
-SAMPLER, REST = "sampler", "rest"
 _WORDS = {
     SENSITIVITY: "measuring sensitivity",
     SAMPLER: "choosing candidates",

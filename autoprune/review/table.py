@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any
@@ -179,4 +179,15 @@ def _table(columns: list[str], lines: list[Line]) -> Table:
         table.add_column(cell(name), justify="left" if name in _LEFT_ALIGNED else "right", no_wrap=True)
     for line in lines:
         table.add_row(*(cell(line.cells[name]) for name in columns), style=line.style)
+    return table
+
+
+def comparison_table(rows: Sequence[Sequence[str]]) -> Table:
+    """Rows of what is measured, before, after, and the change."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(cell, row))
     return table

@@ -14,10 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
-from autoprune.review import Count, Listener
-from autoprune.review.stages import SAMPLER as ASKING
-from autoprune.review.stages import WALL
-from autoprune.review.unfinished import INTERRUPTED, NO_ROOM, TOO_LARGE
 from autoprune.search.coordination.budget_usage import counts, spent, total_of
 from autoprune.search.coordination.heartbeat import PROCESS, Heartbeat, Watch, this_process
 from autoprune.search.coordination.plan_claims import Turn, claim, plan_key
@@ -39,11 +35,14 @@ from autoprune.search.proposals.front_gaps import between
 from autoprune.search.proposals.refine import refined
 from autoprune.search.proposals.sensitivity import known_curves
 from autoprune.search.proposals.spaces import Space, make_space
+from autoprune.study.attributes import SAMPLER as ASKING
+from autoprune.study.attributes import WALL
 from autoprune.study.diagnostics import COST, STAGES
 from autoprune.study.estimates import UNTRAINED
 from autoprune.study.explanation import MIXTURE
+from autoprune.study.listener import Count, Listener
 from autoprune.study.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
-from autoprune.study.states import DUPLICATE_OF
+from autoprune.study.states import DUPLICATE_OF, INTERRUPTED, NO_ROOM, TOO_LARGE
 from autoprune.tasks import weights_hash
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.out_of_memory import is_out_of_memory

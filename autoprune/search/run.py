@@ -10,8 +10,6 @@ from typing import Any
 import optuna
 
 from autoprune.criteria.curve import Curve
-from autoprune.review import Listener
-from autoprune.review.stages import SENSITIVITY
 from autoprune.search.coordination.budget_usage import begin_time, spent
 from autoprune.search.coordination.retry import revive
 from autoprune.search.evaluation.micro_batches import Pieces
@@ -27,7 +25,9 @@ from autoprune.search.proposals.sensitivity import measured_curves, sensitivity
 from autoprune.search.proposals.sensitivity_effort import SHARE
 from autoprune.search.proposals.spaces import Space, make_space
 from autoprune.search.proposals.warm_start import WarmStart, previews, warm_starts
+from autoprune.study.attributes import SENSITIVITY
 from autoprune.study.estimates import UNTRAINED
+from autoprune.study.listener import Listener
 
 
 def run(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 
 from autoprune.errors import StudyError
-from autoprune.review import Listener, open_study, study_record
 from autoprune.search.coordination.heartbeat import this_process
 from autoprune.search.loop import work
 from autoprune.search.persistence.compatibility import READY, differences, version_differences
@@ -20,6 +19,9 @@ from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.build import prepare
 from autoprune.search.problem.problem import Problem
 from autoprune.search.proposals.samplers import make_sampler
+from autoprune.study.listener import Listener
+from autoprune.study.open import open_study
+from autoprune.study.record import study_record
 from autoprune.study.trust import config_of_study
 
 READY_SECONDS, PAUSE = 600.0, 1.0

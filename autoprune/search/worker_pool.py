@@ -17,8 +17,6 @@ from autoprune.config.settings import Config
 from autoprune.engines.base import End, Engine
 from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
-from autoprune.review import Listener
-from autoprune.review.unfinished import INTERRUPTED
 from autoprune.search.coordination.budget_usage import Spent, spent
 from autoprune.search.coordination.retry import revive
 from autoprune.search.loop import wait_for_others
@@ -26,7 +24,9 @@ from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.problem import Problem
 from autoprune.search.run import begin
 from autoprune.storages import read_address
+from autoprune.study.listener import Listener
 from autoprune.study.origins import SAMPLER
+from autoprune.study.states import INTERRUPTED
 
 LOOK_SECONDS = 0.5
 """Between two looks at the workers and the study."""

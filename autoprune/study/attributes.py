@@ -19,6 +19,12 @@ from autoprune.errors import StudyError
 from autoprune.utils.printable import printable
 from autoprune.utils.untrusted import MOST_GROUPS, MOST_TEXT
 
+WALL = "wall_seconds"
+"""Study attribute: seconds that its searches took; of a worker, with ``:`` and its name after it."""
+SENSITIVITY = "sensitivity"
+"""Study attribute: the groups' sensitivity curves, and the seconds that they took."""
+SAMPLER, REST = "sampler", "rest"
+
 _T = TypeVar("_T")
 
 MOST_NUMBER = 1e100

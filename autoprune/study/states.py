@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.review.unfinished import is_unfinished
 from autoprune.study.attributes import attributes_of, is_readable
 
 DUPLICATE_OF = "duplicate_of"
@@ -48,3 +47,13 @@ def state_texts(trials: Mapping[str, int], states: Collection[str] = tuple(_WORD
     """``["18 over budget", "2 failed"]``: those of the states that some of the counted trials are in."""
     counted = [state for state in _WORDS if state in states and trials.get(state)]
     return [f"{trials[state]} {_WORDS[state]}" for state in counted]
+
+
+INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it began"
+TOO_LARGE = "out of memory, to be run again in smaller pieces"
+REASONS = (INTERRUPTED, DIED, NO_ROOM, TOO_LARGE)
+
+
+def is_unfinished(trial: FrozenTrial) -> bool:
+    """Whether it failed for one of these reasons, which say nothing of its candidate."""
+    return trial.state is TrialState.FAIL and attributes_of(trial).reason in REASONS

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from autoprune.errors import ArgumentError, DataError
-from autoprune.tasks.datasets.reading import place, read
 from autoprune.tasks.import_reference import summary
+from autoprune.tasks.reading import place, read
 from autoprune.tasks.task import Task
 from autoprune.utils.arguments import check_type, described
 

@@ -14,11 +14,11 @@ from torchmetrics import Metric
 
 from autoprune.errors import AutopruneError, DataError, ModelError, TrialError
 from autoprune.tasks.data import Split
-from autoprune.tasks.datasets.reading import place
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.layout import fast_layout
 from autoprune.tasks.noise import BLOCKS, Noise, bootstrap, counts_samples, wilson
 from autoprune.tasks.out_of_memory import is_out_of_memory
+from autoprune.tasks.reading import place
 from autoprune.tasks.task import Task
 from autoprune.utils.signals import check
 

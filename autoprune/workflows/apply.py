@@ -16,7 +16,6 @@ from autoprune.cost import Costs, MaskCosts
 from autoprune.criteria.learned import Allowed, read_criterion
 from autoprune.errors import ConfigError, UserError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
-from autoprune.review import Listener
 from autoprune.search import Problem, classes_of, prepare
 from autoprune.search.evaluation.evaluate import evaluate_candidate
 from autoprune.search.problem.build import model_spec, pruning_of
@@ -28,6 +27,7 @@ from autoprune.search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, Widths, read_plan
+from autoprune.study.listener import Listener
 from autoprune.tasks import weights_hash
 from autoprune.utils.untrusted import read_text
 from autoprune.workflows.budget_cut import Within, widths_within

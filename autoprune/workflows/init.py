@@ -12,9 +12,9 @@ from typing import Any
 
 from autoprune.config.settings import Config
 from autoprune.errors import ConfigError, ModelError
-from autoprune.review import Listener
 from autoprune.search.problem.build import embedded_of, model_spec
 from autoprune.search.problem.unit_pruning import why_whole
+from autoprune.study.listener import Listener
 from autoprune.tasks import Data
 from autoprune.tasks.datasets.sources import load_named_data
 from autoprune.utils.quantities import human_bytes, human_count

@@ -12,9 +12,8 @@ from autoprune.config.references import LIBRARIES, Named
 from autoprune.config.settings import Config
 from autoprune.config.weights_file import read_weights_name
 from autoprune.cost import CostModel, Costs
-from autoprune.cost.group_shares import LatencyShare, Shares, cost_shares, latency_shares
+from autoprune.cost.latency.group_shares import LatencyShare, Shares, cost_shares, latency_shares
 from autoprune.errors import ConfigError
-from autoprune.review import Listener
 from autoprune.search.problem.build import build_model, model_spec, named_model
 from autoprune.search.problem.latency import setting_of
 from autoprune.search.problem.unit_pruning import discover_for
@@ -22,6 +21,7 @@ from autoprune.search.problem.width_grid import grids_of
 from autoprune.structure import Structure
 from autoprune.structure.graph.trace import shell
 from autoprune.structure.restriction import owners
+from autoprune.study.listener import Listener
 from autoprune.tasks import Data, load_weights
 from autoprune.tasks.datasets.sources import load_named_data
 from autoprune.tasks.inputs import IMAGE, make_inputs

@@ -10,7 +10,8 @@ from torch import nn
 from autoprune.config.budget import budget_texts
 from autoprune.config.settings import Config, load_config
 from autoprune.errors import ArgumentError
-from autoprune.review import Callback, Listener, WithCallbacks
+from autoprune.study.callbacks import Callback, WithCallbacks
+from autoprune.study.listener import Listener
 from autoprune.tasks import Data
 from autoprune.utils.arguments import as_text, check_type, described, whole_number
 from autoprune.workflows.prune import DATA, given_data

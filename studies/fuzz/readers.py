@@ -20,7 +20,7 @@ from autoprune.config.settings import load_config
 from autoprune.cost.latency.meter import profile
 from autoprune.criteria import criterion
 from autoprune.criteria.learned import read_criterion
-from autoprune.recovery.length import steps_of
+from autoprune.recovery.training.recipe import steps_of
 from autoprune.storages import read_address
 from autoprune.structure import Plan, Structure, discover
 from autoprune.structure.masks import LayerMask, MaskPlan

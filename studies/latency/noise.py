@@ -29,7 +29,7 @@ from subjects import MODELS, subject
 
 import autoprune
 from autoprune.cost import Latency, Meter, Setting, runtime_by_name
-from autoprune.cost.group_shares import narrowed
+from autoprune.cost.latency.group_shares import narrowed
 from autoprune.cost.latency.runtimes import Call
 
 RUNTIMES = ("eager", "onnxruntime")

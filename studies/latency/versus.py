@@ -25,7 +25,7 @@ import torch
 from subjects import subject
 
 from autoprune.cost import Meter, Setting, runtime_by_name
-from autoprune.cost.group_shares import narrowed
+from autoprune.cost.latency.group_shares import narrowed
 from autoprune.structure import discover
 
 STUDY = Path(__file__).parents[1] / "fashion_mnist_resnet20.toml"

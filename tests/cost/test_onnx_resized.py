@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune.cost import Meter, Setting, runtime_by_name
-from autoprune.cost.group_shares import narrowed
+from autoprune.cost.latency.group_shares import narrowed
 from autoprune.structure import Structure
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="needs the extra onnx")

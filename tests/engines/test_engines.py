@@ -11,7 +11,7 @@ import autoprune
 from autoprune.config.settings import load_config
 from autoprune.engines.choice import engine_ready
 from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
-from autoprune.engines.shares import equal_gpus, equal_threads
+from autoprune.engines.ray import equal_gpus, equal_threads
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
 

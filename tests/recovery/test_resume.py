@@ -6,7 +6,7 @@ from test_finetune import RECIPE, made_data, network
 
 from autoprune.errors import ConfigError
 from autoprune.recovery import Checkpoint, finetune
-from autoprune.recovery.length import steps_of
+from autoprune.recovery.training.recipe import steps_of
 from autoprune.recovery.training.resumable_batches import Stream
 from autoprune.tasks import TensorSplit, weights_hash
 from autoprune.tasks.datasets.augment import CropFlip

@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from autoprune.errors import StudyError
 from autoprune.review import best, front, open_study, summary
 from autoprune.review.table import counts_text
-from autoprune.review.unfinished import DIED
 from autoprune.study.front import front_trials, why_none
+from autoprune.study.states import DIED
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from autoprune.review.unfinished import DIED
 from autoprune.search.coordination import heartbeat
 from autoprune.search.coordination.heartbeat import (
     BEAT,
@@ -23,6 +22,7 @@ from autoprune.search.coordination.heartbeat import (
 )
 from autoprune.search.coordination.retry import revive
 from autoprune.storages import open_storage
+from autoprune.study.states import DIED
 
 
 @pytest.fixture

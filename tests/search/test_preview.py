@@ -6,7 +6,6 @@ import pytest
 from optuna.trial import TrialState
 
 from autoprune.review import Listener, predictors
-from autoprune.review.stages import SENSITIVITY
 from autoprune.search import Problem, create_study, run, trial_model
 from autoprune.search.coordination.plan_claims import plan_key
 from autoprune.search.coordination.snapshot import Snapshot
@@ -15,6 +14,7 @@ from autoprune.search.persistence.duplicates import known_plan
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.proposals.budget_levels import DEEPER, LEVELS
 from autoprune.search.proposals.preview import LONG, PASSES, is_previewed
+from autoprune.study.attributes import SENSITIVITY
 from autoprune.study.estimates import UNTRAINED
 from autoprune.study.front import front, summary
 from autoprune.study.origins import EXACT, PREVIEW

@@ -11,8 +11,7 @@ from torch.nn.utils import parametrizations, prune, weight_norm
 
 import autoprune
 from autoprune.errors import ModelError, PlanError
-from autoprune.structure.propagation.propagate import Propagation
-from autoprune.structure.registry import _RULES
+from autoprune.structure.propagation.propagate import _RULES, Propagation
 
 X = torch.randn(2, 7)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from autoprune.cost.group_shares import narrowed, work_of
 from autoprune.cost.latency.device_fingerprint import DeviceFingerprint
+from autoprune.cost.latency.group_shares import narrowed, work_of
 from autoprune.cost.latency.meter import Latency, Meter
 from autoprune.cost.latency.shape_signature import shape_signature
 from autoprune.cost.latency.steps import Stair, climb

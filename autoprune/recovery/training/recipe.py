@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
@@ -86,3 +87,17 @@ def steps_for_epochs(epochs: float, split: Split, batch_size: int) -> int:
 def _require(name: str, value: float, expected: str, met: bool) -> None:
     if not met or not math.isfinite(value):
         raise ConfigError(f"{name} must be {expected}, got {value}")
+
+
+_LENGTH = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(epochs?|steps?)")
+
+
+def steps_of(text: str, split: Split, batch_size: int) -> int:
+    """Steps in ``5epochs`` or ``500steps``. Raises ConfigError for anything else."""
+    found = _LENGTH.fullmatch(text.strip())
+    amount = float(found[1]) if found else 0.0
+    if found is None or amount <= 0 or (found[2].startswith("step") and "." in found[1]):
+        raise ConfigError(f"finetune {text[:60]!r} is no length: write 5epochs or 500steps")
+    if found[2].startswith("step"):
+        return int(amount)
+    return steps_for_epochs(amount, split, batch_size)

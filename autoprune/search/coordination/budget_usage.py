@@ -10,8 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.config.budget import Budget
-from autoprune.review import Count
 from autoprune.study.estimates import UNTRAINED
+from autoprune.study.listener import Count
 from autoprune.study.states import COUNTED, state_of
 
 DEFAULT_TRIALS = 20

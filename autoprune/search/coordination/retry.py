@@ -9,12 +9,12 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.review import open_study
-from autoprune.review.unfinished import DIED
 from autoprune.search.coordination.heartbeat import Watch
 from autoprune.study.estimates import UNTRAINED
 from autoprune.study.explanation import SCALES
+from autoprune.study.open import open_study
 from autoprune.study.origins import REFINED_FROM
+from autoprune.study.states import DIED
 from autoprune.utils.signals import finishing
 
 

@@ -15,13 +15,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from torch import nn
 
-from autoprune.review import Listener
 from autoprune.search.finish.test_front import trial_model
 from autoprune.search.persistence.study import ATTRIBUTE
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.problem import Problem
 from autoprune.study.estimates import RANKING, UNCHOSEN, UNCUT, Estimate, corrected, guided, ranked
 from autoprune.study.front import feasible_trials, guided_front
+from autoprune.study.listener import Listener
 from autoprune.tasks import evaluate
 
 MOST = 24

@@ -10,12 +10,12 @@ from pathlib import Path
 from torch import nn
 
 from autoprune.recovery import Checkpoint, finetune
-from autoprune.recovery.length import steps_of
-from autoprune.review import Listener
+from autoprune.recovery.training.recipe import steps_of
 from autoprune.search.evaluation.evaluate import others_of
 from autoprune.search.problem.problem import Problem
 from autoprune.search.problem.recipe import recipe_of
 from autoprune.structure.plans import AnyPlan
+from autoprune.study.listener import Listener
 from autoprune.tasks import evaluate
 
 

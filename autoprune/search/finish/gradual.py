@@ -12,14 +12,14 @@ from torch import nn
 from autoprune.criteria import Ranking
 from autoprune.errors import ConfigError, ModelError
 from autoprune.recovery import Compensator, collect_moments, recalibrate
-from autoprune.recovery.length import steps_of
-from autoprune.review import Listener
+from autoprune.recovery.training.recipe import steps_of
 from autoprune.search.finish.finetune_longer import Longer, judged, train_on
 from autoprune.search.problem.criterion_choice import mixture_of
 from autoprune.search.problem.problem import Problem
 from autoprune.search.problem.unit_pruning import discover_for
 from autoprune.structure import Plan, Structure, apply
 from autoprune.structure.plans import AnyPlan
+from autoprune.study.listener import Listener
 
 MOST_ROUNDS = 100
 

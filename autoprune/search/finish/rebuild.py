@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from autoprune.errors import ConfigError
-from autoprune.recovery.length import steps_of
-from autoprune.review import Listener
+from autoprune.recovery.training.recipe import steps_of
 from autoprune.search.evaluation.evaluate import recover
 from autoprune.search.finish.finetune_longer import Longer, judged, train_on
 from autoprune.search.problem.problem import Problem
 from autoprune.structure import Plan
 from autoprune.structure.plans import AnyPlan
+from autoprune.study.listener import Listener
 
 HOW = "rebuilt layer by layer"
 

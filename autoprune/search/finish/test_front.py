@@ -9,7 +9,6 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from autoprune.errors import StudyError
-from autoprune.review import Listener
 from autoprune.search.evaluation.evaluate import cut_model, recover
 from autoprune.search.evaluation.micro_batches import PIECES
 from autoprune.search.persistence.trial_record import HEALED
@@ -19,6 +18,7 @@ from autoprune.search.problem.problem import Problem
 from autoprune.structure.plans import AnyPlan
 from autoprune.study.estimates import STOPPED, UNTRAINED
 from autoprune.study.front import front_trials
+from autoprune.study.listener import Listener
 from autoprune.study.states import DUPLICATE_OF
 from autoprune.tasks import evaluate, weights_hash
 from autoprune.utils.untrusted import is_whole

@@ -10,13 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoprune.errors import AutopruneError
-from autoprune.review import Listener
 from autoprune.search.coordination.heartbeat import PROCESS, this_process
 from autoprune.search.evaluation.evaluate import OverBudget
 from autoprune.search.persistence.duplicates import tell_again
 from autoprune.search.persistence.study import ATTRIBUTE, constrain, timed_on
 from autoprune.search.problem.problem import Problem
 from autoprune.study.front import front_trials
+from autoprune.study.listener import Listener
 
 TIMED_AGAIN = "timed again"
 """Origin of trials that time a known plan on the device at hand."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import optuna
 import torch
 
-from autoprune.review import Listener
 from autoprune.search.problem.problem import Problem
+from autoprune.study.listener import Listener
 from autoprune.tasks.evaluate import device_of
 
 ATTRIBUTE = "threads"

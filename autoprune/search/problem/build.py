@@ -21,7 +21,6 @@ from autoprune.criteria import named_criterion
 from autoprune.errors import ConfigError, CriterionWarning, DataError
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.recovery.sparse_training import Sparsified, sparsify
-from autoprune.review import Listener
 from autoprune.search.problem.budget_fit import check_reachable
 from autoprune.search.problem.latency import known_profile, offered_widths, setting_of, timed_batch
 from autoprune.search.problem.mask_pruning import masking
@@ -39,6 +38,7 @@ from autoprune.search.problem.splits import Parts, divide
 from autoprune.search.problem.unit_pruning import discover_for, removal
 from autoprune.structure.graph.trace import shell
 from autoprune.structure.wrappers import unwrapped
+from autoprune.study.listener import Listener
 from autoprune.tasks import Data, Task, evaluate, load_weights, weights_hash
 from autoprune.tasks.cache import cache_trouble
 from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit

@@ -10,10 +10,10 @@ from torch import nn
 from autoprune.cost import Meter, Profile, Setting
 from autoprune.cost.latency.profile import SAMPLES, Sample, load_profile, profiled, sampled, save_profile
 from autoprune.cost.latency.setting import Inputs
-from autoprune.review import Listener
 from autoprune.search.problem.latency import offered_widths, profile_path
 from autoprune.search.problem.problem import Problem
 from autoprune.structure import Structure
+from autoprune.study.listener import Listener
 
 TOLERANCE = 0.005
 """Relative half-width of an interval at which a timing ends: many groups are a few percent of a model."""

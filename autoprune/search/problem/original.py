@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import DataError, ModelError, TrialError, UserError
-from autoprune.review import Listener
+from autoprune.study.listener import Listener
 from autoprune.tasks import Data, Score, Split, Task, device_of, evaluate, training_mode
 from autoprune.tasks.data import DatasetSplit, LoaderSplit, TensorSplit
-from autoprune.tasks.datasets.reading import place
 from autoprune.tasks.datasets.subset import classes, in_order
 from autoprune.tasks.evaluate import call, check_finite, first_not_finite, fixed_chance, loss_of
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.metrics import IGNORED
 from autoprune.tasks.out_of_memory import is_out_of_memory
+from autoprune.tasks.reading import place
 
 BATCH = 500
 """Samples that are looked at together."""

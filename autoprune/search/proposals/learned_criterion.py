@@ -23,7 +23,6 @@ from autoprune.criteria.learned import (
 )
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
-from autoprune.review.stages import SENSITIVITY
 from autoprune.search.problem.criterion_choice import ranked
 from autoprune.search.problem.problem import Problem
 from autoprune.search.problem.pruning import Prunable, Pruning
@@ -34,6 +33,7 @@ from autoprune.search.proposals.sensitivity import curves_of
 from autoprune.search.proposals.spaces import CriterionSpace
 from autoprune.structure import Structure
 from autoprune.structure.plans import Widths
+from autoprune.study.attributes import SENSITIVITY
 from autoprune.study.explanation import MIXTURE, coefficients
 from autoprune.study.front import estimate_of, summary
 from autoprune.study.origins import SAMPLER

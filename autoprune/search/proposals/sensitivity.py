@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
 from autoprune.recovery.batchnorm import batch_statistics
-from autoprune.review import Listener
-from autoprune.review.stages import SENSITIVITY
 from autoprune.search.coordination.budget_usage import spent
 from autoprune.search.evaluation.evaluate import Stopwatch, compensate, cut_model
 from autoprune.search.problem.budget_fit import proportioned
@@ -26,6 +24,8 @@ from autoprune.search.problem.problem import Problem
 from autoprune.search.problem.width_grid import AnyGrid, widths_of
 from autoprune.search.proposals.sensitivity_effort import FULL, LESS, SHARE, Effort, affordable, borrowed
 from autoprune.structure.plans import Widths
+from autoprune.study.attributes import SENSITIVITY
+from autoprune.study.listener import Listener
 from autoprune.tasks import LoaderSplit, Split, evaluate
 
 POINTS = FULL.points

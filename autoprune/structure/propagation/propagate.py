@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from autoprune.structure.graph.transposed import turned
 from autoprune.structure.graph.weight_norm import Standardised, standardised_weights
 from autoprune.structure.groups import AttentionUnit, Role
 from autoprune.structure.propagation.labels import LabelSpace, varying
-from autoprune.structure.registry import Rule, rule_for
 
 Labels = Tensor | tuple[Any, ...] | None
 MOST_LOOSE_ELEMENTS = 4_000_000
@@ -303,3 +302,24 @@ def _has_fixed_shapes(node: fx.Node) -> bool:
     values = [leaf for leaf in leaves(node.meta["val"]) if isinstance(leaf, Tensor)]
     values += [argument.meta["val"] for argument in tensor_nodes((node.args, node.kwargs))]
     return all(isinstance(size, int) for value in values for size in value.shape)
+
+
+Rule = Callable[["Propagation", fx.Node], Any]
+
+_RULES: dict[str, Rule] = {}
+
+
+def rule(*kinds: str) -> Callable[[Rule], Rule]:
+    """Register the decorated function as the rule of these ATen operators (in-place forms included)."""
+
+    def register(function: Rule) -> Rule:
+        for kind in kinds:
+            _RULES[kind] = function
+        return function
+
+    return register
+
+
+def rule_for(kind: str) -> Rule | None:
+    """The rule of an operator, or None where there is none."""
+    return _RULES.get(kind)

@@ -41,9 +41,9 @@ from autoprune.config.references import Code, OwnObject
 from autoprune.config.user_code import Permit, call_factory, summary
 from autoprune.errors import DataError
 from autoprune.tasks.data import NO_BATCH, Data, DatasetSplit, LoaderSplit, Split, TensorSplit, count_of
-from autoprune.tasks.datasets.reading import place
 from autoprune.tasks.datasets.subset import in_order, sampled
 from autoprune.tasks.metrics import IGNORED
+from autoprune.tasks.reading import place
 from autoprune.tasks.task import Task, task_by_name
 
 PARTS = ("train", "validation", "test")

@@ -8,11 +8,10 @@ from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, shape_of
 from autoprune.structure.propagation.labels import varying
-from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation, rule
 from autoprune.structure.propagation.rules.pointwise import join_broadcast
 from autoprune.structure.propagation.rules.products import Factor, product
 from autoprune.structure.propagation.rules.weighted import weighted_product
-from autoprune.structure.registry import rule
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -9,9 +9,8 @@ from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, operator_name, shape_of
 from autoprune.structure.propagation.labels import along, varying
-from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation, rule
 from autoprune.structure.propagation.rules.sections import Rows, rows_of
-from autoprune.structure.registry import rule
 
 
 def units_along(state: Propagation, node: fx.Node, axis: int, reason: str) -> Tensor:

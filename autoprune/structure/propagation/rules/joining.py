@@ -7,9 +7,8 @@ from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import operator_name, shape_of, tensor_nodes
 from autoprune.structure.propagation.labels import compact, varying
-from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation, rule, rule_for
 from autoprune.structure.propagation.rules.pointwise import factory
-from autoprune.structure.registry import rule, rule_for
 
 
 @rule("cat", "concat", "concatenate")

@@ -10,7 +10,7 @@ from torch.fx.node import map_arg
 
 from autoprune.structure.graph.nodes import arguments, leaves, operator_name, shape_of
 from autoprune.structure.propagation.labels import compact, varying
-from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation, rule
 from autoprune.structure.propagation.rules.sections import (
     CUTTING_OUT,
     SPLITTING,
@@ -18,7 +18,6 @@ from autoprune.structure.propagation.rules.sections import (
     tie_sections,
     weight_sections,
 )
-from autoprune.structure.registry import rule
 
 REARRANGING = """
     adjoint atleast_2d broadcast_to channel_shuffle chunk diagonal expand

@@ -8,9 +8,8 @@ from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, shape_of
 from autoprune.structure.propagation.labels import varying
-from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation, rule
 from autoprune.structure.propagation.rules.contracting import units_along
-from autoprune.structure.registry import rule
 
 
 def _carry(state: Propagation, node: fx.Node, tensors: list[Any], labels: Tensor, axis: int) -> Any:

@@ -8,8 +8,7 @@ from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, shape_of, tensor_nodes
 from autoprune.structure.propagation.labels import LabelSpace, compact, varying
-from autoprune.structure.propagation.propagate import Propagation
-from autoprune.structure.registry import rule
+from autoprune.structure.propagation.propagate import Propagation, rule
 
 UNARY = """
     _conj _to_copy abs absolute alias alpha_dropout angle bernoulli celu clamp clamp_max clamp_min clone

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, operator_name
-from autoprune.structure.propagation.propagate import Propagation
+from autoprune.structure.propagation.propagate import Propagation, rule, rule_for
 from autoprune.structure.propagation.rules.contracting import units_along
 from autoprune.structure.propagation.rules.pointwise import factory
-from autoprune.structure.registry import rule, rule_for
 from autoprune.structure.surgery.slim.recurrent import LAYERED
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}

@@ -9,9 +9,8 @@ from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, operator_name, shape_of
 from autoprune.structure.propagation.labels import varying
-from autoprune.structure.propagation.propagate import Labels, Propagation
+from autoprune.structure.propagation.propagate import Labels, Propagation, rule
 from autoprune.structure.propagation.rules.pointwise import pointwise
-from autoprune.structure.registry import rule
 
 REDUCTIONS = """
     all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean
