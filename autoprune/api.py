@@ -28,9 +28,9 @@ from autoprune.search import (
     check_continues,
     classes_of,
     create_study,
-    healed_otherwise,
     prepare,
     rank_finalists,
+    recovered_differently,
     run,
     settled_problem,
     test_front,
@@ -78,7 +78,7 @@ class Study:
         return review.best(self.optuna)
 
     def model(self, trial: int | str | FrozenTrial = "best") -> nn.Module:
-        """The pruned and healed network of a trial, in evaluation mode."""
+        """The pruned and recovered network of a trial, in evaluation mode."""
         return trial_model(self.problem, self._trial(trial), self._store)[0]
 
     def criterion(self, trial: int | str | FrozenTrial = "best") -> LearnedCriterion:
@@ -170,12 +170,12 @@ class Study:
             raise ConfigError("a plan is cut anew either in rounds or at once: give --gradual or --rebuild")
         problem, folder = self.problem, self._store.folder
         model, plan = trial_model(problem, trial, self._store)
-        for line in healed_otherwise(problem, trial, model):
+        for line in recovered_differently(problem, trial, model):
             listener.note(line)
         if finetune is None and not rebuild:
             return model, plan, None
         if plan is None:
-            raise StudyError(f"trial {trial.number} is the uncut model: there is nothing to heal")
+            raise StudyError(f"trial {trial.number} is the original model: there is nothing to recover")
         if rebuild:
             model, longer = recover_rebuilt(problem, model, plan, finetune, folder, listener)
         elif gradual is not None and finetune is not None:
@@ -379,9 +379,9 @@ def open_search(
         trust=trust,
         source=f"study {study.study_name!r}",
     )
-    uncut = record["baseline"].get("latency_ms")
-    seconds = None if uncut is None else uncut * 1e-3
-    problem = prepare(config, listener, uncut_seconds=seconds)
+    original = record["baseline"].get("latency_ms")
+    seconds = None if original is None else original * 1e-3
+    problem = prepare(config, listener, original_seconds=seconds)
     if problem.weights != record["weights"]:
         raise StudyError(
             f"the weights of {record['model']} are not those that study {study.study_name!r} pruned: "

@@ -19,7 +19,7 @@ COMMANDS, SETTINGS = "<!-- commands -->", "<!-- settings -->"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Called by MkDocs for each page: fill in what is made from code, and mend links out of the pages."""
+    """Called by MkDocs for each page: fill in what is made from code, and fix links that leave the pages."""
     folder = (DOCS / page.file.src_uri).parent
     markdown = LINK.sub(lambda link: inside(link, folder), markdown)
     for mark, make in {COMMANDS: commands, SETTINGS: settings}.items():

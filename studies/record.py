@@ -69,9 +69,9 @@ def picture(every: pd.DataFrame, front: pd.DataFrame, summary: review.Summary, f
     )
     axes.axhline(100 * summary.baseline.quality, c="#999999", ls="--", lw=1)
     axes.annotate(
-        "uncut", (100 * every["flops_ratio"].min(), 100 * summary.baseline.quality), va="bottom", size=9
+        "original", (100 * every["flops_ratio"].min(), 100 * summary.baseline.quality), va="bottom", size=9
     )
-    axes.set_xlabel("FLOPs, % of the uncut model")
+    axes.set_xlabel("FLOPs, % of the original model")
     axes.set_ylabel(f"validation {metric}, %")
     axes.set_title(f"{summary.name}: {len(shown)} models", size=11)
     axes.spines[["top", "right"]].set_visible(False)

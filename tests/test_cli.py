@@ -43,7 +43,7 @@ def test_search_front_and_export(folder: Path, weights: Path) -> None:
     search = ("search", "--weights", weights, *QUICK, "--budget", "flops=50%", "--budget", "trials=4")
     result = call(*search)
     assert result.exit_code == 0, result.output
-    assert "uncut" in result.stdout
+    assert "original" in result.stdout
     assert "autoprune dashboard" in result.stdout
     assert "autoprune export --best" in result.stdout
     assert (folder / "autoprune.db").is_file()

@@ -113,7 +113,7 @@ def test_mlflow_gets_a_run_for_each_trial(tmp_path: Path) -> None:
 def test_a_notebook_shows_the_front_and_its_pictures(study: Study) -> None:
     page = study._repr_html_()
     assert study.optuna.study_name in page
-    assert page.count("<tr") == 1 + 1 + sum(study.front()["origin"] != "uncut")
+    assert page.count("<tr") == 1 + 1 + sum(study.front()["origin"] != "original")
     figures = study.plot()
     assert {"front-flops", "widths", "stages"} <= set(figures)
     assert figures["front-flops"].to_plotly_json()["data"]

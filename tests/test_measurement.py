@@ -12,11 +12,11 @@ from autoprune.cli import app
 from autoprune.config.settings import Config
 from autoprune.cost import Profile
 from autoprune.cost.latency.profile import save_profile
-from autoprune.cost.latency.steps import Stair
+from autoprune.cost.latency.steps import LatencySteps
 from autoprune.errors import ModelError
 from autoprune.review import Listener
 from autoprune.search import prepare
-from autoprune.search.problem.width_grid import StairGrid
+from autoprune.search.problem.width_grid import StepGrid
 from autoprune.workflows.measure import measure
 
 FACTORY = """
@@ -52,7 +52,7 @@ def test_a_profile_is_measured_once_and_known_afterwards(factory: str, tmp_path:
     first = measure(config, ["2x3x8x8"], Listener())
     assert not first.known
     assert first.file.parent == tmp_path / "cache" / "latency"
-    assert first.profile.stairs["0"].widths == (1, 2, 3, 4, 5, 6)
+    assert first.profile.latency_steps["0"].widths == (1, 2, 3, 4, 5, 6)
     again = measure(config, ["2x3x8x8"], Listener())
     assert again.known
     assert again.profile == first.profile
@@ -72,7 +72,7 @@ def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Pa
         "--threads",
         "1",
     ]
-    picture = tmp_path / "stairs.svg"
+    picture = tmp_path / "latency-steps.svg"
     shown = CliRunner().invoke(app, [*flags, "-o", str(picture)])
     assert shown.exit_code == 0, shown.output
     assert "widths worth having" in shown.output
@@ -82,14 +82,14 @@ def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Pa
     found = json.loads(told.stdout)
     assert [group["name"] for group in found["groups"]] == ["0"]
     assert found["device"]["inputs"] == "1x3x8x8 float32"
-    assert found["uncut_ms"] > 0
+    assert found["original_ms"] > 0
     study = tmp_path / "study.toml"
     study.write_text(f'model = "{factory}"\nlatency-seconds = 0.01\nthreads = 1\n')
     same = CliRunner().invoke(app, ["measure", str(study), "--input", "1x3x8x8"])
     assert same.exit_code == 0 and "known from" in same.stdout, same.output
-    bad = CliRunner().invoke(app, [*flags, "--again", "-o", str(tmp_path / "stairs.abc")])
+    bad = CliRunner().invoke(app, [*flags, "--again", "-o", str(tmp_path / "latency-steps.abc")])
     assert bad.exit_code == 2
-    assert bad.stderr == f"error: cannot draw {tmp_path / 'stairs.abc'}: name a file .svg or .png\n"
+    assert bad.stderr == f"error: cannot draw {tmp_path / 'latency-steps.abc'}: name a file .svg or .png\n"
 
 
 def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
@@ -100,10 +100,10 @@ def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
     found = measure(config, (), Listener())
     assert found.profile.fingerprint.inputs == "4x1x8x8 float32"
     file = json.loads(found.file.read_text())
-    ((name, stair),) = file["stairs"].items()
+    ((name, steps),) = file["latency_steps"].items()
     # On paper, time goes up in blocks of eight, whatever this machine is like.
     widths = list(range(1, 17))
-    stair |= {"widths": widths, "ratios": [0.2 + 0.4 * math.ceil(w / 8) for w in widths], "error": 0.01}
+    steps |= {"widths": widths, "ratios": [0.2 + 0.4 * math.ceil(w / 8) for w in widths], "error": 0.01}
     file["samples"] = []
     found.file.write_text(json.dumps(file))
     problem = prepare(config, Listener())
@@ -112,8 +112,8 @@ def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
     assert {8, 16} <= set(again.offered[name])
     assert not {13, 14, 15} & set(again.offered[name])
     (told,) = again.as_dict()["groups"]
-    assert tuple(told["edges"]) == again.offered[name] == problem.stairs[name]
-    assert problem.grids[name] == StairGrid(tuple(w for w in again.offered[name] if w >= 2))
+    assert tuple(told["edges"]) == again.offered[name] == problem.latency_steps[name]
+    assert problem.grids[name] == StepGrid(tuple(w for w in again.offered[name] if w >= 2))
     with pytest.raises(ModelError, match=r"nothing in .*:head can be cut"):
         measure(Config(model=factory.replace(":net", ":head"), **FAST), ["1x3"], Listener())
 
@@ -142,8 +142,8 @@ def test_a_cut_to_a_budget_takes_the_widths_of_a_known_profile(factory: str, tmp
 def on_paper(profile: Profile) -> Profile:
     """That of a device that fills blocks of eight channels, whatever was measured."""
 
-    def stair(full: int) -> Stair:
+    def steps(full: int) -> LatencySteps:
         widths = tuple(range(1, full + 1))
-        return Stair(widths, tuple(math.ceil(width / 8) * 8 / full for width in widths), 0.0)
+        return LatencySteps(widths, tuple(math.ceil(width / 8) * 8 / full for width in widths), 0.0)
 
-    return replace(profile, stairs={"0": stair(24), "2": stair(32)}, samples=())
+    return replace(profile, latency_steps={"0": steps(24), "2": steps(32)}, samples=())

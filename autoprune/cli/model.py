@@ -80,7 +80,7 @@ def inspect(
 @app.command(
     cls=showing(*MODEL_SETTINGS, "latency_batch", "runtime", "threads"),
     epilog=examples(
-        "measure --model timm:resnet18 --runtime onnxruntime -o stairs.svg",
+        "measure --model timm:resnet18 --runtime onnxruntime -o latency-steps.svg",
         "measure study.toml --threads 1",
     ),
 )
@@ -111,7 +111,7 @@ def measure(
         with view:
             found = measure(config, inputs or (), view, again=again)
         if picture is not None:
-            review.draw_stairs(found.name, found.profile, found.offered, picture)
+            review.draw_latency_steps(found.name, found.profile, found.offered, picture)
         if json:
             echo(dumps(found.as_dict(), indent=2))
             return

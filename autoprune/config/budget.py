@@ -56,7 +56,7 @@ class Limit:
 
     Attributes:
         what: ``"flops"``, ``"params"``, ``"nonzero"`` (parameters), ``"size"`` or ``"latency"``.
-        amount: a share of the uncut model's cost (0 to 1) when ``relative``, otherwise FLOPs,
+        amount: a share of the original model's cost (0 to 1) when ``relative``, otherwise FLOPs,
             parameters, bytes or seconds.
         relative: whether ``amount`` is such a share.
     """
@@ -66,7 +66,7 @@ class Limit:
     relative: bool
 
     def absolute(self, reference: float) -> float:
-        """The limit in the cost's own unit; ``reference`` is the uncut model's cost in that unit."""
+        """The limit in the cost's own unit; ``reference`` is the original model's cost in that unit."""
         return self.amount * reference if self.relative else self.amount
 
     def __str__(self) -> str:
@@ -216,7 +216,7 @@ def _limit(what: str, text: str) -> Limit:
     if percent:
         share = float(Decimal(percent[1]) / 100)
         if share > 1:
-            raise ValueError("a share of the uncut model cannot be over 100%")
+            raise ValueError("a share of the original model cannot be over 100%")
         return Limit(what, _positive(share), relative=True)
     hint = _share_hint(text, f"{what}=")
     if hint:

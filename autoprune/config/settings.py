@@ -227,11 +227,11 @@ class Config(BaseModel):
     weight_decay: float = _setting(5e-4, "Weight decay.", RECOVERY, ge=0, allow_inf_nan=False)
     batch_size: Positive = _setting(128, "Samples a step.", RECOVERY)
     distill: float = _setting(
-        0.5, "Weight of the uncut model's outputs in the loss, 0 to 1.", RECOVERY, ge=0, le=1
+        0.5, "Weight of the original model's outputs in the loss, 0 to 1.", RECOVERY, ge=0, le=1
     )
     distill_features: float = _setting(
         0.0,
-        "Weight of the uncut model's outputs inside, where their shapes stayed, 0 or more.",
+        "Weight of the original model's outputs inside, where their shapes stayed, 0 or more.",
         RECOVERY,
         ge=0,
         allow_inf_nan=False,

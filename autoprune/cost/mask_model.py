@@ -55,7 +55,7 @@ class MaskCostModel:
         """
         itemsizes = {g.name: model.get_parameter(g.weight.name).element_size() for g in structure.groups}
         traced = traced_structure(model, example_inputs)
-        return cls(structure.groups, itemsizes, CostModel.of(traced, model).uncut(model))
+        return cls(structure.groups, itemsizes, CostModel.of(traced, model).original(model))
 
     def costs(self, widths: Mapping[str, int]) -> MaskCosts:
         """Costs when so many units of every group stay. Raises PlanError if the widths do not fit."""
@@ -71,7 +71,7 @@ class MaskCostModel:
             effective_multiply_adds=self.dense.flops - sum(masked[g.name] * g.uses for g in self.groups),
         )
 
-    def uncut(self, model: nn.Module) -> MaskCosts:
+    def original(self, model: nn.Module) -> MaskCosts:
         """Costs of the dense model."""
         return self.costs({group.name: group.width for group in self.groups})
 

@@ -46,7 +46,7 @@ class CostModel:
 
     Attributes:
         groups: names of the groups; the order of the columns of :meth:`batch`.
-        full: widths of the uncut model, shape ``[groups]``.
+        full: widths of the original model, shape ``[groups]``.
         slopes: units to extents, shape ``[groups, extents]``; integers kept as float64.
         offsets: fixed part of every extent, shape ``[extents]``; the first extent is the constant 1.
         factors: extents that every term multiplies, shape ``[degree, terms]``.
@@ -82,8 +82,8 @@ class CostModel:
         flops, parameters, size = self._evaluate(self._vector(widths)).tolist()
         return Costs(flops, parameters, size)
 
-    def uncut(self, model: nn.Module) -> Costs:
-        """Costs of the uncut model as it is: weights that plans untie count once."""
+    def original(self, model: nn.Module) -> Costs:
+        """Costs of the original model as it is: weights that plans untie count once."""
         tensors = [*model.parameters(), *model.buffers()]
         parameters = sum(parameter.numel() for parameter in model.parameters())
         full = dict(zip(self.groups, self.full.tolist(), strict=True))

@@ -10,7 +10,7 @@ from autoprune.cost.model import CostModel
 from autoprune.errors import CriterionError
 
 Prices = Callable[[], Mapping[str, float]]
-"""Group name -> what the uncut model saves when one unit of that group goes."""
+"""Group name -> what the original model saves when one unit of that group goes."""
 
 
 def unit_prices(
@@ -18,9 +18,9 @@ def unit_prices(
 ) -> dict[str, Prices]:
     """Name of a cost -> its prices: ``flops``, ``params``, ``size`` and ``latency``.
 
-    Latency is a staircase: its price is the mean over all units but the last, relative to the uncut model, by
-    what was fitted to all measurements, as the curve of a group that takes little time drowns in noise. It
-    raises CriterionError when nothing was measured on the device.
+    Latency is a step function: its price is the mean over all units but the last, relative to the original
+    model, by what was fitted to all measurements, as the curve of a group that takes little time drowns in
+    noise. It raises CriterionError when nothing was measured on the device.
     """
     full = dict(zip(costs.groups, costs.full.tolist(), strict=True))
     fields = {"flops": "flops", "params": "parameters", "size": "size"}

@@ -28,7 +28,7 @@ class Workload:
     There is one for the multiply-adds of every product (convolution, matrix product, attention), and for
     each kind of operator what it reads and writes, its multiply-adds with channels rounded up to blocks, and
     the part of its multiply-adds and results whose channels are no multiple of a block. All are relative to
-    the uncut model's.
+    the original model's.
 
     Attributes:
         groups: names of the groups; the order of the columns of widths.
@@ -137,7 +137,7 @@ class _Builder:
 
 
 def _relative(workload: Workload, full: Mapping[str, int]) -> Workload:
-    """The same with every feature divided by what the uncut model has of it, aligned or not."""
+    """The same with every feature divided by what the original model has of it, aligned or not."""
     extents = workload.vector(full) @ workload.slopes + workload.offsets
     amounts = workload.coefficients * np.prod(extents[:, workload.factors], axis=1)
     of = np.concatenate([np.arange(amounts.shape[1]), workload.uneven[0], workload.padded[0]])

@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Scalar loss of the model's output and the target, averaged over the batch."""
 
 Prices = Callable[[], Mapping[str, float]]
-"""Group name -> what one unit of the uncut model costs, worked out when it is asked for."""
+"""Group name -> what one unit of the original model costs, worked out when it is asked for."""
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Context:
     """What importance may be judged by. A criterion leaves all of it as it was.
 
     Attributes:
-        model: the uncut model.
+        model: the original model.
         structure: its groups.
         batches: calibration data, the same on every call; None when there is none.
         loss: the task's loss; None when there is none.

@@ -108,7 +108,7 @@ def curves_through(
 
     Args:
         points: of every group.
-        full: widths of the uncut model.
+        full: widths of the original model.
         offered: the widths of each group that the curve gives a loss for, ascending.
     """
     finite = [value for row in points.values() for value in row.values() if value is not None]

@@ -40,7 +40,7 @@ class LearnedGroup:
     """What was learned about one group.
 
     Attributes:
-        width: units of the uncut model.
+        width: units of the original model.
         weights: criterion -> how much it counts for the order of the units; of blocks none does.
         scale: what the group's sensitivity curve is multiplied by.
         shift: what is added to that for each share of its units, relative to the median group's largest loss.
@@ -69,8 +69,8 @@ class Provenance:
         origin: what suggested it.
         metric: name of the quality.
         quality: of the trial's model, on validation data.
-        uncut_quality: of the uncut model, on the same.
-        flops_ratio: share of the uncut model's FLOPs.
+        original_quality: of the original model, on the same.
+        flops_ratio: share of the original model's FLOPs.
         seed: of the search.
         versions: package -> version.
     """
@@ -84,7 +84,7 @@ class Provenance:
     origin: Text
     metric: Text
     quality: Number
-    uncut_quality: Number
+    original_quality: Number
     flops_ratio: Number
     seed: Annotated[int, Field(ge=0)]
     versions: Annotated[Mapping[Name, Text], Field(max_length=32)]

@@ -19,13 +19,13 @@ def file_latency(
     seconds: float,
     threads: int | None,
 ) -> Latency:
-    """Time the format's file in a folder against the uncut model in the same form, one sample at a time.
+    """Time the format's file in a folder against the original model in the same form, one sample at a time.
 
     Raises:
         TrialError: when one of them does not run, or another process keeps the timing lock.
-        ExportError: when the uncut model cannot be written in this format.
+        ExportError: when the original model cannot be written in this format.
     """
-    uncut = copy.deepcopy(candidate.base).cpu().eval()
+    original = copy.deepcopy(candidate.base).cpu().eval()
     setting = Setting(form.runtime(subject, candidate, folder), threads=threads)
-    meter = Meter(uncut, (subject.smallest.contiguous(),), setting, max_seconds=seconds)
+    meter = Meter(original, (subject.smallest.contiguous(),), setting, max_seconds=seconds)
     return meter.measure(subject.model)

@@ -25,7 +25,7 @@ def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleI
 
     Args:
         folder: holds ``plan.json`` and ``model.safetensors``.
-        model: the uncut model with any weights; it is not changed.
+        model: the original model with any weights; it is not changed.
         example_inputs: one sample in a batch, as for :func:`autoprune.discover`.
 
     Returns:
@@ -39,7 +39,7 @@ def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleI
     """
     plan = read_plan(read_text(Path(folder) / PLAN_FILE, "plan", UserError))
     model = unwrapped(model)
-    # A plan without groups is what an exported uncut model has; masks change no shape.
+    # A plan without groups is what an exported original model has; masks change no shape.
     if isinstance(plan, Plan) and plan.keep:
         shared: Sharing = "untie" if plan.untied else "joint"
         structure = discover(model, example_inputs, attention=plan.attention, depth=plan.depth, shared=shared)

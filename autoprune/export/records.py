@@ -19,8 +19,8 @@ class Candidate:
 
     Attributes:
         model: the pruned model; it is not changed.
-        plan: what was cut; one that keeps everything stands for the uncut model.
-        base: the uncut model.
+        plan: what was cut; one that keeps everything stands for the original model.
+        base: the original model.
         spec: text from which :func:`autoprune.tasks.load_model` builds `base`; None where there is none.
         classes: number of outputs that `spec` is built for; None for its own.
         example: inputs ``[samples, ...]``; real samples make the comparisons meaningful.
@@ -53,7 +53,7 @@ class Numbers:
         size: bytes; of a masked model, if its weights were compressed.
         test: metric on the test split, where it was measured.
         latency_ms: milliseconds, where it was measured.
-        latency_ratio: share of the uncut model's latency.
+        latency_ratio: share of the original model's latency.
         latency_low: lower end of the ratio's 95 % interval.
         latency_high: its upper end.
         nonzero: parameters that are not masked, for a masked model.
@@ -80,15 +80,15 @@ class Card:
     """What the model card tells.
 
     Attributes:
-        title: readable name of the uncut model.
+        title: readable name of the original model.
         metric: name of the quality metric.
         data: name of the data.
-        before: the uncut model.
+        before: the original model.
         after: the pruned one.
         widths: group -> units before and after.
         study: name of the study.
         trial: number of the trial.
-        weights: SHA-256 of the uncut model's weights.
+        weights: SHA-256 of the original model's weights.
         device: what the latency was measured on.
         granularity: what was masked, empty where units were removed.
         finetuned: how it was trained after the search; empty where it was not.
@@ -119,7 +119,7 @@ class Exported:
         path: the file that it is loaded from.
         max_difference: largest absolute difference between its outputs and the pruned model's.
         note: how it was compared, and which batch sizes it takes.
-        latency: of the file in what runs it, beside the uncut model in the same form; None if not measured.
+        latency: of the file in its runtime, beside the original in the same form; None if not measured.
     """
 
     format: str
@@ -134,9 +134,9 @@ class Exported:
 
 
 def latency_text(latency: Latency) -> str:
-    """Milliseconds, the runtime, and the share of the uncut model's with its 95 % interval."""
+    """Milliseconds, the runtime, and the share of the original model's with its 95 % interval."""
     where = f"{latency.fingerprint.runtime} {latency.fingerprint.runtime_version}".strip()
     return (
-        f"{human_seconds(latency.seconds)} in {where}, {latency.ratio:.1%} of the uncut model's "
+        f"{human_seconds(latency.seconds)} in {where}, {latency.ratio:.1%} of the original model's "
         f"(95 % interval {latency.ratio_low:.1%} to {latency.ratio_high:.1%})"
     )

@@ -1,4 +1,4 @@
-"""Healing a candidate: compensation, BatchNorm recalibration, short fine-tuning; and training a baseline."""
+"""Recovery of a candidate: compensation, BatchNorm recalibration, fine-tuning; and training a baseline."""
 
 from autoprune.recovery.baseline import baseline_path, train_baseline
 from autoprune.recovery.batchnorm import recalibrate
@@ -8,20 +8,20 @@ from autoprune.recovery.reconstruction.layerwise import Rebuilder
 from autoprune.recovery.training.checkpoint import Checkpoint
 from autoprune.recovery.training.finetune import FineTuned, OnStep, finetune
 from autoprune.recovery.training.recipe import Recipe, steps_for_epochs
-from autoprune.recovery.training.shared_batches import Lesson, draw_lessons
+from autoprune.recovery.training.shared_batches import CachedBatch, cache_batches
 
 __all__ = [
+    "CachedBatch",
     "Checkpoint",
     "Compensator",
     "FineTuned",
-    "Lesson",
     "Moments",
     "OnStep",
     "Rebuilder",
     "Recipe",
     "baseline_path",
+    "cache_batches",
     "collect_moments",
-    "draw_lessons",
     "finetune",
     "recalibrate",
     "steps_for_epochs",

@@ -6,11 +6,11 @@ from autoprune.review.events import JsonLines
 from autoprune.review.explained import explanation_table
 from autoprune.review.groups import groups_table
 from autoprune.review.html import study_html
+from autoprune.review.latency_steps import check_drawing, draw_latency_steps, profile_table
 from autoprune.review.live import LiveView
 from autoprune.review.publish import publish, write_study_note
 from autoprune.review.report import write_explanation, write_report
 from autoprune.review.stages import stage_seconds, stages_table
-from autoprune.review.stairs import check_drawing, draw_stairs, profile_table
 from autoprune.review.table import comparison_table, front_table, headline, to_csv, to_json
 from autoprune.study.callbacks import Callback, WithCallbacks
 from autoprune.study.choose import SEVERAL, chosen_trial, chosen_trials
@@ -41,7 +41,7 @@ __all__ = [
     "chosen_trial",
     "chosen_trials",
     "comparison_table",
-    "draw_stairs",
+    "draw_latency_steps",
     "explain",
     "explanation_table",
     "front",

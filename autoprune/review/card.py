@@ -15,7 +15,7 @@ from autoprune.study.record import check_trial, study_record
 
 
 def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
-    """Numbers of a trial beside those of the uncut model.
+    """Numbers of a trial beside those of the original model.
 
     Args:
         study: one of autoprune's.

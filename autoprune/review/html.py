@@ -15,7 +15,7 @@ _LEFT = ("", "origin")
 
 
 def study_html(study: optuna.Study) -> str:
-    """Name, model, budget, trials, and the front below the uncut model.
+    """Name, model, budget, trials, and the front below the original model.
 
     Raises:
         StudyError: the study was not made by autoprune.

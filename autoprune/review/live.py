@@ -171,7 +171,7 @@ def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
 
 
 def _lowered(trial: FrozenTrial) -> str:
-    """The share of the uncut model's FLOPs, or of a masked one's parameters, that a trial keeps."""
+    """The share of the original model's FLOPs, or of a masked one's parameters, that a trial keeps."""
     known = attributes_of(trial)
     if known.nonzero_ratio is not None:
         return f"{share_text(known.nonzero_ratio)} non-zero parameters"

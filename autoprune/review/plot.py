@@ -20,7 +20,7 @@ class Kind(IntEnum):
 
     OTHER = 0
     FRONT = 1
-    UNCUT = 2
+    ORIGINAL = 2
     BEST = 3
 
 
@@ -38,7 +38,7 @@ LOOKS = {
     Kind.FRONT: Look("●", "o", "cyan", "front"),
     Kind.BEST: Look("◉", "@", "bold green", "best"),
     Kind.OTHER: Look("·", ".", "dim", "other"),
-    Kind.UNCUT: Look("◆", "#", "yellow", "uncut"),
+    Kind.ORIGINAL: Look("◆", "#", "yellow", "original"),
 }
 _FAR = 0.5
 """Others are drawn up to so far from the front's qualities, in their range."""
@@ -47,7 +47,7 @@ _FRAME = {"tick": ("┤", "|"), "side": ("│", "|"), "corner": ("└", "+"), "f
 
 @dataclass(frozen=True)
 class Point:
-    """A model: the share of the uncut model's cost that it keeps, its quality, and what it is."""
+    """A model: the share of the original model's cost that it keeps, its quality, and what it is."""
 
     x: float
     y: float
@@ -55,7 +55,7 @@ class Point:
 
 
 def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
-    """The uncut model and the trials whose quality was measured, each plan once.
+    """The original model and the trials whose quality was measured, each plan once.
 
     Costs are shares of FLOPs, or of non-zero parameters where weights are masked.
     """
@@ -64,7 +64,7 @@ def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
     known = [
         trial
         for trial in trials_of(study)
-        if state_of(trial) in SCORED and attributes_of(trial).plan != "uncut"
+        if state_of(trial) in SCORED and attributes_of(trial).plan != "original"
     ]
     shares = [(attributes_of(trial).known([share]).get(share), trial) for trial in known]
     cut = [
@@ -72,7 +72,7 @@ def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
         for kept, trial in shares
         if kept is not None
     ]
-    return *cut, Point(1.0, found.baseline.quality, Kind.UNCUT)
+    return *cut, Point(1.0, found.baseline.quality, Kind.ORIGINAL)
 
 
 def _kind(number: int, found: Summary, chosen: set[int]) -> Kind:

@@ -31,13 +31,13 @@ class Line:
 
 
 def front_lines(frame: pd.DataFrame, summary: Summary) -> tuple[list[str], list[Line]]:
-    """Columns that hold something, and a line each for the uncut model and the trials of the front."""
-    lines = [_uncut(summary), *(_trial(row, summary) for row in _cut(frame))]
+    """Columns that hold something, and a line each for the original model and the trials of the front."""
+    lines = [_original(summary), *(_trial(row, summary) for row in _cut(frame))]
     return [name for name in lines[0].cells if name in _LEFT_ALIGNED or _filled(name, lines)], lines
 
 
 def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Table:
-    """The front below the uncut model, with the best trial marked.
+    """The front below the original model, with the best trial marked.
 
     Columns that do not fit into ``width`` characters are left out, the least important first.
     """
@@ -98,12 +98,12 @@ def to_json(frame: pd.DataFrame) -> str:
     return frame.to_json(orient="records", indent=2, double_precision=15) + "\n"
 
 
-def _uncut(summary: Summary) -> Line:
+def _original(summary: Summary) -> Line:
     baseline = summary.baseline
     is_best = baseline.trial is not None and baseline.trial == summary.best
     test, latency = baseline.test_quality, baseline.latency_ms
     cells = {
-        "": "uncut, best" if is_best else "uncut",
+        "": "original, best" if is_best else "original",
         "trial": "" if baseline.trial is None else str(baseline.trial),
         summary.metric: quality_text(summary.metric, baseline.quality, baseline.quality_error),
         "test": "" if test is None else quality_text(summary.metric, test),
@@ -120,7 +120,7 @@ def _uncut(summary: Summary) -> Line:
 
 def _cut(frame: pd.DataFrame) -> list[dict[str, Any]]:
     rows = frame.to_dict(orient="records")
-    return [{str(name): value for name, value in row.items()} for row in rows if row["origin"] != "uncut"]
+    return [{str(name): value for name, value in row.items()} for row in rows if row["origin"] != "original"]
 
 
 def _trial(row: Mapping[str, Any], summary: Summary) -> Line:

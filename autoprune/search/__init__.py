@@ -1,7 +1,7 @@
-"""The search: widths suggested by Optuna, each candidate cut, priced, healed and scored."""
+"""The search: widths suggested by Optuna, each candidate cut, priced, recovered and scored."""
 
 from autoprune.search.finish.finalists import rank_finalists
-from autoprune.search.finish.test_front import healed_otherwise, test_front, trial_model
+from autoprune.search.finish.test_front import recovered_differently, test_front, trial_model
 from autoprune.search.persistence.device_change import settled_problem
 from autoprune.search.persistence.study import ATTRIBUTE, check_continues, create_study
 from autoprune.search.problem.build import classes_of, prepare
@@ -15,9 +15,9 @@ __all__ = [
     "check_continues",
     "classes_of",
     "create_study",
-    "healed_otherwise",
     "prepare",
     "rank_finalists",
+    "recovered_differently",
     "run",
     "settled_problem",
     "test_front",

@@ -26,7 +26,7 @@ from autoprune.search.finish.finalists import worth_keeping
 from autoprune.search.persistence.duplicates import known_plan, tell_again, timer_of
 from autoprune.search.persistence.study import constrain
 from autoprune.search.persistence.thread_change import record_threads
-from autoprune.search.persistence.trial_record import HEALED, attributes, values, write
+from autoprune.search.persistence.trial_record import RECOVERED, attributes, values, write
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.problem import Problem
 from autoprune.search.proposals.ask import ask, begun
@@ -337,7 +337,7 @@ def _record(
     write(trial, recorded)
     if candidate.plan is not None and candidate.stop is None:
         # Saved before the trial is told: a recorded trial never lacks its weights.
-        trial.set_user_attr(HEALED, weights_hash(candidate.model))
+        trial.set_user_attr(RECOVERED, weights_hash(candidate.model))
         store.save(trial.number, candidate.model, candidate.plan)
     constrain(problem, trial, dict(candidate.excess))
     study.tell(trial, values(problem, recorded))

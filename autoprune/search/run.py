@@ -51,7 +51,7 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
     """
     begin_time(problem.budget, study)
     if problem.config.weights is None:
-        store.save_uncut(problem.model)
+        store.save_original(problem.model)
     if problem.is_out_of_reach:
         listener.note(out_of_reach(problem))
     if is_previewed(problem) and not study.get_trials(deepcopy=False):

@@ -55,7 +55,7 @@ def with_blocks(
     What looks like a block and is none is frozen with the reason.
 
     Args:
-        model: the uncut model.
+        model: the original model.
         structure: its other groups.
         propagation: what they were assembled from.
         example_inputs: as for :func:`autoprune.discover`.

@@ -73,7 +73,7 @@ class Group:
     Attributes:
         name: module path of the first layer that produces the units, or of the block.
         kind: what a unit is, for example ``"channels"``; a ``"block"`` is one unit, which may go.
-        width: number of units in the uncut model.
+        width: number of units in the original model.
         slices: everything that shrinks together when a unit is removed.
         exact: false where a normalisation runs over the cut axis, so that removing a unit also
             changes the statistics of those that stay.
@@ -177,7 +177,7 @@ class Structure:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Width (units) of every group in the uncut model."""
+        """Width (units) of every group in the original model."""
         return {group.name: group.width for group in self.groups}
 
     @property

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau
 
 from autoprune.study.attributes import attributes_of, left_out, trials_of
-from autoprune.study.estimates import UNCHOSEN, UNCUT, ranked
+from autoprune.study.estimates import ORIGINAL, UNCHOSEN, ranked
 from autoprune.study.front import feasible_trials
 from autoprune.study.record import study_record
 from autoprune.study.states import state_of
@@ -35,13 +35,13 @@ class Gap:
     Attributes:
         mean: mean difference over the finalists, positive where the guiding samples flatter.
         error: its standard error; None for a single finalist.
-        uncut: the same difference for the uncut model, which nothing chose: how the two parts compare.
+        original: the same difference for the original model, which nothing chose: how the two parts compare.
         finalists: how many there are.
     """
 
     mean: float
     error: float | None
-    uncut: float
+    original: float
     finalists: int
 
 
@@ -71,13 +71,15 @@ def gap(study: optuna.Study) -> Gap | None:
     """The gap between guiding and ranking samples; None where no finalist was ranked."""
     ranking = ranked(study, UNCHOSEN)
     sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
-    cut = [t for t in feasible_trials(study) if str(t.number) in ranking and attributes_of(t).plan != "uncut"]
-    if not cut or UNCUT not in ranking:
+    cut = [
+        t for t in feasible_trials(study) if str(t.number) in ranking and attributes_of(t).plan != "original"
+    ]
+    if not cut or ORIGINAL not in ranking:
         return None
     differences = [sign * (trial.values[0] - ranking[str(trial.number)].quality) for trial in cut]
     error = stdev(differences) / math.sqrt(len(cut)) if len(cut) > 1 else None
-    uncut = sign * (study_record(study)["baseline"]["quality"] - ranking[UNCUT].quality)
-    return Gap(fmean(differences), error, uncut, len(cut))
+    original = sign * (study_record(study)["baseline"]["quality"] - ranking[ORIGINAL].quality)
+    return Gap(fmean(differences), error, original, len(cut))
 
 
 def predictors(study: optuna.Study) -> list[Predictor]:
@@ -141,7 +143,7 @@ def health_lines(study: optuna.Study) -> list[str]:
 def trained_candidates(study: optuna.Study) -> int:
     """How many plans were recovered and scored in full; the original is none of them."""
     trials = trials_of(study, (TrialState.COMPLETE,))
-    return sum(state_of(trial) == "COMPLETE" and attributes_of(trial).plan != "uncut" for trial in trials)
+    return sum(state_of(trial) == "COMPLETE" and attributes_of(trial).plan != "original" for trial in trials)
 
 
 def _gap_text(study: optuna.Study, found: Gap) -> str:
@@ -149,9 +151,9 @@ def _gap_text(study: optuna.Study, found: Gap) -> str:
     error = "" if found.error is None else f" ±{found.error * scale:.2g}"
     text = (
         f"guiding samples flatter the {found.finalists} finalists by {found.mean * scale:.2g}{error}{unit} "
-        f"(the uncut model by {found.uncut * scale:.2g})"
+        f"(the original model by {found.original * scale:.2g})"
     )
-    excess = found.mean - found.uncut
+    excess = found.mean - found.original
     if found.error is not None and found.finalists > 2 and excess > 2 * found.error:
         return f"{text}: part of what the search found is luck with them"
     return text

@@ -13,16 +13,16 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from autoprune.study.attributes import NotNegative, Number, Text, attributes_of, study_attribute
 
 RANKING = "ranking"
-"""Study attribute: number of a finalist, or UNCUT -> its quality as the ranking samples correct it."""
+"""Study attribute: number of a finalist, or ORIGINAL -> its quality as the ranking samples correct it."""
 UNCHOSEN = "ranking_samples_alone"
 """Study attribute: the same on the ranking samples alone, which guided nothing."""
-UNCUT = "baseline"
+ORIGINAL = "baseline"
 STOPPED = "stopped_at"
 """Trial attribute: the stage after which a candidate was given up. Its first value is then a forecast."""
 UNTRAINED = "untrained"
 """Trial attribute: true of a plan's preview, which is scored without training before the plan is trained."""
 PREDICTED = "latency_predicted"
-"""Trial attribute: the latency that was expected before it was measured, as a share of the uncut model's."""
+"""Trial attribute: the latency that was expected before it was measured, as a share of the original's."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def guided(trial: FrozenTrial) -> Estimate:
 
 
 def ranked(study: optuna.Study, attribute: str = RANKING) -> dict[str, Estimate]:
-    """Trial number as a text, or UNCUT -> what a ranking found; empty where nothing was ranked.
+    """Trial number as a text, or ORIGINAL -> what a ranking found; empty where nothing was ranked.
 
     Raises StudyError where the attribute is something else.
     """
@@ -81,7 +81,7 @@ def corrected(
     average. Its noise is that of the level.
 
     Args:
-        unchosen: number, or UNCUT -> quality on the ranking samples.
+        unchosen: number, or ORIGINAL -> quality on the ranking samples.
         guiding: number -> quality of the finalists on the guiding samples.
         share: share of all samples that guided.
     """

@@ -35,7 +35,7 @@ class Learned:
 
     Attributes:
         group: its name.
-        width: units of the uncut model.
+        width: units of the original model.
         kept: units that stay in the trial.
         losses: width -> measured increase of the loss when the group alone is cut to it; empty where
             that was not measured.

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.config.granularity import UNITS
 from autoprune.errors import StudyError
 from autoprune.study.attributes import attributes_of, qualities_on_test, trials_of
-from autoprune.study.estimates import UNCUT, Estimate, guided, in_use, ranked
+from autoprune.study.estimates import ORIGINAL, Estimate, guided, in_use, ranked
 from autoprune.study.record import check_trial, study_record
 from autoprune.study.states import state_of
 
@@ -28,7 +28,7 @@ _LATENCY = ("latency_ms", "latency_ratio", "latency_low", "latency_high")
 
 @dataclass(frozen=True)
 class Baseline:
-    """The uncut model.
+    """The original model.
 
     Attributes:
         trial: number of the trial that evaluated it, None when there is none.
@@ -65,11 +65,11 @@ class Summary:
         metric: name of the quality metric.
         higher_is_better: direction of the metric.
         samples: number of validation samples.
-        baseline: the uncut model.
+        baseline: the original model.
         limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
         trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, PREVIEW for
             plans that were scored without training, STOPPED for candidates that were given up before they
-            were healed and scored in full, UNFINISHED for trials that were interrupted and queued again.
+            were recovered and scored in full, UNFINISHED for trials that were interrupted and queued again.
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
@@ -99,9 +99,9 @@ def front(study: optuna.Study) -> pd.DataFrame:
     ``<metric>_high`` (95 % interval), ``guiding_<metric>``, ``test_<metric>``, other objectives, ``flops``,
     ``flops_ratio``, ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``,
     ``nonzero_ratio``, ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and
-    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the uncut model. Where a part of
-    the validation data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the
-    one that guided the search. The columns of intervals, the test, masks and latency are there only when
+    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the original. Where a part of the
+    validation data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the one
+    that guided the search. The columns of intervals, the test, masks and latency are there only when
     something in them is known; latencies of another device than the study's present one are not.
 
     Raises:
@@ -150,7 +150,7 @@ def why_none(study: optuna.Study) -> str:
 
 
 def summary(study: optuna.Study) -> Summary:
-    """Model, uncut costs, limits and trial counts of a study.
+    """Model, original costs, limits and trial counts of a study.
 
     Raises:
         StudyError: the study was not made by autoprune.
@@ -334,13 +334,15 @@ def _baseline(
     ranking: Mapping[str, Estimate],
     others: Mapping[str, float],
 ) -> Baseline:
-    uncut = next((trial for trial in trials if attributes_of(trial).origin == "uncut" and trial.values), None)
+    original = next(
+        (trial for trial in trials if attributes_of(trial).origin == "original" and trial.values), None
+    )
     guiding = Estimate(costs["quality"], costs.get("quality_error"))
-    if uncut is not None and guiding.error is None:
-        guiding = guided(uncut)
-    estimate = ranking.get(UNCUT, guiding)
+    if original is not None and guiding.error is None:
+        guiding = guided(original)
+    estimate = ranking.get(ORIGINAL, guiding)
     return Baseline(
-        trial=None if uncut is None else uncut.number,
+        trial=None if original is None else original.number,
         quality=estimate.quality,
         quality_error=estimate.error,
         test_quality=test.get("baseline"),

@@ -70,7 +70,9 @@ class _Record(BaseModel):
     budget: list[Text] = Field(default_factory=list)
     groups: Annotated[Mapping[Text, _Units], Field(max_length=MOST_GROUPS)]
     ties: Annotated[Mapping[Text, list[Text]], Field(max_length=MOST_GROUPS)] = Field(default_factory=dict)
-    stairs: Annotated[Mapping[Text, list[Width]], Field(max_length=MOST_GROUPS)] = Field(default_factory=dict)
+    latency_steps: Annotated[Mapping[Text, list[Width]], Field(max_length=MOST_GROUPS)] = Field(
+        default_factory=dict
+    )
     device: Mapping[Text, Any] = Field(default_factory=dict)
     device_key: Text = ""
 
@@ -110,7 +112,7 @@ def study_record(study: optuna.Study) -> Mapping[str, Any]:
             _Device.model_validate(record.device)
     except ValidationError as error:
         raise wrong_record(study, error, "device") from None
-    _require(study, "the uncut model", _BASELINE, attributes["baseline"])
+    _require(study, "the original model", _BASELINE, attributes["baseline"])
     return attributes
 
 

@@ -1,4 +1,4 @@
-"""What a model is asked to do: the loss it is healed with and the metric it is judged by."""
+"""What a model is asked to do: the loss it is recovered with and the metric it is judged by."""
 
 from __future__ import annotations
 

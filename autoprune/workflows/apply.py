@@ -1,4 +1,4 @@
-"""Applying a cut without a search: one plan, made or given, healed and exported."""
+"""Applying a cut without a search: one plan, made or given, recovered and exported."""
 
 from __future__ import annotations
 
@@ -173,15 +173,17 @@ def _widths_within(
 ) -> Widths:
     """The widths within a budget, at the top edges of the device's steps where its profile is known."""
     config, curves = origin.config, None
-    stairs = offered_widths(pruning, measured_profile(origin, pruning.structure))
-    if stairs and config.round_to == "auto":
+    latency_steps = offered_widths(pruning, measured_profile(origin, pruning.structure))
+    if latency_steps and config.round_to == "auto":
         listener.note(f"widths are those that {config.runtime} runs best: give --round-to 1 for any width")
     if configured(config, pruning) is None:
-        config = config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if stairs else _exact(config)
+        config = (
+            config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if latency_steps else _exact(config)
+        )
     elif problem is not None:
-        curves = measured_curves(replace(problem, stairs=stairs), listener, context=AT_BUDGET)
-    grids = grids_of(pruning.structure, config, stairs)
-    return widths_within(within, origin.config, pruning, pruning.costs.uncut(origin.model), grids, curves)
+        curves = measured_curves(replace(problem, latency_steps=latency_steps), listener, context=AT_BUDGET)
+    grids = grids_of(pruning.structure, config, latency_steps)
+    return widths_within(within, origin.config, pruning, pruning.costs.original(origin.model), grids, curves)
 
 
 _OTHER_WEIGHTS = {
@@ -258,7 +260,7 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
         metric="",
         data="",
         weights=origin.weights,
-        before=_numbers(pruning.costs.uncut(model)),
+        before=_numbers(pruning.costs.original(model)),
         after=_numbers(pruning.costs.costs(widths)),
         widths=_widths(pruning.structure, widths),
         granularity=_masked(plan),

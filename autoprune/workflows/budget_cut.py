@@ -46,9 +46,9 @@ class Within:
         if other is not None:
             raise ConfigError(f"a cut without a search meets flops, params and size: for {other} use search")
 
-    def limits(self, uncut: Costs) -> dict[str, float]:
+    def limits(self, original: Costs) -> dict[str, float]:
         """Budget name -> the most that the model may cost."""
-        costs = {what: float(getattr(uncut, field, 0.0)) for what, field in CLOSED_FORM.items()}
+        costs = {what: float(getattr(original, field, 0.0)) for what, field in CLOSED_FORM.items()}
         return {limit.what: limit.absolute(costs[limit.what]) for limit in self.budget.limits}
 
 
@@ -56,7 +56,7 @@ def widths_within(
     within: Within,
     config: Config,
     pruning: Pruning,
-    uncut: Costs,
+    original: Costs,
     grids: Mapping[str, AnyGrid],
     curves: Mapping[str, Curve] | None = None,
 ) -> Widths:
@@ -66,7 +66,7 @@ def widths_within(
         within: the budget.
         config: the settings, which name the criterion.
         pruning: the model.
-        uncut: its costs.
+        original: its costs.
         grids: group -> the widths that may be chosen. Where these are far apart, as the steps of a device
             are, groups that got less than the budget allows them are widened as far as it goes.
         curves: sensitivity curves measured now; None where a learned criterion brings its own.
@@ -75,7 +75,7 @@ def widths_within(
         BudgetError: when no plan is within the budget.
         CriterionError: for a learned criterion of another model.
     """
-    limits = within.limits(uncut)
+    limits = within.limits(original)
     learned = configured(config, pruning)
     if learned is not None:
         return allocated(learned, pruning, limits, grids, curves)

@@ -34,7 +34,7 @@ class Inspection:
     Attributes:
         name: the model.
         structure: groups and frozen parts.
-        costs: of the uncut model.
+        costs: of the original model.
         shares: group -> the part of FLOPs and parameters that hangs on it.
         latency: group -> the same of measured latency; empty when not measured.
         least: the share of the FLOPs that the narrowest plan keeps which the settings allow.
@@ -103,7 +103,7 @@ def inspect(
     structure = discover_for(config, model, example)
     costs = CostModel.of(structure, model)
     narrowest = {name: grid.low for name, grid in grids_of(structure, config).items()}
-    full, least = costs.uncut(model), costs.costs({**structure.widths, **narrowest}).flops
+    full, least = costs.original(model), costs.costs({**structure.widths, **narrowest}).flops
     shares = cost_shares(structure, costs)
     found = Inspection(name, structure, full, shares, {}, least / full.flops if full.flops else 1.0)
     if not config.latency or not structure.groups:

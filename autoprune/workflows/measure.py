@@ -47,12 +47,12 @@ class Measurement:
         return {
             "model": self.name,
             "device": asdict(self.profile.fingerprint),
-            "uncut_ms": self.profile.seconds * 1e3,
+            "original_ms": self.profile.seconds * 1e3,
             "file": str(self.file),
             "prediction": None if self.accuracy is None else asdict(self.accuracy),
             "groups": [
-                {"name": name, **asdict(stair), "edges": self.offered.get(name, ())}
-                for name, stair in self.profile.stairs.items()
+                {"name": name, **asdict(steps), "edges": self.offered.get(name, ())}
+                for name, steps in self.profile.latency_steps.items()
             ],
         }
 

@@ -112,7 +112,7 @@ def prune(
         criterion: what ranks the units.
         data: for criteria that need it, and to recover the cut model; as :func:`autoprune.search` takes it.
         structure: result of :func:`discover` or :func:`restrict`, to save time or to say what may be cut.
-        compensate: whether the cut model is mended where there is data.
+        compensate: whether the cut model is repaired where there is data.
 
     Returns:
         A new, smaller model in the training mode of the given one. At least one unit of every group stays.
@@ -144,7 +144,7 @@ def prune(
     plan = replace(plan, keep={**plan.keep, **dict.fromkeys(blocks, ())})
     pruned = apply(model, plan, structure)
     if known is not None and compensate:
-        _mend(model, pruned, plan, structure, known)
+        _repair(model, pruned, plan, structure, known)
     return pruned
 
 
@@ -163,7 +163,7 @@ def given_data(data: object) -> Data | None:
     return cast(Data | None, data)
 
 
-def _mend(model: nn.Module, pruned: nn.Module, plan: Plan, structure: Structure, data: Data) -> None:
+def _repair(model: nn.Module, pruned: nn.Module, plan: Plan, structure: Structure, data: Data) -> None:
     """Compensate the cut model and estimate its BatchNorm statistics, in place."""
     batches = [inputs for inputs, _ in islice(data.train.batches(BATCH_SIZE), CALIBRATION_BATCHES)]
     Compensator(model, structure, collect_moments(model, structure, batches))(pruned, plan)

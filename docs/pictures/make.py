@@ -50,7 +50,7 @@ def flow() -> None:
     stages = [
         ("trained model", "weights, data, budget"),
         ("structure", "what can be cut"),
-        ("search", "cut, heal, score, time"),
+        ("search", "cut, recover, score, time"),
         ("front", "the best trade-offs"),
         ("export", "checked and timed"),
     ]
@@ -145,7 +145,7 @@ def front() -> None:
         f'<circle cx="390" cy="76" r="11" fill="none" stroke="{GREEN}" stroke-width="3"/>',
         text(384, 106, "best", size=12, colour=GREEN, anchor="end"),
         f'<path d="M520 58 l8 8 l-8 8 l-8 -8 z" fill="{RED}"/>',
-        text(520, 48, "uncut", size=12),
+        text(520, 48, "original", size=12),
         text(120, 212, "front", size=12, colour=BLUE),
     ]
     svg("front", "A Pareto front", 600, 270, parts)

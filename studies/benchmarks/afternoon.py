@@ -22,5 +22,5 @@ def run(run: Run) -> None:
         sparsity = {name: trial.suggest_float(name, 0.0, LARGEST) for name in names}
         example = run.problem.data.example(1)
         model = run.recover(autoprune.prune(copy_of(run.problem.model), example, sparsity, criterion="l2"))
-        study.tell(trial, [run.accuracy(model), run.multiply_adds(model) / run.uncut])
+        study.tell(trial, [run.accuracy(model), run.multiply_adds(model) / run.original])
         run.record("afternoon", model, steps=run.config.finetune_steps)

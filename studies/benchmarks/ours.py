@@ -74,7 +74,7 @@ def _point(run: Run, study: Study, trial: optuna.trial.FrozenTrial, start: float
         method=run.method,
         seed=run.seed,
         seconds=ended.timestamp() - start,
-        flops=run.multiply_adds(model) / run.uncut,
+        flops=run.multiply_adds(model) / run.original,
         steps=0 if UNTRAINED in trial.user_attrs else study.problem.config.finetune_steps,
         validation=run.accuracy(model),
         test=run.tested(model),

@@ -35,7 +35,7 @@ class Point:
         method: what found it, and how.
         seed: of the whole run.
         seconds: on the method's clock when it was ready, scoring on validation data included.
-        flops: share of the uncut model's multiply-adds, by fvcore.
+        flops: share of the original model's multiply-adds, by fvcore.
         steps: of fine-tuning that it had.
         validation: accuracy; decides.
         test: accuracy; is only reported.
@@ -118,7 +118,7 @@ class Run:
 
     @cached_property
     def problem(self) -> Problem:
-        """Checkpoint, data, batches of the recovery and what the uncut model says of them."""
+        """Checkpoint, data, batches of the recovery and what the original model says of them."""
         return prepare(self.config, Listener())
 
     @property
@@ -131,8 +131,8 @@ class Run:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.partial.open("w", newline="") as out:
             csv.writer(out).writerow([field.name for field in fields(Point)])
-        _ = self.problem.lessons
-        self.uncut = self.multiply_adds(self.problem.model)
+        _ = self.problem.cached_batches
+        self.original = self.multiply_adds(self.problem.model)
         self.clock = Clock()
 
     def multiply_adds(self, model: nn.Module) -> float:
@@ -152,23 +152,25 @@ class Run:
         """On all validation data."""
         return evaluate(model, self.problem.data.validation, self.problem.data.task).value
 
-    def mend(self, model: nn.Module) -> nn.Module:
+    def repair(self, model: nn.Module) -> nn.Module:
         """Estimate BatchNorm statistics anew."""
         recalibrate(model, (inputs for inputs, _ in self.problem.calibration))
         return model
 
     def recover(self, model: nn.Module) -> nn.Module:
-        """Mend, then fine-tune as every candidate of ours is."""
+        """Repair, then fine-tune as every candidate of ours is."""
         recipe = self.problem.recipe
         assert recipe is not None
-        self.mend(model)
-        teacher, lessons = self.problem.model, self.problem.lessons
-        finetune(model, self.problem.data, recipe, seed=self.seed, teacher=teacher, lessons=lessons)
+        self.repair(model)
+        teacher, cached_batches = self.problem.model, self.problem.cached_batches
+        finetune(
+            model, self.problem.data, recipe, seed=self.seed, teacher=teacher, cached_batches=cached_batches
+        )
         return model.eval()
 
     def both(self, name: str, model: nn.Module) -> None:
         """Record a cut model as it is, and recovered."""
-        self.record(f"{name}, untrained", self.mend(model).eval(), steps=0)
+        self.record(f"{name}, untrained", self.repair(model).eval(), steps=0)
         self.record(name, self.recover(model), steps=self.config.finetune_steps)
 
     def record(self, name: str, model: nn.Module, *, steps: int) -> None:
@@ -177,7 +179,9 @@ class Run:
         seconds = self.clock.seconds()
         test = self.clock.outside(lambda: self.tested(model))
         self.write(
-            Point(name, self.seed, seconds, self.multiply_adds(model) / self.uncut, steps, validation, test)
+            Point(
+                name, self.seed, seconds, self.multiply_adds(model) / self.original, steps, validation, test
+            )
         )
 
     def tested(self, model: nn.Module) -> float:

@@ -3,8 +3,8 @@
     python studies/benchmarks/summary.py --cases resnet20
 
 For each level, a method's model is the one of best validation accuracy among those that meet the level, to
-half a point of the uncut model's multiply-adds; its test accuracy is shown, as mean and standard error over
-the seeds. The hypervolume is the share of the box to 15 % test error and all multiply-adds that the models
+half a point of the original's multiply-adds; its test accuracy is shown, as mean and standard error over the
+seeds. The hypervolume is the share of the box to 15 % test error and all multiply-adds that the models
 dominate which are best by validation data. The last table says after how many seconds ours has the
 hypervolume that another method has in the end, and the least that ours has from two minutes on.
 """
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 WORST = (0.15, 1.0)
 """Test error and share of the multiply-adds beyond which a model counts for nothing."""
 SLACK = 0.005
-"""Of the uncut model's multiply-adds, by which a level may be missed: methods count and round differently."""
+"""Of the original's multiply-adds, by which a level may be missed: methods count and round differently."""
 OURS = "autoprune"
 EARLY = 120.0
 """Seconds after which ours is to be ahead of what others have in the end."""

@@ -48,7 +48,7 @@ def run(run: Run) -> None:
 
 
 def _share(run: Run, method: Method, ratio: float) -> float:
-    return run.multiply_adds(_cut(run, method, ratio)) / run.uncut
+    return run.multiply_adds(_cut(run, method, ratio)) / run.original
 
 
 def _cut(run: Run, method: Method, ratio: float) -> nn.Module:

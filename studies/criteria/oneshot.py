@@ -24,7 +24,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from oneshot_summary import KEY, MENDING, WAYS, show
+from oneshot_summary import KEY, REPAIRS, WAYS, show
 from torch import nn
 
 from autoprune.config.settings import load_config
@@ -34,11 +34,11 @@ from autoprune.criteria import Context, Ranking, criterion, names, rankings
 from autoprune.criteria.selection import ranked_widths
 from autoprune.errors import CriterionError
 from autoprune.recovery import (
+    CachedBatch,
     Compensator,
-    Lesson,
     Recipe,
+    cache_batches,
     collect_moments,
-    draw_lessons,
     finetune,
     recalibrate,
 )
@@ -135,24 +135,24 @@ class Wanted:
     Attributes:
         ways: of choosing widths.
         levels: shares of the FLOPs.
-        mending: what is done to a cut model without training it.
+        repair: what is done to a cut model without training it.
         steps: of fine-tuning; 0 for none.
     """
 
     ways: tuple[str, ...]
     levels: tuple[float, ...]
-    mending: tuple[str, ...]
+    repair: tuple[str, ...]
     steps: int
 
 
 def rows(
     bench: Bench, spec: str, wanted: Wanted, done: set[tuple[object, ...]]
 ) -> Iterator[dict[str, object]]:
-    """Every way, level and mending of one criterion on one network, but for what is done already."""
+    """Every way, level and repair of one criterion on one network, but for what is done already."""
     open_ = [
-        (way, level, mending)
-        for way, level, mending in product(wanted.ways, wanted.levels, wanted.mending)
-        if (bench.name, spec, way, level, bench.seed, mending) not in done
+        (way, level, repair)
+        for way, level, repair in product(wanted.ways, wanted.levels, wanted.repair)
+        if (bench.name, spec, way, level, bench.seed, repair) not in done
     ]
     if not open_:
         return
@@ -166,25 +166,25 @@ def rows(
     seconds = time.perf_counter() - start
     moments = collect_moments(problem.model, bench.structure, (inputs for inputs, _ in data))
     compensate = Compensator(problem.model, bench.structure, moments)
-    for way, level, mending in open_:
+    for way, level, repair in open_:
         widths = bench.widths(ranking, way, level)
         model, plan = bench.cut(ranking, widths)
-        if mending == "compensation":
+        if repair == "compensation":
             compensate(model, plan)
-        if mending != "none":
+        if repair != "none":
             recalibrate(model, (inputs for inputs, _ in data))
         score = evaluate(model, problem.data.validation, problem.data.task)
         # BatchNorm trains with the statistics of its batches: those that were there before change nothing.
-        trained = (plan.hash, mending == "compensation")
+        trained = (plan.hash, repair == "compensation")
         if trained not in bench.after:
-            bench.after[trained] = healed(bench, model, wanted.steps)
+            bench.after[trained] = recovered(bench, model, wanted.steps)
         yield {
             "model": bench.name,
             "criterion": spec,
             "way": way,
             "level": level,
             "seed": bench.seed,
-            "mending": mending,
+            "repair": repair,
             "flops": bench.costs.flops(widths) / bench.costs.flops(bench.structure.widths),
             "accuracy": score.value,
             "loss": score.loss,
@@ -193,23 +193,25 @@ def rows(
         }
 
 
-def healed(bench: Bench, model: nn.Module, steps: int) -> float | str:
+def recovered(bench: Bench, model: nn.Module, steps: int) -> float | str:
     """Accuracy after so many steps of the study's recovery, in place; empty without any."""
     problem = bench.problem
     recipe = recipe_of(problem.config, problem.data, steps)
     if recipe is None:
         return ""
-    lessons = lessons_of(bench, recipe)
-    finetune(model, problem.data, recipe, seed=bench.seed, teacher=problem.model, lessons=lessons)
+    cached_batches = cached_batches_of(bench, recipe)
+    finetune(
+        model, problem.data, recipe, seed=bench.seed, teacher=problem.model, cached_batches=cached_batches
+    )
     return evaluate(model, problem.data.validation, problem.data.task).value
 
 
 @cache
-def lessons_of(bench: Bench, recipe: Recipe) -> Sequence[Lesson] | None:
-    """The batches of a seed with the uncut model's answers, the same for every cut."""
+def cached_batches_of(bench: Bench, recipe: Recipe) -> Sequence[CachedBatch] | None:
+    """The batches of a seed with the original model's answers, the same for every cut."""
     model = bench.problem.model
     teacher = model if recipe.distill > 0 else None
-    return draw_lessons(bench.problem.data.train, recipe, bench.seed, teacher, device_of(model))
+    return cache_batches(bench.problem.data.train, recipe, bench.seed, teacher, device_of(model))
 
 
 def main() -> None:
@@ -219,7 +221,7 @@ def main() -> None:
     wanted = Wanted(
         tuple(arguments.ways),
         tuple(arguments.levels),
-        tuple(arguments.mending),
+        tuple(arguments.repair),
         arguments.steps,
     )
     file: Path = arguments.output
@@ -232,7 +234,7 @@ def main() -> None:
             writer.writeheader()
         for seed, study in product(arguments.seeds, arguments.study):
             bench = Bench.of(study, seed)
-            print(f"{bench.name}, uncut: {bench.problem.baseline.score.value:.2%}", flush=True)
+            print(f"{bench.name}, original: {bench.problem.baseline.score.value:.2%}", flush=True)
             for spec in arguments.criteria:
                 try:
                     for row in rows(bench, spec, wanted, done):
@@ -255,7 +257,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--criteria", nargs="+", default=SPECS)
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
-    parser.add_argument("--mending", nargs="+", default=MENDING, choices=MENDING)
+    parser.add_argument("--repair", nargs="+", default=REPAIRS, choices=REPAIRS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=150, help="of fine-tuning; 0 for none")
     parser.add_argument("--output", type=Path, default=HERE / "oneshot.csv")

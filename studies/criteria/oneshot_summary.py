@@ -2,8 +2,8 @@
 
     python studies/criteria/oneshot_summary.py
 
-Of each model and mending the seeds are shown that have every cut, so that means compare. The last table says
-what choosing the criterion is worth after fine-tuning, and what compensation is.
+Of each model and repair, the seeds that have every cut are shown, so that means compare. The last table shows
+what the choice of the criterion is worth after fine-tuning, and what compensation is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from matplotlib import pyplot as plt
 matplotlib.use("svg")
 plt.rcParams["svg.hashsalt"] = "oneshot"
 HERE = Path(__file__).parent
-KEY = ("model", "criterion", "way", "level", "seed", "mending")
-MENDING = ("none", "batchnorm", "compensation")
+KEY = ("model", "criterion", "way", "level", "seed", "repair")
+REPAIRS = ("none", "batchnorm", "compensation")
 SCORES = ("accuracy", "accuracy_after")
 COLOURS = {"uniform": "#0072b2", "global": "#d55e00"}
 WAYS = tuple(COLOURS)
@@ -31,13 +31,13 @@ TENTH = 0.1
 
 
 def complete(found: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the seeds that have all that any seed has of a model and mending, ordered for tables."""
-    cuts = found.groupby(["model", "mending", "seed"])["criterion"].transform("size")
-    kept = found[cuts == cuts.groupby([found["model"], found["mending"]]).transform("max")]
+    """The rows of the seeds that have all that any seed has of a model and repair, ordered for tables."""
+    cuts = found.groupby(["model", "repair", "seed"])["criterion"].transform("size")
+    kept = found[cuts == cuts.groupby([found["model"], found["repair"]]).transform("max")]
     orders = {
         "model": dict.fromkeys(kept["model"]),
         "way": WAYS,
-        "mending": MENDING,
+        "repair": REPAIRS,
         "level": sorted(set(kept["level"]), reverse=True),
     }
     return kept.astype({name: pd.CategoricalDtype(list(order)) for name, order in orders.items()})
@@ -52,9 +52,9 @@ def by_criterion(found: pd.DataFrame) -> pd.DataFrame:
     return cells.assign(**{"mean, fine-tuned": means})
 
 
-def by_mending(found: pd.DataFrame) -> pd.DataFrame:
+def by_repair(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy in percent as the mean over all criteria and seeds, untrained (fine-tuned)."""
-    where = ["model", "way", "mending"]
+    where = ["model", "way", "repair"]
     untrained, tuned = (_means(found, score, [*where, "level"]) for score in SCORES)
     cells = _pairs(untrained, tuned).unstack("level").rename(columns="{:.0%}".format)
     seeds = found.groupby(where, observed=True)["seed"].unique()
@@ -65,7 +65,7 @@ def worth(found: pd.DataFrame) -> pd.DataFrame:
     """Points of accuracy, fine-tuned: the spread of the criteria, and what compensation adds to a seed."""
     where = ["model", "way", "level"]
     of_criterion, of_seed = (
-        _means(found, SCORES[1], [*where, each, "mending"]).unstack("mending").reindex(columns=MENDING)
+        _means(found, SCORES[1], [*where, each, "repair"]).unstack("repair").reindex(columns=REPAIRS)
         for each in ("criterion", "seed")
     )
     criteria = of_criterion["compensation"].groupby(where, observed=True)
@@ -130,10 +130,10 @@ def picture(found: pd.DataFrame, file: Path) -> None:
 def show(file: Path) -> None:
     """Print the tables of a record and draw its picture beside it: criteria by what they give compensated."""
     found = complete(pd.read_csv(file))
-    compensated = found[found["mending"] == "compensation"]
+    compensated = found[found["repair"] == "compensation"]
     for model, some in compensated.groupby("model", observed=True):
         print(f"\n{model}, compensated\n\n{by_criterion(some).to_markdown(floatfmt='.2f')}")
-    for table in (by_mending(found), worth(found)):
+    for table in (by_repair(found), worth(found)):
         print(f"\n{table.to_markdown(index=False, floatfmt='.2f')}")
     if len(compensated):
         picture(compensated, file.with_suffix(".svg"))

@@ -3,7 +3,7 @@
     python studies/criteria/transfer.py
 
 A search at half of the FLOPs learns a coefficient for each group's sensitivity curve and weights of several
-criteria, from models that are mended, not trained: at half of the FLOPs training hides what a plan is worth.
+criteria, from models that are repaired, not trained: at half of the FLOPs training hides a plan's worth.
 What it learned is applied, without a search, at other budgets and on a second checkpoint, trained with
 another seed: with the sensitivity curves that it brings, and with curves measured anew. Beside it stand the
 same allocations with all coefficients at 1 and one criterion, and single criteria, uniform and global. Every
@@ -30,7 +30,7 @@ from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
 from autoprune.review import Listener
 from autoprune.search import Problem, prepare
-from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, mend, recover
+from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, recover, repair
 from autoprune.search.proposals.learned_criterion import allocated
 from autoprune.search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure.plans import Widths
@@ -115,14 +115,14 @@ def rows(
     for method in wanted:
         widths = method.widths(problem)
         plan = problem.plan(widths, method.mixture(problem))
-        mended = cut_model(problem, plan)
-        mend(problem, mended, plan, Stopwatch())
+        repaired = cut_model(problem, plan)
+        repair(problem, repaired, plan, Stopwatch())
         yield {
             "checkpoint": name,
             "level": level,
             "method": method.name,
             "flops": problem.costs.costs(widths).flops / problem.baseline.costs.flops,
-            "accuracy_before": evaluate(mended, test, task).value,
+            "accuracy_before": evaluate(repaired, test, task).value,
             "accuracy_after": evaluate(recover(problem, plan), test, task).value,
         }
 

@@ -119,7 +119,7 @@ LEARNED = {
     "groups": {"0": {"width": 4, "weights": {"l2": 1.0}, "losses": {"1": 0.5, "4": 0.0}, "scale": 1.0}},
     "provenance": {
         **{"model": "m", "weights": "w", "data": "d", "budget": ["flops=50%"], "study": "s", "trial": 1},
-        **{"origin": "o", "metric": "accuracy", "quality": 0.9, "uncut_quality": 0.95, "flops_ratio": 0.5},
+        **{"origin": "o", "metric": "accuracy", "quality": 0.9, "original_quality": 0.95, "flops_ratio": 0.5},
         **{"seed": 0, "versions": {"torch": "2"}},
     },
     "allowed": {"skip": ["a*"], "depth": False},
@@ -145,7 +145,7 @@ PROFILE = {
         "channels_last": False,
     },
     "seconds": 0.1,
-    "stairs": {"0": {"widths": [1, 4], "ratios": [0.5, 1.0], "error": 0.01}},
+    "latency_steps": {"0": {"widths": [1, 4], "ratios": [0.5, 1.0], "error": 0.01}},
     "samples": [{"widths": {"0": 2}, "ratio": 0.7}],
 }
 
@@ -189,7 +189,7 @@ def readers() -> tuple[Reader, ...]:
         Reader(
             "latency profiles",
             malformed.documents(PROFILE),
-            lambda: malformed.nasty_json("stairs"),
+            lambda: malformed.nasty_json("latency_steps"),
             lambda content, folder: profile.load_profile(_file(content, folder, "profile.json")),
             0.04,
         ),

@@ -232,7 +232,7 @@ PLAN = Plan({"0": (0, 2)})
 PLACES = (
     *("autoprune_artifacts", "autoprune_artifacts/study", "autoprune_artifacts/.dashboard"),
     *("autoprune_artifacts/study/trial-0.plan.json", "autoprune_artifacts/study/trial-1.plan.json"),
-    *("autoprune_artifacts/study/trial-0.safetensors", "autoprune_artifacts/study/uncut.safetensors"),
+    *("autoprune_artifacts/study/trial-0.safetensors", "autoprune_artifacts/study/original.safetensors"),
     *("autoprune_artifacts/.dashboard/{key0}", "autoprune_artifacts/.dashboard/{key1}"),
 )
 KINDS = ("link", "link", "hard link", "pipe", "folder", "file", "link to nothing", "link to a folder", "loop")
@@ -326,7 +326,7 @@ def _weights(url: str) -> None:
     store.plan(0)
     store.load(0, model)
     store.save(0, model, PLAN)
-    store.save_uncut(model)
+    store.save_original(model)
     assert store.plan(0) == PLAN and store.load(0, model)
 
 

@@ -3,7 +3,7 @@
     python studies/latency/predict.py --plans 120
 
 For each model and runtime, the profile is measured or taken from the cache, then other random plans are
-measured beside the uncut model, all of them once and then all of them again. Printed and written to
+measured beside the original model, all of them once and then all of them again. Printed and written to
 ``predict.csv`` beside this file: the median of the relative errors of the predicted ratios, Kendall's tau
 between predicted ones and the means of the two measurements, and the tau between the two measurements, above
 which no prediction can come by much. Every plan goes to ``predict_plans.csv``.

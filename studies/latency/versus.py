@@ -101,7 +101,7 @@ def run_flops(trials: int, storage: str, cache: Path) -> pd.DataFrame:
 
 
 def run_latency(batch: int, trials: int, limit: float, storage: str, cache: Path) -> pd.DataFrame:
-    """Plans of the search that is told of latency: a share of the uncut model's."""
+    """Plans of the search that is told of latency: a share of the original model's."""
     common = ["--runtime", "onnxruntime", "--threads", "1", "--latency-batch", str(batch)]
     autoprune("measure", *MODEL, *common, cache=cache)
     name = f"latency-{batch}-{limit:.2f}"
@@ -121,7 +121,7 @@ def run(given: argparse.Namespace, scratch: Path) -> None:
     by_flops = run_flops(given.trials, storage, caches[0])
     every, rows = [], []
     for batch in given.batches:
-        # Without care for the device, plans of half the FLOPs may be slower than the uncut model.
+        # Without care for the device, plans of half the FLOPs may be slower than the original model.
         limit = min(1.0, front(timed(by_flops, batch))["latency_ratio"].max())
         by_latency = run_latency(batch, given.trials, limit, storage, caches[1])
         both = pd.concat([by_flops.assign(budget="flops"), by_latency.assign(budget="latency")])

@@ -68,13 +68,13 @@ def test_fewer_units_never_take_more_bytes(
 
 def test_costs_of_a_model_agree_with_its_zeros() -> None:
     model = digits_resnet()
-    full = CostModel.of(discover(model, IMAGE), model).uncut(model)
+    full = CostModel.of(discover(model, IMAGE), model).original(model)
     for granularity, share in product(("weights", "2:4", "block:4x4", "kernels"), (0.1, 0.6)):
         structure = discover_masks(model, IMAGE, granularity)
         costs = MaskCostModel.of(structure, model, IMAGE)
-        assert costs.uncut(model).nonzero == full.parameters
-        assert costs.uncut(model).size == full.size
-        assert costs.uncut(model).effective_multiply_adds == full.flops
+        assert costs.original(model).nonzero == full.parameters
+        assert costs.original(model).size == full.size
+        assert costs.original(model).effective_multiply_adds == full.flops
         widths = {g.name: max(g.least, round(share * g.width)) for g in structure.groups}
         priced = costs.costs(widths)
         masks = score_masks("l1", model, structure).masks(widths)

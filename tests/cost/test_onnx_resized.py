@@ -62,8 +62,8 @@ def test_sessions_have_the_shapes_of_the_cut_model() -> None:
     model, structure, meter = subject(Mobile())
     cut = narrowed(model, structure, {"stem": 6})
     with onnx_file(model, meter.inputs) as path:
-        uncut = onnx.load(path)
-    program = resized(uncut, cut)
+        original = onnx.load(path)
+    program = resized(original, cut)
     dims = {initializer.name: tuple(initializer.dims) for initializer in program.graph.initializer}
     assert dims["stem.weight"] == (6, 3, 3, 3)
     assert dims["deep.weight"] == (6, 1, 3, 3)
@@ -71,7 +71,7 @@ def test_sessions_have_the_shapes_of_the_cut_model() -> None:
     onnx.checker.check_model(program, full_check=True)
     feeds = {program.graph.input[0].name: meter.inputs[0].numpy()}
     (output,) = ReferenceEvaluator(program).run(None, feeds)
-    assert output.shape == next(iter(shapes_of(uncut).values())) == (2, 5)
+    assert output.shape == next(iter(shapes_of(original).values())) == (2, 5)
 
 
 def test_a_width_that_the_exporter_wrote_into_the_program_is_exported_after_all(

@@ -14,7 +14,7 @@ from autoprune.cost.latency.device_fingerprint import fingerprint_of
 from autoprune.cost.latency.prediction import FOLDS, cross_validated, worth_offering
 from autoprune.cost.latency.profile import Sample, random_widths
 from autoprune.cost.latency.setting import Setting
-from autoprune.cost.latency.steps import Stair, top_edges
+from autoprune.cost.latency.steps import LatencySteps, top_edges
 from autoprune.cost.workload import Workload
 from autoprune.structure import Structure
 
@@ -62,12 +62,16 @@ def on_paper(count: int, noise: float = 0.0) -> Profile:
     def ratio(widths: Mapping[str, int]) -> float:
         return seconds(widths) / seconds(full) * float(1 + noise * generator.normal())
 
-    stairs = {}
+    latency_steps = {}
     for name, width in full.items():
         widths = tuple(range(4, width, 4)) + (width - 1, width)
-        stairs[name] = Stair(widths, tuple(ratio({**full, name: w}) for w in widths[:-1]) + (1.0,), 0.001)
+        latency_steps[name] = LatencySteps(
+            widths, tuple(ratio({**full, name: w}) for w in widths[:-1]) + (1.0,), 0.001
+        )
     drawn = [random_widths(structure, generator) for _ in range(count)]
-    return Profile(fingerprint(), 1e-3, stairs, tuple(Sample(widths, ratio(widths)) for widths in drawn))
+    return Profile(
+        fingerprint(), 1e-3, latency_steps, tuple(Sample(widths, ratio(widths)) for widths in drawn)
+    )
 
 
 def test_plans_that_were_never_timed_are_predicted_with_their_cliffs() -> None:
@@ -105,7 +109,7 @@ def test_accuracy_compares_the_same_plans() -> None:
     assert (found.error, found.tau, found.plans) == (pytest.approx(0.1), pytest.approx(1.0), 3)
 
 
-def test_features_count_the_work_of_every_product_relative_to_the_uncut_model() -> None:
+def test_features_count_the_work_of_every_product_relative_to_the_original_model() -> None:
     model, structure = subject()
     workload = Workload.of(structure)
     full = structure.widths

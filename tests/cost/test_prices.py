@@ -6,7 +6,7 @@ from torch import nn
 
 from autoprune.cost import CostModel, Predictor, Profile
 from autoprune.cost.latency.device_fingerprint import DeviceFingerprint
-from autoprune.cost.latency.steps import Stair
+from autoprune.cost.latency.steps import LatencySteps
 from autoprune.cost.unit_prices import unit_prices
 from autoprune.errors import CriterionError
 from autoprune.structure import Structure, discover
@@ -36,11 +36,11 @@ def test_a_unit_costs_what_its_row_and_column_do(costs: CostModel) -> None:
 def test_latency_is_what_was_measured(costs: CostModel, structure: Structure) -> None:
     fields = dict.fromkeys(DeviceFingerprint.__dataclass_fields__, "")
     # Most of the time goes with the first group, and next to none with the second, whose curve is noise.
-    stairs = {
-        "0": Stair((1, 2, 4, 8), (0.15, 0.27, 0.51, 1.0), 0.01),
-        "2": Stair((1, 2, 4, 6), (1.002, 0.93, 0.98, 1.0), 0.01),
+    latency_steps = {
+        "0": LatencySteps((1, 2, 4, 8), (0.15, 0.27, 0.51, 1.0), 0.01),
+        "2": LatencySteps((1, 2, 4, 6), (1.002, 0.93, 0.98, 1.0), 0.01),
     }
-    profile = Profile(DeviceFingerprint(**fields), 1.0, stairs)  # type: ignore[arg-type]
+    profile = Profile(DeviceFingerprint(**fields), 1.0, latency_steps)  # type: ignore[arg-type]
     prices = unit_prices(costs, lambda: Predictor.of(structure, profile))["latency"]()
     assert prices["0"] == pytest.approx(0.85 / 7, rel=0.15)
     assert 0 < prices["2"] < prices["0"] / 2

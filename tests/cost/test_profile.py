@@ -64,23 +64,23 @@ def subject() -> tuple[nn.Module, Structure, Meter]:
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     model, structure, meter = subject()
-    stairs = dict(profiled(model, structure, meter))
-    return Profile(meter.fingerprint, 1e-3, stairs, tuple(sampled(model, structure, meter, count=3)))
+    latency_steps = dict(profiled(model, structure, meter))
+    return Profile(meter.fingerprint, 1e-3, latency_steps, tuple(sampled(model, structure, meter, count=3)))
 
 
 def test_every_group_gets_its_curve_and_equal_ones_are_measured_once() -> None:
     model, structure, meter = subject()
-    stairs = dict(profiled(model, structure, meter))
-    assert list(stairs) == [group.name for group in structure.groups]
-    assert stairs["left.0"] is stairs["right.0"]
-    assert stairs["left.0"] is not stairs["hidden"]
+    latency_steps = dict(profiled(model, structure, meter))
+    assert list(latency_steps) == [group.name for group in structure.groups]
+    assert latency_steps["left.0"] is latency_steps["right.0"]
+    assert latency_steps["left.0"] is not latency_steps["hidden"]
     costs = CostModel.of(structure, model)
     full = costs.flops(structure.widths)
-    for name, stair in stairs.items():
-        assert stair.ratios[-1] == 1.0
-        for width, ratio in zip(stair.widths, stair.ratios, strict=True):
+    for name, steps in latency_steps.items():
+        assert steps.ratios[-1] == 1.0
+        for width, ratio in zip(steps.widths, steps.ratios, strict=True):
             assert ratio == pytest.approx(costs.flops({**structure.widths, name: width}) / full)
-    measured = sum(len(stair.widths) - 1 for stair in {id(s): s for s in stairs.values()}.values())
+    measured = sum(len(steps.widths) - 1 for steps in {id(s): s for s in latency_steps.values()}.values())
     assert meter.setting.runtime.prepared == 1 + measured
 
 
@@ -112,10 +112,10 @@ def picky_subject(runtime: Runtime) -> tuple[nn.Module, Structure, Meter]:
 def test_cuts_that_do_not_run_are_left_out_with_the_reason() -> None:
     model, structure, meter = picky_subject(Picky(lambda width: width % 4 == 2))
     reasons: list[str] = []
-    stairs = dict(profiled(model, structure, meter, failed=reasons.append))
-    assert stairs.keys() == structure.widths.keys()
-    assert stairs["hidden"].widths
-    assert all(width % 4 != 2 for width in stairs["hidden"].widths)
+    latency_steps = dict(profiled(model, structure, meter, failed=reasons.append))
+    assert latency_steps.keys() == structure.widths.keys()
+    assert latency_steps["hidden"].widths
+    assert all(width % 4 != 2 for width in latency_steps["hidden"].widths)
     samples = list(sampled(model, structure, meter, count=12, failed=reasons.append))
     assert 0 < len(samples) < 12
     assert all(sample.widths["hidden"] % 4 != 2 for sample in samples)
@@ -124,7 +124,7 @@ def test_cuts_that_do_not_run_are_left_out_with_the_reason() -> None:
 
 def test_a_device_that_is_gone_ends_the_profile() -> None:
     model, structure, meter = picky_subject(Picky(lambda _: False, lasts=4))
-    with pytest.raises(ModelError, match=r"^the uncut model cannot be timed: no device found$"):
+    with pytest.raises(ModelError, match=r"^the original model cannot be timed: no device found$"):
         list(profiled(model, structure, meter))
 
 
@@ -156,11 +156,11 @@ def test_the_key_stands_for_model_groups_and_device() -> None:
 
 def test_what_is_known_is_not_timed_again(profile: Profile) -> None:
     model, structure, meter = subject()
-    first, *others = profile.stairs
-    found = dict(profiled(model, structure, meter, {first: profile.stairs[first]}))
+    first, *others = profile.latency_steps
+    found = dict(profiled(model, structure, meter, {first: profile.latency_steps[first]}))
     assert first not in found
     assert set(found) == set(others)
-    assert list(profiled(model, structure, meter, profile.stairs)) == []
+    assert list(profiled(model, structure, meter, profile.latency_steps)) == []
 
 
 def test_random_plans_are_timed_whole_and_repeat_by_seed(profile: Profile) -> None:

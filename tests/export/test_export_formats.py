@@ -152,13 +152,13 @@ def test_a_model_of_one_batch_size_is_exported_with_that_size(card, tmp_path):
     assert "in this process: the base model has no name" in state.note
     assert pt2.note.startswith("batch size fixed at 4: ") and "\n" not in pt2.note
     readme = (tmp_path / "README.md").read_text()
-    assert "torch.zeros(4, 6)" in readme and "base = ...  # the uncut model" in readme
+    assert "torch.zeros(4, 6)" in readme and "base = ...  # the original model" in readme
     assert torch.export.load(tmp_path / "model.pt2").module()(example).shape == (4, 3)
 
 
-def test_an_uncut_model_can_be_exported(candidate, card, tmp_path):
-    uncut = replace(candidate, model=candidate.base, plan=Plan({}), spec=None)
-    (state,) = export_candidate(uncut, card, "", tmp_path, ["state"])
+def test_an_original_model_can_be_exported(candidate, card, tmp_path):
+    original = replace(candidate, model=candidate.base, plan=Plan({}), spec=None)
+    (state,) = export_candidate(original, card, "", tmp_path, ["state"])
     assert state.max_difference == 0
 
 

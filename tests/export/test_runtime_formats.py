@@ -78,7 +78,7 @@ def test_each_file_is_timed_in_what_runs_it(prepared, card, tmp_path):
     assert runtimes == ["eager", "torch.export program", "onnxruntime", "onnxruntime"]
     for item in written:
         assert 0 < item.latency.ratio_low <= item.latency.ratio <= item.latency.ratio_high
-        assert "of the uncut model's (95 % interval" in str(item)
+        assert "of the original model's (95 % interval" in str(item)
     text = (tmp_path / "README.md").read_text()
     assert text.count("one sample takes") == len(formats)
 

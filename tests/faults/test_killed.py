@@ -79,4 +79,4 @@ def test_the_kept_weights_are_those_that_were_scored(project: Path, search: Run)
         assert isinstance(plan, Plan)
         pruned = apply(base, plan, structure)
         assert store.load(number, pruned)
-        assert weights_hash(pruned) == trial.user_attrs["healed_weights"]
+        assert weights_hash(pruned) == trial.user_attrs["recovered_weights"]

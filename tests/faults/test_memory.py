@@ -124,7 +124,9 @@ def test_a_trial_without_room_is_run_again_in_pieces(
     model = study.model(best.number)
     for file in tmp_path.glob("autoprune_artifacts/greedy/*"):
         file.unlink()
-    assert weights_hash(study.model(best.number)) == weights_hash(model) == best.user_attrs["healed_weights"]
+    assert (
+        weights_hash(study.model(best.number)) == weights_hash(model) == best.user_attrs["recovered_weights"]
+    )
 
 
 def test_where_the_smallest_pieces_find_no_room_the_search_ends(

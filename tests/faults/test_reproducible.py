@@ -38,14 +38,16 @@ def twice(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> list[Path]
 
 
 def result(trial: FrozenTrial) -> dict[str, Any]:
-    told = {key: trial.user_attrs.get(key) for key in ("plan", "widths", "origin", "loss", "healed_weights")}
+    told = {
+        key: trial.user_attrs.get(key) for key in ("plan", "widths", "origin", "loss", "recovered_weights")
+    }
     return {**told, "params": trial.params, "values": trial.values, "state": trial.state}
 
 
 def test_the_same_command_gives_the_same_trials_twice(twice: list[Path]) -> None:
     first, second = ([result(trial) for trial in study_in(folder).trials] for folder in twice)
     assert first == second
-    assert any(trial["origin"] == "sampler" and trial["healed_weights"] for trial in first)
+    assert any(trial["origin"] == "sampler" and trial["recovered_weights"] for trial in first)
 
 
 def test_the_study_says_what_it_was_made_with(twice: list[Path]) -> None:

@@ -179,7 +179,7 @@ def test_dead_and_repeated_inputs_are_safe() -> None:
     torch.testing.assert_close(only_dead(x)[0], net(x).mean(0))
 
 
-def test_the_uncut_model_keeps_its_own_tensors() -> None:
+def test_the_original_model_keeps_its_own_tensors() -> None:
     net, x = seeded(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))), SERIES.flatten(0, 1)
     before = copy.deepcopy(net.state_dict())
     structure = discover(net, x)

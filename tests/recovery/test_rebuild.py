@@ -57,7 +57,7 @@ def test_the_output_comes_closer(net: nn.Module, x: Tensor) -> None:
     assert functional.mse_loss(pruned(x), net(x)) < before
 
 
-def test_the_uncut_model_and_running_statistics_stay() -> None:
+def test_the_original_model_and_running_statistics_stay() -> None:
     net = seeded(
         nn.Sequential(
             nn.Conv2d(3, 8, 3),

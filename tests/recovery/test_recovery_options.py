@@ -6,7 +6,7 @@ from test_finetune import RECIPE, made_data, network
 from torch import nn
 
 from autoprune.errors import ConfigError
-from autoprune.recovery import draw_lessons, finetune
+from autoprune.recovery import cache_batches, finetune
 from autoprune.recovery.training.feature_distillation import Tap, feature_loss
 from autoprune.recovery.training.precision import Precision
 from autoprune.tasks import TensorSplit, evaluate, weights_hash
@@ -107,19 +107,19 @@ def test_features_bring_the_layers_of_a_student_nearer_to_its_teacher():
     assert distances[1] < 0.7 * distances[0]
 
 
-def test_lessons_take_the_place_of_the_data():
+def test_cached_batches_take_the_place_of_the_data():
     data, teacher = made_data(), network(seed=9)
     recipe = replace(RECIPE, distill=0.5)
-    lessons = draw_lessons(data.train, recipe, 4, teacher, CPU)
-    assert lessons is not None
-    assert len(lessons) == recipe.steps
-    streamed, taught = network(), network()
+    cached_batches = cache_batches(data.train, recipe, 4, teacher, CPU)
+    assert cached_batches is not None
+    assert len(cached_batches) == recipe.steps
+    streamed, from_cache = network(), network()
     finetune(streamed, data, recipe, seed=4, teacher=teacher)
     empty = replace(data, train=TensorSplit(data.train.inputs[:1], data.train.targets[:1]))
-    finetune(taught, empty, recipe, seed=4, teacher=teacher, lessons=lessons)
+    finetune(from_cache, empty, recipe, seed=4, teacher=teacher, cached_batches=cached_batches)
     # Kernels may round differently for tensors that lie elsewhere in memory, hence close and not equal.
-    torch.testing.assert_close(taught.state_dict(), streamed.state_dict(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(from_cache.state_dict(), streamed.state_dict(), rtol=1e-5, atol=1e-6)
 
 
-def test_lessons_that_need_too_much_memory_are_not_drawn():
-    assert draw_lessons(made_data().train, replace(RECIPE, steps=10**9), 4, None, CPU) is None
+def test_cached_batches_that_need_too_much_memory_are_not_drawn():
+    assert cache_batches(made_data().train, replace(RECIPE, steps=10**9), 4, None, CPU) is None

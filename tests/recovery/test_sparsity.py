@@ -213,8 +213,8 @@ def test_sparse_training_makes_units_dispensable_and_leaves_the_model(
     found = sparsify(trained, structure, digits, recipe, method, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     assert {name: len(values) for name, values in found.scores.items()} == structure.widths
-    uncut = evaluate(trained, digits.validation, digits.task).value
-    assert evaluate(found.model, digits.validation, digits.task).value > uncut - 0.12
+    original = evaluate(trained, digits.validation, digits.task).value
+    assert evaluate(found.model, digits.validation, digits.task).value > original - 0.12
     told: list[int] = []
     again = sparsify(
         trained, structure, digits, recipe, method, seed=0, on_step=lambda step, _: told.append(step)

@@ -55,7 +55,7 @@ def tell(
     latency: bool = True,
     more: Mapping[str, object] | None = None,
 ) -> int:
-    """One trial whose cost is ``share`` of the uncut model; more than 60 % is over budget."""
+    """One trial whose cost is ``share`` of the original model; more than 60 % is over budget."""
     trial = study.ask()
     trial.suggest_int("layer1", 1, 16)
     attributes: dict[str, object] = {
@@ -88,7 +88,7 @@ def tell(
 
 def fill(study: optuna.Study) -> None:
     """Twelve trials; the front is 1, 5, 6 and 8."""
-    tell(study, 1.0, 0.97, origin="uncut")  # 0: complete, over the limit
+    tell(study, 1.0, 0.97, origin="original")  # 0: complete, over the limit
     tell(study, 0.50, 0.9400, origin="uniform")  # 1
     tell(study, 0.55, 0.9300)  # 2: dominated by 1
     tell(study, 0.80, state=TrialState.PRUNED, reason="over budget: flops 33.3% over")  # 3

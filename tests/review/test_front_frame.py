@@ -93,7 +93,7 @@ def test_best_is_the_cheapest_of_those_with_the_best_quality(studied: str) -> No
 
 
 def test_best_says_what_to_do_when_nothing_is_within_the_budget(study: optuna.Study) -> None:
-    tell(study, 1.0, 0.97, origin="uncut")
+    tell(study, 1.0, 0.97, origin="original")
     tell(study, 0.9, state=TrialState.PRUNED)
     with pytest.raises(
         StudyError, match=r"'digits' has no finished trial within the budget: search with more"
@@ -101,7 +101,7 @@ def test_best_says_what_to_do_when_nothing_is_within_the_budget(study: optuna.St
         best(study)
 
 
-def test_summary_counts_and_knows_the_uncut_model(studied: str) -> None:
+def test_summary_counts_and_knows_the_original_model(studied: str) -> None:
     found = summary(open_study(studied, None))
     assert (found.name, found.model, found.metric, found.samples) == (
         "digits",
@@ -112,9 +112,14 @@ def test_summary_counts_and_knows_the_uncut_model(studied: str) -> None:
     assert found.trials == {"COMPLETE": 8, "PRUNED": 1, "FAIL": 1, "RUNNING": 1, "WAITING": 1}
     assert (found.best, found.front) == (6, 4)
     assert found.limits == {"flops": 0.6 * FLOPS, "latency": 0.0015}
-    uncut = found.baseline
-    assert (uncut.trial, uncut.quality, uncut.quality_error, uncut.test_quality) == (0, 0.97, 0.009, 0.965)
-    assert (uncut.flops, uncut.latency_ms) == (FLOPS, 2.0)
+    original = found.baseline
+    assert (original.trial, original.quality, original.quality_error, original.test_quality) == (
+        0,
+        0.97,
+        0.009,
+        0.965,
+    )
+    assert (original.flops, original.latency_ms) == (FLOPS, 2.0)
 
 
 def test_why_the_front_is_empty_is_said_with_what_to_do(study: optuna.Study) -> None:

@@ -30,7 +30,7 @@ def test_table_at_80_columns(study: optuna.Study) -> None:
     assert lines(study) == [
         "       trial      accuracy    test         FLOPs          latency  parameters",
         "─" * 77,
-        "uncut      0  97.00% ±0.90  96.50%  31.0M (100%)  2.00 ms (1.00×)        270k",
+        "original      0  97.00% ±0.90  96.50%  31.0M (100%)  2.00 ms (1.00×)        270k",
         "best       6  96.00% ±0.90  95.50%   18.0M (58%)                         157k",
         "           1  94.00% ±0.90  93.50%   15.5M (50%)  1.00 ms (0.50×)        135k",
         "           5  91.00% ±0.90  90.00%   7.75M (25%)   500 us (0.25×)       67.5k",
@@ -59,23 +59,23 @@ def test_plain_text_has_no_escape_codes_and_a_terminal_marks_the_best(study: opt
     assert best.startswith("\x1b[1m")
 
 
-def test_without_trials_only_the_uncut_model_is_shown() -> None:
+def test_without_trials_only_the_original_model_is_shown() -> None:
     shown = lines(create(InMemoryStorage()))
-    assert shown[2].split() == ["uncut", "97.00%", "31.0M", "(100%)", "2.00", "ms", "(1.00×)", "270k"]
+    assert shown[2].split() == ["original", "97.00%", "31.0M", "(100%)", "2.00", "ms", "(1.00×)", "270k"]
     assert shown[3] == "no pruned model within the budget yet"
 
 
-def test_the_uncut_model_on_the_front_has_one_row() -> None:
+def test_the_original_model_on_the_front_has_one_row() -> None:
     study = create(InMemoryStorage())
     trial = study.ask()
     costs = {"flops": 31_000_000, "flops_ratio": 1.0, "parameters": 10, "size": 40}
-    for key, value in {"origin": "uncut", "widths": {"stem": 16}, **costs}.items():
+    for key, value in {"origin": "original", "widths": {"stem": 16}, **costs}.items():
         trial.set_user_attr(key, value)
     study.tell(trial, [0.97, 31e6])
     tell(study, 0.5, 0.9)
     shown = lines(study)
     assert len(shown) == 4
-    assert shown[2].startswith("uncut, best")
+    assert shown[2].startswith("original, best")
     assert shown[3].split()[0] == "1"
 
 

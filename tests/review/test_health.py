@@ -20,7 +20,7 @@ def study(tmp_path: Path) -> optuna.Study:
 
 def test_a_front_that_rests_on_few_candidates_says_so(study: optuna.Study) -> None:
     assert not health_lines(study)
-    tell(study, 1.0, 0.97, origin="uncut", plan="uncut")
+    tell(study, 1.0, 0.97, origin="original", plan="original")
     tell(study, 0.3, 0.9, plan="preview", more={UNTRAINED: True})
     tell(study, 0.9, state=optuna.trial.TrialState.PRUNED, reason="over budget")
     assert not health_lines(study)

@@ -129,11 +129,11 @@ def test_weights_are_neither_read_nor_written_through_links(url: str, tmp_path: 
     for name in ("trial-0.safetensors", "trial-0.plan.json"):
         (given / name).rename(tmp_path / name)
         (given / name).symlink_to(tmp_path / name)
-    (given / "uncut.safetensors").symlink_to(own)
+    (given / "original.safetensors").symlink_to(own)
     assert store.plan(0) is None
     assert not store.load(0, model)
     store.save(0, model, CUT)
-    store.save_uncut(model)
+    store.save_original(model)
     assert own.read_text() == SECRET
     assert store.plan(0) == CUT and store.load(0, model)
     assert not any(file.is_symlink() for file in given.iterdir())

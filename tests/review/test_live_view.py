@@ -125,7 +125,7 @@ def test_an_interrupted_search_leaves_the_terminal_as_it_was(study: optuna.Study
     console = Console(file=file, force_terminal=True, width=80, _environ={"TERM": "xterm"})
     with pytest.raises(KeyboardInterrupt), LiveView(console) as view:
         view.phase("search")
-        view.trial_started(0, "uncut", Count(0, 10, None))
+        view.trial_started(0, "original", Count(0, 10, None))
         raise KeyboardInterrupt
     assert file.getvalue().rstrip().endswith("0/10 trials, stopped")
     assert file.getvalue().count("\x1b[?25l") == file.getvalue().count("\x1b[?25h") == 1
@@ -185,7 +185,7 @@ def test_throughput_counts_the_trials_of_this_phase() -> None:
 
 
 def test_the_front_is_drawn_where_there_is_room() -> None:
-    points = (Point(0.5, 0.94, Kind.BEST), Point(1.0, 0.97, Kind.UNCUT))
+    points = (Point(0.5, 0.94, Kind.BEST), Point(1.0, 0.97, Kind.ORIGINAL))
     plot = Plot(points, lambda quality: f"{quality:.0%}", "FLOPs")
     state = Progress(started=0.0, phase="search", plot=plot)
     assert "◉" in text(render(state, 1.0))

@@ -83,9 +83,9 @@ def test_a_trial_of_an_earlier_version_is_told_in_one_line(name: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_an_uncut_model_of_an_earlier_version_is_told_in_one_line() -> None:
+def test_an_original_model_of_an_earlier_version_is_told_in_one_line() -> None:
     study = create(InMemoryStorage())
     record = study.user_attrs["autoprune"]
     study.set_user_attr("autoprune", record | {"baseline": {"quality": 0.9}})
-    with pytest.raises(StudyError, match="records no flops of the uncut model"):
+    with pytest.raises(StudyError, match="records no flops of the original model"):
         front(study)

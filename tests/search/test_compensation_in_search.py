@@ -20,7 +20,7 @@ def test_candidates_are_compensated_unless_the_settings_say_no(make_problem: Cal
     assert loss[True] < loss[False]
 
 
-def test_the_same_plan_is_healed_to_the_same_weights(make_problem: Callable[..., Problem]) -> None:
+def test_the_same_plan_is_recovered_to_the_same_weights(make_problem: Callable[..., Problem]) -> None:
     problem = make_problem(budget=("flops=80%",))
     plan = problem.plan(half(problem))
     first, second = recover(problem, plan), recover(make_problem(budget=("flops=80%",)), plan)

@@ -3,7 +3,7 @@ import pytest
 
 from autoprune.config.bounds import parse_bounds
 from autoprune.config.settings import Config
-from autoprune.search.problem.width_grid import MOST_STEPS, AnyGrid, Grid, StairGrid, grid_of, grids_of
+from autoprune.search.problem.width_grid import MOST_STEPS, AnyGrid, Grid, StepGrid, grid_of, grids_of
 from autoprune.structure import Group, Structure
 
 
@@ -42,29 +42,29 @@ def test_lower_limits_and_bounds() -> None:
     assert widths(grid(64, "layer=25%..50%", round_to=16)) == [16, 32]
 
 
-STAIRS = {"layer": [5, 16, 30, 48, 64]}
+LATENCY_STEPS = {"layer": [5, 16, 30, 48, 64]}
 
 
-def on_stairs(*bounds: str, **settings: object) -> AnyGrid:
+def on_latency_steps(*bounds: str, **settings: object) -> AnyGrid:
     structure = Structure((Group("layer", "channels", 64, ()),), {}, (), {}, frozenset())
-    return grids_of(structure, Config(bounds=bounds, **settings), STAIRS)["layer"]
+    return grids_of(structure, Config(bounds=bounds, **settings), LATENCY_STEPS)["layer"]
 
 
-def test_the_stairs_of_the_device_take_the_place_of_even_steps() -> None:
-    made = on_stairs(min_density=0.2)
-    assert made == StairGrid((16, 30, 48, 64))
+def test_latency_steps_of_the_device_replace_even_widths() -> None:
+    made = on_latency_steps(min_density=0.2)
+    assert made == StepGrid((16, 30, 48, 64))
     assert [made.nearest(width) for width in (1, 16, 23, 23.1, 40, 99)] == [16, 16, 16, 30, 48, 64]
     assert [made.wider(width) for width in (16, 20, 48, 64)] == [30, 30, 64, 64]
     assert (made.low, made.high) == (16, 64)
 
 
-def test_bounds_hold_for_stairs_too() -> None:
-    assert on_stairs("layer=20..40") == StairGrid((30, 40))
-    assert on_stairs("layer=31..40") == grid(64, "layer=31..40")
-    assert on_stairs(round_to=8) == grid(64, round_to=8)
+def test_bounds_hold_for_latency_steps_too() -> None:
+    assert on_latency_steps("layer=20..40") == StepGrid((30, 40))
+    assert on_latency_steps("layer=31..40") == grid(64, "layer=31..40")
+    assert on_latency_steps(round_to=8) == grid(64, round_to=8)
 
 
-@pytest.mark.parametrize("made", [StairGrid((3, 16, 30, 64)), Grid(6, 30, 8)], ids=str)
+@pytest.mark.parametrize("made", [StepGrid((3, 16, 30, 64)), Grid(6, 30, 8)], ids=str)
 def test_a_parameter_gives_back_its_width(made: AnyGrid) -> None:
     study = optuna.create_study()
     for width in widths(made):

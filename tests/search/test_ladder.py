@@ -82,15 +82,15 @@ def test_a_poor_and_dear_candidate_is_given_up_by_its_proxy_with_a_dominated_for
     make_problem: Make,
 ) -> None:
     problem = make_problem()
-    climb = made(problem, seen_candidates()).climb((150.0,))
+    stages_run = made(problem, seen_candidates()).start((150.0,))
     with pytest.raises(Stopped) as stopped:
-        climb.proxy(model_of(problem, 0.3))
+        stages_run.proxy(model_of(problem, 0.3))
     stop = stopped.value.stop
     assert stop.stage == "proxy"
     assert "12 of 12 candidates are ahead" in stop.reason
     assert stop.expected == pytest.approx(0.97)
-    assert climb.stages["proxy"]["decision"] == "stopped"
-    assert climb.stages["proxy"]["samples"] == 359
+    assert stages_run.stages["proxy"]["decision"] == "stopped"
+    assert stages_run.stages["proxy"]["samples"] == 359
 
 
 @pytest.mark.parametrize(
@@ -106,41 +106,41 @@ def test_the_others_go_on(
     make_problem: Make, share: float, cost: float, settings: Mapping[str, Any], decision: str
 ) -> None:
     problem = make_problem()
-    climb = made(problem, seen_candidates(), **settings).climb((cost,))
-    climb.proxy(model_of(problem, share))
-    assert decision in climb.stages["proxy"]["decision"]
+    stages_run = made(problem, seen_candidates(), **settings).start((cost,))
+    stages_run.proxy(model_of(problem, share))
+    assert decision in stages_run.stages["proxy"]["decision"]
 
 
 def test_nothing_is_given_up_before_enough_is_known(make_problem: Make) -> None:
     problem = make_problem()
-    climb = made(problem, seen_candidates()[:9]).climb((150.0,))
-    climb.proxy(model_of(problem, 0.3))
-    assert climb.stages["proxy"]["decision"] == "too little is known yet"
+    stages_run = made(problem, seen_candidates()[:9]).start((150.0,))
+    stages_run.proxy(model_of(problem, 0.3))
+    assert stages_run.stages["proxy"]["decision"] == "too little is known yet"
 
 
 def test_inside_fine_tuning_only_the_hopeless_are_given_up(make_problem: Make) -> None:
     problem = make_problem()
     ladder = made(problem, seen_candidates())
     with pytest.raises(Stopped) as stopped:
-        ladder.climb((150.0,)).checkpoint(model_of(problem, 0.8))
+        ladder.start((150.0,)).checkpoint(model_of(problem, 0.8))
     assert stopped.value.stop.expected == pytest.approx(0.85, abs=0.005)
     # Recovery has gained 0.05 from a checkpoint before: with the noise of 359 samples, that may be enough.
-    hopeful = ladder.climb((150.0,))
+    hopeful = ladder.start((150.0,))
     hopeful.checkpoint(model_of(problem, 0.92))
     assert hopeful.stages["checkpoint"]["decision"] == "promoted"
 
 
 def test_the_checkpoint_is_after_a_third_of_the_steps_and_not_in_a_short_recovery(make_problem: Make) -> None:
     problem = make_problem()
-    climb = made(problem, []).climb((1.0,))
-    assert climb.on_step(nn.Identity(), 29) is None
-    check = climb.on_step(model_of(problem, 0.5), 31)
+    stages_run = made(problem, []).start((1.0,))
+    assert stages_run.on_step(nn.Identity(), 29) is None
+    check = stages_run.on_step(model_of(problem, 0.5), 31)
     assert check is not None
     for step in range(1, 11):
         check(step, 0.0)
-    assert "checkpoint" not in climb.stages
+    assert "checkpoint" not in stages_run.stages
     check(11, 0.0)
-    assert climb.stages["checkpoint"]["samples"] == 359
+    assert stages_run.stages["checkpoint"]["samples"] == 359
 
 
 def test_samples_of_a_proxy_grow_where_its_case_is_not_clear(
@@ -151,14 +151,14 @@ def test_samples_of_a_proxy_grow_where_its_case_is_not_clear(
     problem = make_problem()
     samples = {}
     for share in (0.3, 0.895):
-        climb = made(problem, seen_candidates()).climb((112.0,))
+        stages_run = made(problem, seen_candidates()).start((112.0,))
         model = model_of(problem, 1.0)
         order = torch.randperm(359, generator=torch.Generator().manual_seed(0))
         model.answers[order[: round((1 - share) * 359)]] += 1
         model.answers %= 10
         with suppress(Stopped):
-            climb.proxy(model)
-        samples[share] = climb.stages["proxy"]["samples"]
+            stages_run.proxy(model)
+        samples[share] = stages_run.stages["proxy"]["samples"]
     assert samples[0.3] == 64
     assert samples[0.895] > 64
 

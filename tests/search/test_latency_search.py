@@ -21,7 +21,7 @@ from autoprune.search.persistence.device_change import TIMED_AGAIN
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.latency import StudyTimer, offered_widths, profile_path
 from autoprune.search.problem.latency_profile import with_profile
-from autoprune.search.problem.width_grid import StairGrid
+from autoprune.search.problem.width_grid import StepGrid
 from autoprune.search.proposals.budget_levels import LEVELS
 from autoprune.search.proposals.sensitivity import sensitivity
 from autoprune.search.proposals.spaces import make_space
@@ -120,14 +120,16 @@ def test_a_shape_is_timed_once_in_a_study(make_paper: Make) -> None:
 def test_a_trial_records_how_it_was_timed(make_paper: Make, tmp_path: Path) -> None:
     problem = make_paper(Paper())
     study = searched(problem, tmp_path)
-    uncut = sum(p.numel() for p in problem.model.parameters())
+    original = sum(p.numel() for p in problem.model.parameters())
     for trial in study.trials:
         if trial.state is TrialState.COMPLETE:
             timing, recorded = trial.user_attrs["timing"], trial.user_attrs
             assert timing["ms"] == pytest.approx(recorded["parameters"] * 1e-3)
-            assert timing["uncut_ms"] == pytest.approx(uncut * 1e-3)
+            assert timing["original_ms"] == pytest.approx(original * 1e-3)
             assert (
-                timing["ratio"] == recorded["latency_ratio"] == pytest.approx(recorded["parameters"] / uncut)
+                timing["ratio"]
+                == recorded["latency_ratio"]
+                == pytest.approx(recorded["parameters"] / original)
             )
             assert timing["low"] <= timing["ratio"] <= timing["high"]
             assert (timing["drift"], timing["repeats"] >= 3) == (0.0, True)
@@ -179,7 +181,7 @@ def test_the_same_device_keeps_what_is_known(make_paper: Make, tmp_path: Path) -
     settled = settled_problem(slower, study, watcher)
     assert watcher.notes == []
     assert settled.baseline.latency == pytest.approx(problem.baseline.latency)
-    assert runtime.timed == count + 1  # the uncut model, before the study is opened
+    assert runtime.timed == count + 1  # the original model, before the study is opened
 
 
 def test_without_a_latency_budget_rows_of_another_device_lose_theirs(
@@ -197,7 +199,7 @@ def test_without_a_latency_budget_rows_of_another_device_lose_theirs(
 def test_a_candidate_that_the_runtime_cannot_run_fails_alone(make_paper: Make, tmp_path: Path) -> None:
     study = searched(make_paper(Paper(broken=True), budget=("latency=100%", "trials=3")), tmp_path)
     failed = [t for t in study.trials if t.state is TrialState.FAIL]
-    assert [trial.user_attrs["origin"] for trial in study.trials if trial not in failed][:1] == ["uncut"]
+    assert [trial.user_attrs["origin"] for trial in study.trials if trial not in failed][:1] == ["original"]
     assert len(failed) == 2
     assert "aten.conv2d" in failed[0].user_attrs["reason"]
 
@@ -259,10 +261,12 @@ def test_other_settings_are_told_before_a_profile_is_measured(
 
 
 def profiled_on_paper(problem: Problem) -> Problem:
-    """The problem with a profile of its device and the stairs that it gives."""
-    stairs = dict(profiled(problem.model, problem.structure, problem.meter))
-    profile = Profile(problem.meter.fingerprint, problem.baseline.latency, stairs)
-    return dataclasses.replace(problem, profile=profile, stairs=offered_widths(problem.pruning, profile))
+    """The problem with a profile of its device and the latency_steps that it gives."""
+    latency_steps = dict(profiled(problem.model, problem.structure, problem.meter))
+    profile = Profile(problem.meter.fingerprint, problem.baseline.latency, latency_steps)
+    return dataclasses.replace(
+        problem, profile=profile, latency_steps=offered_widths(problem.pruning, profile)
+    )
 
 
 def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make, tmp_path: Path) -> None:
@@ -271,7 +275,7 @@ def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make,
     study = searched(problem, tmp_path)
     ended = [t for t in study.trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     within = [t for t in ended if t.state is TrialState.COMPLETE]
-    # Without it, the uncut model and most of the first warm starts are over.
+    # Without it, the original model and most of the first warm starts are over.
     assert len(within) >= 0.75 * len(ended)
     assert max(t.user_attrs["latency_ratio"] for t in within) > 0.4
 
@@ -281,7 +285,7 @@ def test_a_limit_on_latency_has_the_device_profiled_first(make_paper: Make) -> N
     problem = with_profile(make_paper(Paper(), budget=("latency=60%", "trials=2")), watcher)
     assert any("measured first" in note for note in watcher.notes)
     assert problem.predictor is not None
-    assert problem.stairs
+    assert problem.latency_steps
     assert with_profile(problem, Watcher()) is problem
     for settings in ({"budget": ("flops=60%", "trials=2")}, {"profile": False}):
         without = make_paper(Paper(), **settings)
@@ -297,10 +301,10 @@ def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
     with pytest.raises(KeyboardInterrupt):
         with_profile(problem, Stopped())
     file = profile_path(problem.model, problem.structure, problem.meter.fingerprint)
-    (first,) = load_profile(file.with_suffix(".part")).stairs.items()
+    (first,) = load_profile(file.with_suffix(".part")).latency_steps.items()
     profile = with_profile(problem, Watcher()).profile
-    assert (next(iter(profile.stairs.items()))) == first
-    assert set(profile.stairs) == {group.name for group in problem.structure.groups}
+    assert (next(iter(profile.latency_steps.items()))) == first
+    assert set(profile.latency_steps) == {group.name for group in problem.structure.groups}
     assert file.exists()
     assert not file.with_suffix(".part").exists()
 
@@ -322,10 +326,10 @@ def test_where_no_plan_is_predicted_to_be_fast_enough_that_is_said_and_the_narro
 def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space: str) -> None:
     settings = {"budget": ("flops=90%", "trials=2"), "space": space}
     problem = make_paper(Paper(), **settings)
-    stairs = {"conv1": (3, 7, 16), "hidden": (5, 24)}
-    study = create_study(dataclasses.replace(problem, stairs=stairs))
+    latency_steps = {"conv1": (3, 7, 16), "hidden": (5, 24)}
+    study = create_study(dataclasses.replace(problem, latency_steps=latency_steps))
     later = settled_problem(problem, study, Watcher())
-    assert later.grids["conv1"] == StairGrid((3, 7, 16))
+    assert later.grids["conv1"] == StepGrid((3, 7, 16))
     curves = sensitivity(later, study, Watcher())
     form = make_space(later, curves)
     for start in warm_starts(later, curves, LEVELS):

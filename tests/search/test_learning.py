@@ -14,7 +14,7 @@ from autoprune.search import Problem, create_study, prepare, run
 from autoprune.search.evaluation.evaluate import evaluate_candidate
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.budget_fit import used
-from autoprune.search.problem.width_grid import StairGrid, grids_of
+from autoprune.search.problem.width_grid import StepGrid, grids_of
 from autoprune.search.proposals.budget_levels import LEVELS
 from autoprune.search.proposals.learned_criterion import allocated, configured, learn
 from autoprune.search.proposals.sensitivity import measured_curves
@@ -106,10 +106,10 @@ def test_a_search_begins_with_what_another_one_learned(
     assert learned is not None
     curves = measured_curves(other, Listener())
     starts = warm_starts(other, curves, LEVELS, learned)
-    taught = [start for start in starts if start.origin == LEARNED]
+    from_criterion = [start for start in starts if start.origin == LEARNED]
     assert starts[0].origin == LEARNED
-    assert taught
-    assert all(used(other, start.widths) <= 1 for start in taught)
+    assert from_criterion
+    assert all(used(other, start.widths) <= 1 for start in from_criterion)
     assert any(start.origin == f"global {file}" for start in starts)
     # What another search learns on top of it is made of the same base criteria.
     second = create_study(other)
@@ -124,12 +124,12 @@ def test_any_criterion_cuts_to_a_budget_at_once(make_problem: Make) -> None:
     found = {}
     for scope in ("local", "global"):
         within = Within(parse_budget(["flops=40%", "params=60%"]), scope)
-        uncut = problem.baseline.costs
-        widths = widths_within(within, problem.config, problem.pruning, uncut, grids)
+        original = problem.baseline.costs
+        widths = widths_within(within, problem.config, problem.pruning, original, grids)
         costs = problem.costs.costs(widths)
-        assert costs.flops <= 0.4 * uncut.flops
-        assert costs.parameters <= 0.6 * uncut.parameters
-        assert costs.flops > 0.3 * uncut.flops
+        assert costs.flops <= 0.4 * original.flops
+        assert costs.parameters <= 0.6 * original.parameters
+        assert costs.flops > 0.3 * original.flops
         assert evaluate_candidate(problem, widths).costs.flops == costs.flops
         found[scope] = widths
     assert found["local"] != found["global"]
@@ -137,19 +137,19 @@ def test_any_criterion_cuts_to_a_budget_at_once(make_problem: Make) -> None:
 
 def test_on_coarse_steps_a_cut_fills_the_budget(make_problem: Make) -> None:
     problem = make_problem()
-    uncut, full = problem.baseline.costs, problem.structure.widths
-    grids = {name: StairGrid(tuple(range(4, width, 4)) + (width,)) for name, width in full.items()}
+    original, full = problem.baseline.costs, problem.structure.widths
+    grids = {name: StepGrid(tuple(range(4, width, 4)) + (width,)) for name, width in full.items()}
     for share in range(30, 100, 5):
         within = Within(parse_budget([f"flops={share}%"]))
         exact, coarse = (
-            widths_within(within, problem.config, problem.pruning, uncut, offered)
+            widths_within(within, problem.config, problem.pruning, original, offered)
             for offered in (grids_of(problem.structure, load_config(None, {"round_to": "1"})), grids)
         )
         assert all(width in grids[name].widths for name, width in coarse.items())
-        assert problem.costs.costs(coarse).flops <= share / 100 * uncut.flops
+        assert problem.costs.costs(coarse).flops <= share / 100 * original.flops
         for name in (name for name in full if coarse[name] < exact[name]):
             wider = coarse | {name: grids[name].wider(coarse[name])}
-            assert problem.costs.costs(wider).flops > share / 100 * uncut.flops
+            assert problem.costs.costs(wider).flops > share / 100 * original.flops
 
 
 @pytest.mark.parametrize("budget", ["trials=5", "flops=50%,time=3m", "latency=50%"])

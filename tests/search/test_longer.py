@@ -26,7 +26,7 @@ class Stopping(Listener):
             raise KeyboardInterrupt
 
 
-def test_a_chosen_model_is_healed_for_longer_and_its_card_says_so(
+def test_a_chosen_model_is_recovered_for_longer_and_its_card_says_so(
     make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autoprune.recovery.training.checkpoint.EVERY_SECONDS", 0.0)

@@ -90,7 +90,7 @@ def test_a_search_records_the_choice_and_gives_the_same_model_again(make_problem
     assert "exact by sensitivity, taylor" in origins
     assert "exact by sensitivity, fpgm" in origins
     for trial in trials:
-        if trial.user_attrs["plan"] != "uncut":
+        if trial.user_attrs["plan"] != "original":
             assert set(trial.user_attrs[MIXTURE]) == set(problem.structure.widths)
     chosen = next(t for t in trials if t.user_attrs["origin"] == "exact by sensitivity, fpgm")
     assert set(map(tuple, chosen.user_attrs[MIXTURE].values())) == {("fpgm",)}

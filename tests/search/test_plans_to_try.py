@@ -56,10 +56,10 @@ def test_warm_starts_are_distinct_and_within_the_budget(make_problem: Make, curv
     assert max(shares) - min(shares) < 0.15
 
 
-def test_without_a_limit_the_uncut_model_is_tried_first(make_problem: Make, curves_of: Curves) -> None:
+def test_without_a_limit_the_original_model_is_tried_first(make_problem: Make, curves_of: Curves) -> None:
     problem = make_problem(budget=("trials=5",))
     first = warm_starts(problem, curves_of(problem), LEVELS)[0]
-    assert (first.origin, first.widths) == ("uncut", problem.structure.widths)
+    assert (first.origin, first.widths) == ("original", problem.structure.widths)
 
 
 @pytest.mark.parametrize("budget", ["flops=1G", "size=1GB", "flops=1G,params=1G"])

@@ -13,7 +13,15 @@ from torch import nn
 import autoprune
 from autoprune.errors import StudyError
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, healed_otherwise, prepare, run, test_front, trial_model
+from autoprune.search import (
+    Problem,
+    create_study,
+    prepare,
+    recovered_differently,
+    run,
+    test_front,
+    trial_model,
+)
 from autoprune.search.coordination.retry import revive
 from autoprune.search.evaluation.evaluate import OverBudget, evaluate_candidate
 from autoprune.search.persistence.study import study_name
@@ -244,10 +252,10 @@ def test_lost_weights_are_made_again_the_same(make_problem: Make, tmp_path: Path
     for other in (again, third):
         pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
-        assert healed_otherwise(problem, best, other) == []
+        assert recovered_differently(problem, best, other) == []
     with torch.no_grad():
         third.head.bias += 1
-    (line,) = healed_otherwise(problem, best, third)
+    (line,) = recovered_differently(problem, best, third)
     assert f"where the search had {best.values[0]:.4f}" in line
 
 

@@ -9,9 +9,9 @@ import torch
 from autoprune.review import Listener
 from autoprune.search import Problem, create_study
 from autoprune.search.coordination.budget_usage import begin_time
-from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, mend
+from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, repair
 from autoprune.search.problem.budget_fit import used
-from autoprune.search.problem.width_grid import Grid, StairGrid, widths_of
+from autoprune.search.problem.width_grid import Grid, StepGrid, widths_of
 from autoprune.search.proposals import sensitivity as sensitivities
 from autoprune.search.proposals import sensitivity_effort as efforts
 from autoprune.search.proposals.sensitivity import (
@@ -59,7 +59,7 @@ def test_curves_are_measured_with_progress_and_stored(make_problem: Make) -> Non
     for width in (problem.grids[name].low, problem.structure.widths[name]):
         plan = problem.plan({**context, name: width})
         model = cut_model(problem, plan)
-        mend(problem, model, plan, Stopwatch())
+        repair(problem, model, plan, Stopwatch())
         losses.append(loss(problem, model))
     increase = record["points"][name][str(problem.grids[name].low)]
     assert increase == pytest.approx(losses[0] - losses[1], abs=1e-5)
@@ -111,7 +111,7 @@ def test_an_output_that_is_not_finite_is_worse_than_all_others(make_problem: Mak
     assert curves[names[0]].losses[0] >= 5
 
 
-def test_without_a_limit_the_others_take_that_share_of_the_uncut_models_flops(make_problem: Make) -> None:
+def test_without_a_limit_the_others_take_that_share_of_the_original_models_flops(make_problem: Make) -> None:
     problem = make_problem(budget=("trials=5",))
     study = create_study(problem)
     sensitivity(problem, study, Listener())
@@ -126,7 +126,7 @@ def test_without_a_limit_the_others_take_that_share_of_the_uncut_models_flops(ma
         (Grid(1, 16, 1), 16, [1, 4, 8, 12]),
         (Grid(8, 32, 8), 32, [8, 16, 24]),
         (Grid(0, 1, 1), 1, [0]),
-        (StairGrid((5, 16, 30, 48, 64)), 64, [5, 16, 30, 48]),
+        (StepGrid((5, 16, 30, 48, 64)), 64, [5, 16, 30, 48]),
         (Grid(8, 8, 1), 8, []),
         (Grid(4, 8, 4), 16, [4, 8]),
     ],

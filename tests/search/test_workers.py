@@ -297,7 +297,9 @@ def test_a_worker_with_another_package_refuses_before_it_does_anything(made: str
         work_on(Invitation(made, "one", trust=True), Listener())
 
 
-def test_without_weights_in_the_settings_the_uncut_model_is_handed_over(folder: Path, digits: Data) -> None:
+def test_without_weights_in_the_settings_the_original_model_is_handed_over(
+    folder: Path, digits: Data
+) -> None:
     storage = str(folder / "studies.db")
     torch.manual_seed(1)
     study = autoprune.search(

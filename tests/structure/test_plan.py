@@ -99,7 +99,7 @@ def test_a_plan_gives_the_same_model_wherever_it_is_applied(structure: Structure
     assert (first.stem.out_channels, first.conv1.in_channels, first.head.in_features) == (3, 3, 3)
 
 
-def test_uncut_tensors_are_copied_unless_shared(structure: Structure) -> None:
+def test_original_tensors_are_copied_unless_shared(structure: Structure) -> None:
     model, plan = Residual(), Plan({"conv1": (1,)})
     assert apply(model, plan, structure).stem.weight is not model.stem.weight
     assert apply(model, plan, structure, share=True).stem.weight is model.stem.weight

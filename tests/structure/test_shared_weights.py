@@ -126,10 +126,10 @@ def test_untied_copies_are_cut_alone_and_counted(case: tuple[nn.Module, Tensor])
     costs = CostModel.of(structure, model)
     free = untie(model, example)
     assert costs.parameters(structure.widths) == sum(p.numel() for p in free.parameters())
-    assert costs.uncut(model).parameters == sum(p.numel() for p in model.parameters())
+    assert costs.original(model).parameters == sum(p.numel() for p in model.parameters())
     if structure.untying is not None:
         assert shared_names(pruned) == []
-        assert costs.parameters(structure.widths) > costs.uncut(model).parameters
+        assert costs.parameters(structure.widths) > costs.original(model).parameters
 
 
 def test_an_untied_model_computes_the_same_and_leaves_the_given_one_alone(

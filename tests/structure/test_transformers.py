@@ -165,7 +165,7 @@ def test_a_padded_batch_takes_no_fused_path_that_a_cut_layer_lacks(cut: str) -> 
     expected = pruned.encoder(features, src_key_padding_mask=padding)
     with torch.no_grad():
         fused = pruned.encoder(features, src_key_padding_mask=padding)
-    # What comes out at padded positions differs between the paths in the uncut model, too.
+    # What comes out at padded positions differs between the paths in the original model, too.
     torch.testing.assert_close(fused[~padding], expected[~padding])
     slim = [module for module in pruned.modules() if isinstance(module, SlimMultiheadAttention)]
     assert len(slim) == (2 if cut == "heads" else 0)

@@ -16,7 +16,7 @@ from autoprune.structure.groups import Extent, Group
 
 @dataclass(frozen=True)
 class Shares:
-    """The part of the uncut model's cost that would be gone without the units of one group.
+    """The part of the original model's cost that would be gone without the units of one group.
 
     A layer between two groups counts for both, so that shares add up to more than 1.
     """

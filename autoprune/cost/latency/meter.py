@@ -123,7 +123,7 @@ class Meter:
         try:
             return self.measure(self.reference).reference_seconds
         except TrialError as error:
-            raise ModelError(f"the uncut model cannot be timed: {error}") from error
+            raise ModelError(f"the original model cannot be timed: {error}") from error
 
     def _made_ready(self, threads: int) -> tuple[Call, Callable[[nn.Module], Call]]:
         """The reference's call, and what prepares candidates; anew where torch has other threads since."""

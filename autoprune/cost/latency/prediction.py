@@ -22,7 +22,7 @@ RIDGE = 1e-3
 FINEST = 128
 """Most widths of a group that are looked at."""
 _CERTAIN = 10.0
-"""Weight of the uncut model, whose ratio is 1 by definition."""
+"""Weight of the original model, whose ratio is 1 by definition."""
 
 Rows = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """Predicts latencies relative to the uncut model's.
+    """Predicts latencies relative to the original model's.
 
     A plan's latency is a sum over its operators of what each takes for its multiply-adds, for what it reads
     and writes, and for channels that do not fill a kernel's block (see :class:`Workload`). What each of
@@ -70,7 +70,7 @@ class Predictor:
         return cls(workload, _fitted(features, ratios))
 
     def ratio(self, widths: Mapping[str, int]) -> float:
-        """Predicted latency of a plan, relative to the uncut model's."""
+        """Predicted latency of a plan, relative to the original model's."""
         return float(self.ratios(self.workload.vector(widths))[0])
 
     def ratios(self, widths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -125,11 +125,11 @@ def accuracy(predicted: Sequence[float], measured: Sequence[float]) -> Accuracy:
 def _measured(
     workload: Workload, structure: Structure, profile: Profile
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.intp]]:
-    """Features and ratios of all that was measured, the uncut model first, and which are random plans."""
+    """Features and ratios of all that was measured, the original model first, and which are random plans."""
     full = structure.widths
     plans: list[tuple[Mapping[str, int], float]] = [(full, 1.0)]
-    for name, stair in profile.stairs.items():
-        curve = zip(stair.widths, stair.ratios, strict=True)
+    for name, steps in profile.latency_steps.items():
+        curve = zip(steps.widths, steps.ratios, strict=True)
         plans += [({**full, name: width}, ratio) for width, ratio in curve if width < full[name]]
     plans += [(sample.widths, sample.ratio) for sample in profile.samples]
     features = workload.features(np.concatenate([workload.vector(widths) for widths, _ in plans]))

@@ -17,7 +17,7 @@ from autoprune.cost.latency.device_fingerprint import DeviceFingerprint
 from autoprune.cost.latency.group_shares import narrowed, work_of
 from autoprune.cost.latency.meter import Latency, Meter
 from autoprune.cost.latency.shape_signature import shape_signature
-from autoprune.cost.latency.steps import Stair, climb
+from autoprune.cost.latency.steps import LatencySteps, find_steps
 from autoprune.errors import ConfigError, TrialError
 from autoprune.structure import Structure
 from autoprune.structure.groups import Group
@@ -33,7 +33,7 @@ STEPS = (1, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Sample:
-    """A plan's widths, and its latency relative to the uncut model's."""
+    """A plan's widths, and its latency relative to the original model's."""
 
     widths: Mapping[str, int]
     ratio: float
@@ -45,14 +45,14 @@ class Profile:
 
     Attributes:
         fingerprint: where and how it was measured.
-        seconds: latency of the uncut model.
-        stairs: group -> its curve.
+        seconds: latency of the original model.
+        latency_steps: group -> its curve.
         samples: random plans.
     """
 
     fingerprint: DeviceFingerprint
     seconds: float
-    stairs: Mapping[str, Stair]
+    latency_steps: Mapping[str, LatencySteps]
     samples: Sequence[Sample] = ()
 
 
@@ -68,20 +68,20 @@ def profiled(
     model: nn.Module,
     structure: Structure,
     meter: Meter,
-    known: Mapping[str, Stair] | None = None,
+    known: Mapping[str, LatencySteps] | None = None,
     failed: Failed = _untold,
-) -> Iterator[tuple[str, Stair]]:
+) -> Iterator[tuple[str, LatencySteps]]:
     """Group by group, its curve where that is not known yet; groups that do the same work are measured once.
 
-    Widths at which the model does not run are left out. Raises ModelError if the uncut model does not run.
+    Widths at which the model does not run are left out. Raises ModelError if the original model does not run.
     """
     known = known or {}
     works = {group.name: work_of(structure, group) for group in structure.groups}
-    done = {works[name]: stair for name, stair in known.items()}
+    done = {works[name]: steps for name, steps in known.items()}
     for group in structure.groups:
         if group.name not in known:
             if works[group.name] not in done:
-                done[works[group.name]] = _climb_group(model, structure, group, meter, failed)
+                done[works[group.name]] = _steps_of(model, structure, group, meter, failed)
             yield group.name, done[works[group.name]]
 
 
@@ -96,7 +96,7 @@ def sampled(
 ) -> Iterator[Sample]:
     """Random plans, timed one by one; those that do not run are left out.
 
-    Raises ModelError if the uncut model does not run.
+    Raises ModelError if the original model does not run.
     """
     generator = np.random.default_rng(seed)
     for _ in range(count):
@@ -141,7 +141,7 @@ def save_profile(profile: Profile, file: Path) -> None:
         "schema": SCHEMA,
         "device": asdict(profile.fingerprint),
         "seconds": profile.seconds,
-        "stairs": {name: asdict(stair) for name, stair in profile.stairs.items()},
+        "latency_steps": {name: asdict(steps) for name, steps in profile.latency_steps.items()},
         "samples": [asdict(sample) for sample in profile.samples],
     }
     try:
@@ -163,7 +163,7 @@ def load_profile(file: Path) -> Profile | None:
         return Profile(
             fingerprint=DeviceFingerprint(**content["device"]),
             seconds=_positive(content["seconds"]),
-            stairs={name: _stair(**stair) for name, stair in content["stairs"].items()},
+            latency_steps={name: _read_steps(**steps) for name, steps in content["latency_steps"].items()},
             samples=tuple(
                 Sample(
                     dict(zip(s["widths"], _widths(s["widths"].values()), strict=True)), _positive(s["ratio"])
@@ -175,12 +175,12 @@ def load_profile(file: Path) -> Profile | None:
         raise ConfigError(f"cannot read the latency profile {file}: delete it and measure again") from error
 
 
-def _stair(widths: Sequence[object], ratios: Sequence[object], error: object) -> Stair:
+def _read_steps(widths: Sequence[object], ratios: Sequence[object], error: object) -> LatencySteps:
     """A curve as a file says it. Raises ValueError unless it is one."""
     read = _widths(widths)
     if not read or len(read) != len(ratios) or list(read) != sorted(set(read)):
         raise ValueError("widths must be ascending, with a ratio each")
-    return Stair(read, tuple(map(_positive, ratios)), _positive(error, least=0.0))
+    return LatencySteps(read, tuple(map(_positive, ratios)), _positive(error, least=0.0))
 
 
 def _widths(values: Collection[object]) -> tuple[int, ...]:
@@ -196,18 +196,20 @@ def _positive(value: object, least: float = sys.float_info.min) -> float:
     return float(value)
 
 
-def _climb_group(model: nn.Module, structure: Structure, group: Group, meter: Meter, failed: Failed) -> Stair:
+def _steps_of(
+    model: nn.Module, structure: Structure, group: Group, meter: Meter, failed: Failed
+) -> LatencySteps:
     def time(width: int) -> tuple[float, float] | None:
         latency = _latency(meter, narrowed(model, structure, {group.name: width}), failed)
         return None if latency is None else (latency.ratio, (latency.ratio_high - latency.ratio_low) / 2)
 
     # A tenth of the width is as narrow as a search goes unless it is told otherwise.
     least = 0 if group.least == 0 else max(1, group.width // 10)
-    return climb(time, group.width, least)
+    return find_steps(time, group.width, least)
 
 
 def _latency(meter: Meter, cut: nn.Module, failed: Failed) -> Latency | None:
-    """None where the cut model does not run; where the uncut one does not either, that is raised."""
+    """None where the cut model does not run; where the original does not either, that is raised."""
     try:
         return meter.measure(cut)
     except TrialError as error:

@@ -27,12 +27,12 @@ Points = dict[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Stair:
+class LatencySteps:
     """Latency against the width of one group, while all others are whole.
 
     Attributes:
         widths: ascending; the last one is the full width.
-        ratios: latency at each width, relative to the uncut model's.
+        ratios: latency at each width, relative to the original model's.
         error: median half-width of the 95 % intervals of the ratios.
     """
 
@@ -41,7 +41,7 @@ class Stair:
     error: float
 
     def at(self, width: int) -> float:
-        """Latency at any width, relative to the uncut model's, on straight lines between the points."""
+        """Latency at any width, relative to the original model's, on straight lines between the points."""
         return float(np.interp(width, self.widths, self.ratios))
 
 
@@ -69,16 +69,16 @@ def top_edges(widths: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]
     return (*narrow, *(width for width, _ in kept))
 
 
-def climb(time: Callable[[int], tuple[float, float] | None], full: int, least: int = 1) -> Stair:
+def find_steps(time: Callable[[int], tuple[float, float] | None], full: int, least: int = 1) -> LatencySteps:
     """Time one group at few widths, and by bisection find where the cliffs between them are.
 
     A point far off the line between its neighbours is timed twice more, and the median of the three counts:
     it is an edge, or something else on the machine came between.
 
     Args:
-        time: gives the ratio to the uncut model's latency at a width, and the half-width of its interval;
+        time: gives the ratio to the original model's latency at a width, and the half-width of its interval;
             None where the model does not run at that width, which is left out.
-        full: the uncut width, whose ratio is 1.
+        full: the original width, whose ratio is 1.
         least: the narrowest width to time.
     """
     tried = {width: time(width) for width in first_widths(full, least) if width != full}
@@ -100,7 +100,7 @@ def climb(time: Callable[[int], tuple[float, float] | None], full: int, least: i
             points[middle] = point
     widths = tuple(sorted(points))
     errors = [error for width, (_, error) in points.items() if width != full]
-    return Stair(widths, tuple(points[w][0] for w in widths), float(np.median(errors or [0.0])))
+    return LatencySteps(widths, tuple(points[w][0] for w in widths), float(np.median(errors or [0.0])))
 
 
 def first_widths(full: int, least: int) -> list[int]:

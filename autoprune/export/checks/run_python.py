@@ -1,6 +1,6 @@
 """Builds a model from a factory file and runs it: ``run_python.py FILE INPUTS OUTPUTS [ORIGINAL]``.
 
-ORIGINAL is a file whose ``original`` gives the uncut model, for a FILE that only turns one into the pruned
+ORIGINAL is a file whose ``original`` gives the original model, for a FILE that only turns one into the pruned
 one. INPUTS and OUTPUTS are as in ``run_pt2.py``; the output ``"imports_autoprune"`` is 1 where the original
 model's own code imports this package, else 0.
 """

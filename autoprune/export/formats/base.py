@@ -59,7 +59,7 @@ class Format(ABC):
 
     @abstractmethod
     def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
-        """What times the file in the folder, and the uncut model in the same form."""
+        """What times the file in the folder, and the original model in the same form."""
 
 
 class FileRuntime(Runtime):
@@ -76,8 +76,8 @@ class FileRuntime(Runtime):
         if model is self._subject.model:
             return self._form.call(self._folder / self._form.file, inputs)
         with tempfile.TemporaryDirectory(prefix="autoprune-timing-") as name:
-            folder, uncut = Path(name), replace(self._candidate, model=model)
-            self._form.write(subject_of(model, self._subject.example), uncut, folder)
+            folder, original = Path(name), replace(self._candidate, model=model)
+            self._form.write(subject_of(model, self._subject.example), original, folder)
             return self._form.call(folder / self._form.file, inputs)
 
 

@@ -1,4 +1,4 @@
-"""Plain files that rebuild a pruned model from the original one: what a cut changed besides tensors."""
+"""Plain files that rebuild a pruned model from the original: what a cut changed besides tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EMPTY = {
 
 
 def loader_text(model: nn.Module, candidate: Candidate) -> str:
-    """A file whose ``load`` turns an uncut model into the pruned one, with torch alone.
+    """A file whose ``load`` turns an original model into the pruned one, with torch alone.
 
     Raises ExportError for a cut that it cannot say.
     """
@@ -59,10 +59,10 @@ def build() -> nn.Module:
 
 
 def original_text(candidate: Candidate) -> str:
-    """A function that builds the uncut network of a candidate whose base model has a name."""
+    """A function that builds the original network of a candidate whose base model has a name."""
     assert candidate.spec is not None
     body = "\n".join(f"    {line}" for line in construction(candidate.spec, candidate.classes))
-    return f'def original() -> nn.Module:\n    """The uncut network, with random weights."""\n{body}'
+    return f'def original() -> nn.Module:\n    """The original network, with random weights."""\n{body}'
 
 
 def loaded_here(file: Path, subject: Subject, candidate: Candidate) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A pruned model from the original one and ``model.safetensors``; needs torch and the original's code."""
+"""A pruned model from the original and ``model.safetensors``; needs torch and the original's code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMOVED: dict[str, tuple[str, int]] = {}
 
 
 def load(model: nn.Module) -> nn.Module:
-    """Cut an uncut network in place, give it the weights, and return it in evaluation mode."""
+    """Cut an original network in place, give it the weights, and return it in evaluation mode."""
     for path, (argument, position) in REMOVED.items():
         parent, _, name = path.rpartition(".")
         block = model.get_submodule(path)

@@ -54,7 +54,7 @@ class PythonFormat(Format):
             lines[2:] = [
                 "from model import load",
                 "",
-                "network = load(...)  # the uncut model, with any weights",
+                "network = load(...)  # the original model, with any weights",
             ]
         lines.append(f"result = network({zeros_code(sample)})")
         return "torch and the code of the original model", "\n".join(lines)

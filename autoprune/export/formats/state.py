@@ -83,12 +83,12 @@ class StateFormat(Format):
             f'model = load_exported(".", base, {zeros_code(sample)})',
         ]
         if candidate.spec is None:
-            lines[2:5] = ["", "base = ...  # the uncut model, with any weights"]
+            lines[2:5] = ["", "base = ...  # the original model, with any weights"]
         needs = "autoprune"
         if _loader(candidate):
             needs += (
                 f"; or torch and the code of the original model: `load(base)` of `{LOADER_FILE}` "
-                "takes the uncut model, with any weights, and gives this one"
+                "takes the original model, with any weights, and gives this one"
             )
         return needs, "\n".join(lines)
 

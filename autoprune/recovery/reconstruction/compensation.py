@@ -48,7 +48,7 @@ class Compensator:
     What was fitted is remembered, so that plans which leave a layer the same inputs share the work.
 
     Args:
-        model: the uncut model that was given to :func:`autoprune.discover`.
+        model: the original model that was given to :func:`autoprune.discover`.
         structure: its structure.
         moments: from :func:`autoprune.recovery.collect_moments` for both.
         ridge: see :data:`RIDGE`; more keeps the weights closer to what they were.
@@ -64,7 +64,7 @@ class Compensator:
         self._cache = _Cache(CACHE_BYTES)
 
     def __call__(self, pruned: nn.Module, plan: Plan) -> tuple[str, ...]:
-        """Fit `pruned`, which is ``apply(model, plan, structure)``, in place; the uncut model stays as it is.
+        """Fit `pruned`, which is ``apply(model, plan, structure)``, in place; the original is not changed.
 
         BatchNorm statistics are to be estimated anew afterwards, see :func:`autoprune.recovery.recalibrate`.
         Equal plans give equal weights.
@@ -98,7 +98,7 @@ class Compensator:
 
 
 def fit(consumer: Consumer, part: Tensor, inputs: Positions, ridge: float) -> Fitted:
-    """The rows `part` of an uncut weight for the positions `inputs` of its input axis alone."""
+    """The rows `part` of an original weight for the positions `inputs` of its input axis alone."""
     matrix = as_matrix(consumer, part)
     each = matrix.shape[2] // part.shape[consumer.axis]
     kept = (inputs[:, None] * each + np.arange(each)).reshape(-1)

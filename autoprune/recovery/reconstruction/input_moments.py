@@ -162,11 +162,11 @@ def collect_moments(
 ) -> Moments:
     """Moments of what reads units of any group, from one run over `batches`; nothing else is kept of them.
 
-    The uncut model runs in evaluation mode and is not changed. Linear layers, plain, grouped and transposed
+    The original runs in evaluation mode and is not changed. Linear layers, plain, grouped and transposed
     convolutions, the projections of attention, and input and recurrent weights of recurrent layers are seen.
 
     Args:
-        model: the uncut model.
+        model: the original model.
         structure: result of :func:`autoprune.discover` for it.
         batches: inputs ``[N, ...]``.
         most_features: see :data:`MOST_FEATURES`; 0 sees every convolution a position at a time.

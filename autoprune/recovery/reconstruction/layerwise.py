@@ -1,10 +1,10 @@
 """Sequential compensation: every layer is fitted to what the cut network really feeds it.
 
-Compensation by the uncut model's moments takes the inputs of every layer for what they were. Here the layers
-are fitted one after the other, in the order in which they run, each to give what it gave in the uncut model
-from what now comes in, as in He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (2017):
-errors made further up are mended, too. The inputs in the uncut model are kept, so that a cut network runs
-over the data once: each layer is fitted at the moment when it is called.
+Compensation by the original model's moments takes the inputs of every layer for what they were. Here the
+layers are fitted one after the other, in the order in which they run, each to give what it gave in the
+original model from what now comes in, as in He et al., "Channel Pruning for Accelerating Very Deep Neural
+Networks" (2017): errors made further up are repaired, too. The inputs in the original model are kept, so that
+a cut network runs over the data once: each layer is fitted at the moment when it is called.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Rebuilder:
     """Fits the layers of cut copies of one model one after the other; made once, used for every candidate.
 
     Args:
-        model: the uncut model that was given to :func:`autoprune.discover`.
+        model: the original model that was given to :func:`autoprune.discover`.
         structure: its structure.
         moments: from :func:`autoprune.recovery.collect_moments`: which layers can be fitted, and how.
         batches: calibration inputs ``[N, ...]``; those of the first one's shape are made one batch, see
@@ -82,7 +82,7 @@ class Rebuilder:
         layer that the cut network calls less often, because a block was taken out, stays as it is.
 
         Returns:
-            State-dict names of the weights that were fitted, in the order of the uncut model.
+            State-dict names of the weights that were fitted, in the order of the original model.
         """
         jobs = self._jobs(pruned, plan)
         own(pruned, {name for job in jobs for name in (job.consumer.weight, job.consumer.bias) if name})
@@ -109,7 +109,7 @@ class Rebuilder:
         return True
 
     def _read(self, base: nn.Module) -> Mapping[int, list[Tensor]]:
-        """Place of a consumer -> what it reads in the uncut model, ``[groups, n, d]``, one tensor a call."""
+        """Place of a consumer -> what it reads in the original, ``[groups, n, d]``, one tensor a call."""
         places = {(consumer.weight, consumer.rows): at for at, consumer in enumerate(self._consumers)}
         found: dict[int, list[Tensor]] = {}
 
@@ -141,7 +141,7 @@ class Rebuilder:
 
 @dataclass(frozen=True, eq=False)
 class _Comparison:
-    """What a layer reads in the uncut model (``x``) and in the cut one (``z``)."""
+    """What a layer reads in the original model (``x``) and in the cut one (``z``)."""
 
     across: Accumulator = field(default_factory=Accumulator)
     now: Accumulator = field(default_factory=Accumulator)
@@ -166,9 +166,9 @@ class _Job:
     Attributes:
         consumer: the layer.
         begin: where its rows begin in the cut weight.
-        part: the rows that stay of the uncut weight.
-        bias: the same of the uncut bias; None without one.
-        before: what the layer reads in the uncut model, one tensor a call.
+        part: the rows that stay of the original weight.
+        bias: the same of the original bias; None without one.
+        before: what the layer reads in the original model, one tensor a call.
         seen: moments between that and what it reads now, of the calls so far.
         calls: how many these are.
         done: whether it was fitted.
@@ -237,7 +237,7 @@ class _Fitter:
 
 
 def _refit(consumer: Consumer, part: Tensor, present: Tensor, seen: _Comparison, ridge: float) -> Fitted:
-    """The rows that are to give what `part` gave in the uncut model, close to `present` in the cut one."""
+    """The rows that are to give what `part` gave in the original model, close to `present` in the cut one."""
     wanted, current = as_matrix(consumer, part), as_matrix(consumer, present)
     across, now = seen.moments(consumer.centred)
     missing = wanted @ across - current @ now

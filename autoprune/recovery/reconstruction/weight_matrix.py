@@ -32,7 +32,7 @@ class Fitted:
 
 
 def part_of(consumer: Consumer, weight: Tensor) -> Tensor:
-    """The rows of an uncut weight, or of what goes with it, that the consumer uses."""
+    """The rows of an original weight, or of what goes with it, that the consumer uses."""
     return weight.detach()[slice(*consumer.rows)]
 
 
@@ -42,7 +42,7 @@ def rows_kept(consumer: Consumer, kept: Mapping[int, Positions], weight: Tensor)
     Args:
         consumer: whose rows.
         kept: axis of its weight -> positions that stay.
-        weight: the uncut weight.
+        weight: the original weight.
     """
     axis = 1 - consumer.axis
     every = kept.get(axis, np.arange(weight.shape[axis]))
@@ -52,7 +52,7 @@ def rows_kept(consumer: Consumer, kept: Mapping[int, Positions], weight: Tensor)
 
 
 def bias_kept(consumer: Consumer, tensors: Mapping[str, Tensor], rows: Rows) -> Tensor | None:
-    """The uncut bias of the rows that stay; None for a consumer without one."""
+    """The original bias of the rows that stay; None for a consumer without one."""
     if consumer.bias is None:
         return None
     return part_of(consumer, tensors[consumer.bias])[rows.index]
@@ -96,7 +96,7 @@ def from_matrix(consumer: Consumer, matrix: Tensor, shift: Tensor, like: Tensor)
 
 
 def own(model: nn.Module, names: Set[str]) -> None:
-    """Give a cut model parameters of its own: what a cut leaves whole may be the uncut model's."""
+    """Give a cut model parameters of its own: what a cut leaves whole may be the original model's."""
     for name in names:
         old = model.get_parameter(name)
         new = nn.Parameter(old.detach().clone(), requires_grad=old.requires_grad)
@@ -113,7 +113,7 @@ def write(pruned: nn.Module, consumer: Consumer, fitted: Fitted, bias: Tensor | 
         pruned: changed in place.
         consumer: whose rows.
         fitted: the rows that stay.
-        bias: the uncut bias of these rows, if the consumer has one.
+        bias: the original bias of these rows, if the consumer has one.
         begin: where the rows begin in the cut weight.
     """
     _put(pruned.get_parameter(consumer.weight), fitted.weight, 1 - consumer.axis, begin)

@@ -23,7 +23,7 @@ from autoprune.recovery.training.feature_distillation import Tap, feature_loss
 from autoprune.recovery.training.precision import Precision
 from autoprune.recovery.training.recipe import Recipe
 from autoprune.recovery.training.resumable_batches import Place, Stream
-from autoprune.recovery.training.shared_batches import Lesson, taught
+from autoprune.recovery.training.shared_batches import CachedBatch, teacher_logits
 from autoprune.recovery.training.step_hooks import Companion
 from autoprune.tasks.data import Data
 from autoprune.tasks.evaluate import call, check_finite, device_of, loss_of, training_mode
@@ -52,7 +52,7 @@ def finetune(
     seed: int,
     teacher: nn.Module | None = None,
     on_step: OnStep | None = None,
-    lessons: Sequence[Lesson] | None = None,
+    cached_batches: Sequence[CachedBatch] | None = None,
     checkpoint: Checkpoint | None = None,
     pieces: int = 1,
     penalty: Companion | None = None,
@@ -60,8 +60,8 @@ def finetune(
     """Train ``model`` in place on ``data.train``; the same seed gives the same weights.
 
     With ``recipe.distill`` the model also learns the outputs of ``teacher`` (Hinton et al., 2015),
-    which stays as it is. ``lessons`` take the place of batches drawn from the data. With ``checkpoint`` a
-    run that was stopped goes on where its file is, and gives the weights that it would have given. The
+    which stays as it is. ``cached_batches`` replace batches drawn from the data. With ``checkpoint``
+    a run that was stopped goes on where its file is, and gives the weights that it would have given. The
     gradient of a batch is summed over so many ``pieces`` of it, which takes less memory; only BatchNorm,
     whose statistics are then those of a piece, sees a difference. A ``penalty`` takes part in every step.
     The global random state and all training flags are left as they were.
@@ -81,7 +81,7 @@ def finetune(
         fast_layout(model, recipe.steps) as settle,
     ):
         torch.manual_seed(seed)
-        run = _Run(model, mentor, data, recipe, seed, lessons, checkpoint, pieces, penalty, settle)
+        run = _Run(model, mentor, data, recipe, seed, cached_batches, checkpoint, pieces, penalty, settle)
         losses = run.train(on_step)
     tail = losses[-max(1, len(losses) // 10) :]
     return FineTuned(steps=len(losses), loss=fmean(tail), seconds=time.perf_counter() - start)
@@ -97,14 +97,14 @@ class _Run:
         data: Data,
         recipe: Recipe,
         seed: int,
-        lessons: Sequence[Lesson] | None,
+        cached_batches: Sequence[CachedBatch] | None,
         checkpoint: Checkpoint | None,
         pieces: int,
         penalty: Companion | None,
         settle: Callable[[Tensor], None],
     ) -> None:
         self._model, self._teacher, self._data, self._recipe = model, teacher, data, recipe
-        self._lessons, self._checkpoint, self._pieces = lessons, checkpoint, pieces
+        self._cached_batches, self._checkpoint, self._pieces = cached_batches, checkpoint, pieces
         self._penalty, self._settle = penalty, settle
         self._device = device_of(model)
         self._optimizer = _optimizer(model, recipe)
@@ -117,11 +117,11 @@ class _Run:
     def train(self, on_step: OnStep | None) -> list[float]:
         """All steps that are left; returns the loss of every step."""
         with self._taps() as taps:
-            for step, lesson in zip(
+            for step, batch in zip(
                 range(len(self._losses) + 1, self._recipe.steps + 1), self._batches(), strict=False
             ):
                 check()
-                self._losses.append(self._step(step, lesson, taps))
+                self._losses.append(self._step(step, batch, taps))
                 if self._checkpoint is not None and self._checkpoint.is_due:
                     self._checkpoint.write(self._state())
                 if on_step is not None:
@@ -132,13 +132,13 @@ class _Run:
         self._optimizer.zero_grad()
         return self._losses
 
-    def _step(self, step: int, lesson: Lesson, taps: tuple[Tap, Tap] | None) -> float:
+    def _step(self, step: int, batch: CachedBatch, taps: tuple[Tap, Tap] | None) -> float:
         self._optimizer.zero_grad()
         if self._penalty is not None:
             self._penalty.before(step)
         value = 0.0
-        for piece in lesson.in_pieces(self._pieces):
-            share = len(piece.inputs) / len(lesson.inputs)
+        for piece in batch.in_pieces(self._pieces):
+            share = len(piece.inputs) / len(batch.inputs)
             loss = self._loss_of(piece, taps)
             value += share * float(loss.detach())
             if not math.isfinite(value):
@@ -153,24 +153,24 @@ class _Run:
         self._schedule.step()
         return value
 
-    def _loss_of(self, lesson: Lesson, taps: tuple[Tap, Tap] | None) -> Tensor:
+    def _loss_of(self, batch: CachedBatch, taps: tuple[Tap, Tap] | None) -> Tensor:
         recipe = self._recipe
-        inputs, targets = lesson.inputs.to(self._device), lesson.targets.to(self._device)
+        inputs, targets = batch.inputs.to(self._device), batch.targets.to(self._device)
         self._settle(inputs)
         with self._precision.forward():
             outputs = call(self._model, inputs)
-            answers = lesson.taught
+            answers = batch.teacher_logits
             if answers is None or taps is not None:
-                answers = taught(self._teacher, inputs)
+                answers = teacher_logits(self._teacher, inputs)
             loss = _loss(self._data.task, recipe, outputs, targets, answers if recipe.distill > 0 else None)
             if taps is not None:
                 loss = loss + recipe.distill_features * feature_loss(*taps, outputs)
         return loss
 
-    def _batches(self) -> Iterator[Lesson]:
-        if self._lessons is not None:
-            return islice(self._lessons, len(self._losses), None)
-        return (Lesson(inputs, targets, None) for inputs, targets in self._stream)
+    def _batches(self) -> Iterator[CachedBatch]:
+        if self._cached_batches is not None:
+            return islice(self._cached_batches, len(self._losses), None)
+        return (CachedBatch(inputs, targets, None) for inputs, targets in self._stream)
 
     @contextmanager
     def _taps(self) -> Iterator[tuple[Tap, Tap] | None]:

@@ -1,4 +1,4 @@
-"""What every candidate of a search is taught: the same batches, drawn and answered by the teacher once."""
+"""The batches that every candidate of a search is fine-tuned on, drawn once with the teacher's logits."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class CachedBatch:
     """One batch: ``inputs [N, ...]``, ``targets [N, ...]``, and what the teacher says, if there is one."""
 
     inputs: Tensor
     targets: Tensor
-    taught: Tensor | None
+    teacher_logits: Tensor | None
 
-    def in_pieces(self, count: int) -> Iterator[Lesson]:
+    def in_pieces(self, count: int) -> Iterator[CachedBatch]:
         """The batch as so many smaller ones, as alike in size as can be; fewer if it has few samples.
 
         None is of one sample if the batch has more, for BatchNorm may not train on it.
         """
         for rows in torch.arange(len(self.inputs)).tensor_split(min(count, max(1, len(self.inputs) // 2))):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            taught = None if self.taught is None else self.taught[part]
-            yield Lesson(self.inputs[part], self.targets[part], taught)
+            logits = None if self.teacher_logits is None else self.teacher_logits[part]
+            yield CachedBatch(self.inputs[part], self.targets[part], logits)
 
 
-def draw_lessons(
+def cache_batches(
     split: Split, recipe: Recipe, seed: int, teacher: nn.Module | None, device: torch.device
-) -> Sequence[Lesson] | None:
+) -> Sequence[CachedBatch] | None:
     """The augmented batches of a whole recovery, on the device; None where they take too much memory.
 
     All candidates see the same ones: what differs between them is not the luck of the draw. Saves each of
     them the augmentation and, with distillation from outputs alone, the teacher's forward passes.
     """
-    lessons: list[Lesson] = []
+    cached: list[CachedBatch] = []
     with _asking(teacher, recipe) as answers:
         for inputs, targets in Stream(split, recipe.batch_size, seed):
-            if not lessons and recipe.steps * (inputs.nbytes + targets.nbytes) > MOST_BYTES:
+            if not cached and recipe.steps * (inputs.nbytes + targets.nbytes) > MOST_BYTES:
                 return None
             inputs, targets = inputs.to(device), targets.to(device)
-            lessons.append(Lesson(inputs, targets, answers(inputs)))
-            if len(lessons) == recipe.steps:
+            cached.append(CachedBatch(inputs, targets, answers(inputs)))
+            if len(cached) == recipe.steps:
                 break
-    return lessons
+    return cached
 
 
 @contextmanager
@@ -72,12 +72,12 @@ def _asking(teacher: nn.Module | None, recipe: Recipe) -> Iterator[Callable[[Ten
         def answers(inputs: Tensor) -> Tensor | None:
             settle(inputs)
             with precision.forward():
-                return taught(teacher, inputs)
+                return teacher_logits(teacher, inputs)
 
         yield answers
 
 
-def taught(teacher: nn.Module | None, inputs: Tensor) -> Tensor | None:
+def teacher_logits(teacher: nn.Module | None, inputs: Tensor) -> Tensor | None:
     """The teacher's outputs in evaluation mode, on the inputs' device; None without a teacher."""
     if teacher is None:
         return None

@@ -1,4 +1,4 @@
-"""The Pareto front: quality against one cost, with the uncut model, the limit, and intervals."""
+"""The Pareto front: quality against one cost, with the original model, the limit, and intervals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cost:
         attribute: the trials' user attribute.
         limit: what the budget calls it.
         label: name of the axis, with the unit.
-        scale: what limits and costs of the uncut model are multiplied by for that unit.
+        scale: what limits and costs of the original model are multiplied by for that unit.
     """
 
     attribute: str
@@ -67,7 +67,7 @@ def front_picture(study: optuna.Study, name: str) -> Picture | None:
         _scatter(others, "evaluated, not on the front", _OTHER),
         _scatter(on_front, "front", {**_FRONT, **_bars(on_front), "mode": _mode(on_front, found)}),
         _scatter([point for point in on_front if point.trial == found.best], "best within the budget", _BEST),
-        _scatter(_uncut(found, cost), "uncut model", _REFERENCE),
+        _scatter(_original(found, cost), "original model", _REFERENCE),
     ]
     drawn = figure(
         [trace for trace in traces if trace.x],
@@ -118,7 +118,7 @@ def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
 
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
     """The trials that know the cost, the cheapest first."""
-    uncut = summary(study).baseline.latency_ms
+    original = summary(study).baseline.latency_ms
     costs = {t.number: attributes_of(t).known([cost.attribute]).get(cost.attribute) for t in trials}
     known = [trial for trial in trials if costs[trial.number] is not None]
     points = []
@@ -129,7 +129,7 @@ def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> l
                 text=html_text(f"trial {trial.number} ({origin})"),
                 x=float(costs[trial.number] or 0),
                 y=estimate.quality,
-                x_bars=_latency_bars(trial, uncut) if cost.attribute == "latency_ms" else (0.0, 0.0),
+                x_bars=_latency_bars(trial, original) if cost.attribute == "latency_ms" else (0.0, 0.0),
                 y_bars=_quality_bars(estimate),
                 trial=trial.number,
             )
@@ -152,13 +152,13 @@ def _quality_bars(estimate: Estimate) -> tuple[float, float]:
     return estimate.quality - low, high - estimate.quality
 
 
-def _latency_bars(trial: FrozenTrial, uncut: float | None) -> tuple[float, float]:
-    """Intervals of latencies are known as ratios to the uncut model's."""
+def _latency_bars(trial: FrozenTrial, original: float | None) -> tuple[float, float]:
+    """Intervals of latencies are known as ratios to the original model's."""
     known = attributes_of(trial)
     ratio, low, high = known.latency_ratio, known.latency_low, known.latency_high
-    if uncut is None or ratio is None or low is None or high is None:
+    if original is None or ratio is None or low is None or high is None:
         return 0.0, 0.0
-    return (ratio - low) * uncut, (high - ratio) * uncut
+    return (ratio - low) * original, (high - ratio) * original
 
 
 def _bars(points: Sequence[_Point]) -> dict[str, Any]:
@@ -183,12 +183,12 @@ def _scatter(points: Sequence[_Point], name: str, style: Mapping[str, Any]) -> g
     )
 
 
-def _uncut(found: Summary, cost: Cost) -> list[_Point]:
-    """The uncut model, where its cost is known; all its parameters count where its zeros do not."""
+def _original(found: Summary, cost: Cost) -> list[_Point]:
+    """The original model, where its cost is known; all its parameters count where its zeros do not."""
     value = getattr(found.baseline, cost.attribute)
     if value is None and cost.attribute == "nonzero":
         value = found.baseline.parameters
-    return [] if value is None else [_Point("uncut model", value, found.baseline.quality)]
+    return [] if value is None else [_Point("original model", value, found.baseline.quality)]
 
 
 def _limit_line(value: float) -> dict[str, Any]:
@@ -214,5 +214,5 @@ def _alt(points: Sequence[_Point], cost: Cost, found: Summary) -> str:
     count = f"{len(points)} points on the front, from {ends[0]} to {ends[1]}"
     if len(points) == 1:
         count = f"One point on the front: {ends[0]}"
-    uncut = quality_text(found.metric, found.baseline.quality)
-    return f"Scatter plot of {found.metric} against {cost.label}. {count}; the uncut model has {uncut}."
+    original = quality_text(found.metric, found.baseline.quality)
+    return f"Scatter plot of {found.metric} against {cost.label}. {count}; the original model has {original}."

@@ -10,7 +10,7 @@ from autoprune.study.attributes import attributes_of, trials_of
 
 
 def latency_picture(study: optuna.Study) -> Picture | None:
-    """Both as shares of the uncut model's latency, for trials that have both; None where none has."""
+    """Both as shares of the original model's latency, for trials that have both; None where none has."""
     known = [
         (trial.number, found.latency_predicted, found.latency_ratio)
         for trial in trials_of(study)
@@ -41,8 +41,8 @@ def latency_picture(study: optuna.Study) -> Picture | None:
                 name="trial",
             ),
         ],
-        axis("predicted latency, share of the uncut", **percent),
-        axis("measured latency, share of the uncut", **percent),
+        axis("predicted latency, share of the original", **percent),
+        axis("measured latency, share of the original", **percent),
     )
     errors = sorted(abs(p - m) / m for p, m in zip(predicted, measured, strict=True))
     alt = (

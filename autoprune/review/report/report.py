@@ -87,7 +87,7 @@ def _best(
 
 
 def _number(cell: str) -> str:
-    """The number of a cell, and smaller what follows it: its error or its ratio to the uncut model."""
+    """The number of a cell, and smaller what follows it: its error or its ratio to the original model."""
     number, rest = _REST.split(cell, maxsplit=1) if _REST.search(cell) else (cell, "")
     return html_text(number) + (f" <small>{html_text(rest)}</small>" if rest else "")
 

@@ -1,11 +1,11 @@
-"""The evaluation ladder: a candidate is healed and scored in full only while cheaper estimates speak for it.
+"""Early stopping: a candidate is fine-tuned and scored in full only while cheaper estimates support it.
 
-Three rungs come before the final quality. Its *costs* are known without running it. The *proxy* is its
-quality when it is cut and mended, without training. At a *checkpoint* it has had a third of its recovery.
-Whoever is given up on a rung is told to the study as a finished trial all the same, with a forecast as its
-quality: the Gaussian process and the genetic samplers read finished trials alone, and told nothing of what
-was poor they would suggest it for ever. The forecast is held down to the best candidate of no more cost that
-was scored in full, so that it is dominated, and such trials are never on the front.
+Three stages come before the final quality. The *costs* of a candidate are known without running it. The
+*proxy* is its quality when it is pruned and repaired, without training. The *checkpoint* comes after a third
+of its recovery. A candidate that is stopped early is still reported to the study as a finished trial, with a
+forecast as its quality: the Gaussian process and the genetic samplers read finished trials only, and would
+keep suggesting poor regions that they never heard of. The forecast is capped by the best candidate of no more
+cost that was scored in full, so that the trial is dominated and never appears on the front.
 
 Stopping at the proxy is successive halving without waiting (Li et al., "A System for Massively Parallel
 Hyperparameter Tuning", 2020), by non-dominated rank and then hypervolume contribution instead of one number.
@@ -37,11 +37,11 @@ from autoprune.study.states import DUPLICATE_OF
 from autoprune.tasks import Score, evaluate
 
 FIRST_TRIALS = 10
-"""Candidates scored in full before any is given up: fewer say too little of what an estimate is worth."""
+"""Candidates scored in full before any is stopped early: fewer do not show what an estimate is worth."""
 SHARE = 0.5
 """Share of the candidates seen, the best by their proxies, that are fine-tuned."""
 MOST_IN_A_ROW = 4
-"""Candidates given up one after another; the next one is scored in full, so that a rung gone wrong shows."""
+"""Candidates stopped early in a row; the next one is scored in full, which reveals a stage that misleads."""
 FIRST_SAMPLES, BATCH = 512, 256
 """Samples of a proxy whose case is clear, and how many are added at a time to one that is not."""
 CHECKPOINT_SAMPLES, CHECKPOINT_AT, LEAST_STEPS = 1000, 1 / 3, 30
@@ -54,10 +54,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a candidate was given up.
+    """Why a candidate was stopped early.
 
     Attributes:
-        stage: the rung.
+        stage: the stage that decided.
         expected: forecast of its final quality.
         reason: for people.
     """
@@ -68,7 +68,7 @@ class Stop:
 
 
 class Stopped(Exception):  # noqa: N818 - an outcome, not an error
-    """A candidate is given up."""
+    """A candidate is stopped early."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.reason)
@@ -99,8 +99,8 @@ class Ladder:
     Attributes:
         problem: the search.
         known: candidates seen, without repeated plans.
-        off: rungs that do not predict the final quality.
-        exempt: why the next candidate is scored in full whatever the rungs say; empty where they decide.
+        off: stages that do not predict the final quality.
+        exempt: why the next candidate is scored in full whatever the stages say; empty where they decide.
     """
 
     problem: Problem
@@ -113,9 +113,9 @@ class Ladder:
         """What turns a quality into a loss."""
         return -1.0 if self.problem.data.task.higher_is_better else 1.0
 
-    def climb(self, costs: Sequence[float]) -> Climb:
-        """The way up of a candidate with these objective values after the first."""
-        return Climb(self, tuple(costs))
+    def start(self, costs: Sequence[float]) -> CandidateStages:
+        """The stages of a candidate with these objective values after the first."""
+        return CandidateStages(self, tuple(costs))
 
     def with_stage(self, stage: str) -> list[Known]:
         """Candidates scored in full that have the stage's estimate."""
@@ -132,8 +132,8 @@ class Ladder:
 
 
 @dataclass(eq=False)
-class Climb:
-    """One candidate's way up; ``stages`` is what it leaves on its trial."""
+class CandidateStages:
+    """The stages of one candidate; ``stages`` is recorded on its trial."""
 
     ladder: Ladder
     costs: tuple[float, ...]
@@ -143,7 +143,7 @@ class Climb:
         self.stages[COST] = {"estimate": self.costs[0], "decision": "within the budget"}
 
     def proxy(self, model: nn.Module) -> None:
-        """Score the mended model without training, on more samples the closer the case. Raises Stopped."""
+        """Score the repaired model without training, on more samples the closer the case. Raises Stopped."""
         problem, seen = self.ladder.problem, self._points(PROXY)
 
         def enough(score: Score) -> bool:
@@ -212,7 +212,7 @@ class Climb:
             return
         entry["decision"] = "stopped"
         quality = self.ladder.sign * expected
-        raise Stopped(Stop(stage, quality, f"given up at the {stage}: {reason}"))
+        raise Stopped(Stop(stage, quality, f"stopped early at the {stage}: {reason}"))
 
     def _why_on(self, stage: str) -> str:
         """Why the candidate goes on whatever this stage says; empty where the stage decides."""
@@ -284,7 +284,7 @@ def place(seen: Array, own: Sequence[float]) -> Place:
 
 
 def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Ladder | None:
-    """The ladder for the next candidate; None where the settings want none or nothing is fine-tuned.
+    """Early stopping for the next candidate; None where it is switched off or nothing is fine-tuned.
 
     Nor is there one with several qualities: its stages estimate the first alone, and a candidate that falls
     behind in that may be ahead in another.
@@ -299,7 +299,7 @@ def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Lad
     stages = [predictor(study, staged, stage) for stage in (PROXY, CHECKPOINT)]
     off = frozenset(item.stage for item in stages if not item.predicts)
     if not exempt and _all_stopped(trials[-MOST_IN_A_ROW:]):
-        exempt = f"{MOST_IN_A_ROW} in a row were given up"
+        exempt = f"{MOST_IN_A_ROW} in a row were stopped early"
     return Ladder(problem, [_known(trial, sign) for trial in trials], off, exempt)
 
 
@@ -307,8 +307,8 @@ def cost_values(problem: Problem, costs: Costs, latency: Latency | None) -> list
     """Objective values after the first one, in the order of ``problem.objectives``."""
     known = {name: getattr(costs, name) for name in problem.objectives[1:] if hasattr(costs, name)}
     if latency is not None:
-        uncut = problem.baseline.latency or latency.reference_seconds
-        known["latency_ms"] = latency.ratio * uncut * 1e3
+        original = problem.baseline.latency or latency.reference_seconds
+        known["latency_ms"] = latency.ratio * original * 1e3
     return [float(known[name]) for name in problem.objectives[1:]]
 
 

@@ -1,4 +1,4 @@
-"""A candidate's way down the house: priced, cut, timed, healed, scored."""
+"""Evaluate one candidate: check its cost, prune, time, fine-tune, score."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.recovery import finetune, recalibrate
-from autoprune.search.evaluation.early_stopping import Climb, Ladder, Stop, Stopped, cost_values
+from autoprune.search.evaluation.early_stopping import CandidateStages, Ladder, Stop, Stopped, cost_values
 from autoprune.search.problem.budget_fit import excess
 from autoprune.search.problem.latency import Timer
 from autoprune.search.problem.problem import EVALUATED, Problem
@@ -38,15 +38,15 @@ class Candidate:
 
     Attributes:
         widths: units kept in every group.
-        plan: which ones; None for the uncut model.
-        model: the healed network.
+        plan: which ones; None for the original model.
+        model: the recovered network.
         score: quality on the guiding samples; of a candidate that was given up, a forecast.
         costs: FLOPs, parameters, size.
-        latency: measured against the uncut model, or None when not measured.
+        latency: measured against the original model, or None when not measured.
         excess: how far it is over each limit, relative; all 0 or less.
         seconds: time spent on each stage.
-        stages: what each rung of the ladder found and decided.
-        stop: why the candidate was given up; None where it was healed and scored in full.
+        stages: what each stage of early stopping found and decided.
+        stop: why the candidate was stopped early; None where it was recovered and scored in full.
         pieces: in how many pieces each batch was computed.
         others: qualities beside the score, by name.
     """
@@ -92,7 +92,7 @@ def evaluate_candidate(
     *,
     trained: bool = True,
 ) -> Candidate:
-    """Cut the model to these widths, heal it, and measure quality and costs.
+    """Prune the model to these widths, recover it, and measure its quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
     measurement with the problem's meter; with `ladder` the candidate is given up where that says so;
@@ -102,7 +102,7 @@ def evaluate_candidate(
 
     Raises:
         OverBudget: before any training, when a limit is not met.
-        TrialError: when the candidate cannot be run or healed.
+        TrialError: when the candidate cannot be run or recovered.
     """
     over = excess(problem, widths)
     if any(value > 0 for value in over.values()):
@@ -123,9 +123,9 @@ def evaluate_candidate(
         return Candidate(
             widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
         )
-    climb = None if ladder is None else ladder.climb(cost_values(problem, costs, latency))
-    score, stop = _healed_score(problem, model, plan, watch, climb, pieces, trained)
-    stages = {} if climb is None else climb.stages
+    early_stopping = None if ladder is None else ladder.start(cost_values(problem, costs, latency))
+    score, stop = _recovered_score(problem, model, plan, watch, early_stopping, pieces, trained)
+    stages = {} if early_stopping is None else early_stopping.stages
     with watch.stage("evaluate"):
         others = others_of(problem, model, pieces)
     return Candidate(
@@ -149,18 +149,18 @@ def _undefined(metric: str, value: float) -> str:
     )
 
 
-def _healed_score(
+def _recovered_score(
     problem: Problem,
     model: nn.Module,
     plan: AnyPlan,
     watch: Stopwatch,
-    climb: Climb | None,
+    early_stopping: CandidateStages | None,
     pieces: int,
     trained: bool,
 ) -> tuple[Score, Stop | None]:
-    """Heal the model and score it on the guiding samples, or say why it was given up."""
+    """Recover the model and score it on the selection split, or return why it was stopped early."""
     try:
-        _heal(problem, model, plan, watch, climb, pieces, trained=trained)
+        _recover(problem, model, plan, watch, early_stopping, pieces, trained=trained)
     except Stopped as stopped:
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
@@ -172,18 +172,18 @@ def _healed_score(
 
 
 def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
-    """The pruned network before recovery; for the empty plan the uncut model itself."""
+    """The pruned network before recovery; for the empty plan the original model itself."""
     return problem.model if plan is None else problem.pruning.cut(plan)
 
 
 def recover(problem: Problem, plan: AnyPlan, pieces: int = 1, *, trained: bool = True) -> nn.Module:
-    """Cut and heal exactly as the search did; gives the same weights again."""
+    """Prune and recover exactly as the search did, which gives the same weights again."""
     model = cut_model(problem, plan)
-    _heal(problem, model, plan, Stopwatch(), pieces=pieces, trained=trained)
+    _recover(problem, model, plan, Stopwatch(), pieces=pieces, trained=trained)
     return model
 
 
-def mend(
+def repair(
     problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, *, rebuilt: bool = False
 ) -> None:
     """What is done for a cut model without training it, in place: compensation and BatchNorm statistics.
@@ -206,25 +206,25 @@ def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwat
                 problem.compensator(model, plan)
 
 
-def _heal(
+def _recover(
     problem: Problem,
     model: nn.Module,
     plan: AnyPlan,
     watch: Stopwatch,
-    climb: Climb | None = None,
+    early_stopping: CandidateStages | None = None,
     pieces: int = 1,
     *,
     trained: bool,
 ) -> None:
-    """Mend the model and fine-tune it, in place. Raises Stopped on the way where `climb` says so."""
-    mend(problem, model, plan, watch, rebuilt=problem.config.rebuild or not trained)
+    """Repair the model and fine-tune it, in place. Raises Stopped where `stages` decides so."""
+    repair(problem, model, plan, watch, rebuilt=problem.config.rebuild or not trained)
     recipe = problem.recipe if trained else None
     if recipe is None:
         return
-    if climb is not None:
+    if early_stopping is not None:
         with watch.stage("proxy"):
-            climb.proxy(model)
-    on_step = None if climb is None else climb.on_step(model, recipe.steps)
+            early_stopping.proxy(model)
+    on_step = None if early_stopping is None else early_stopping.on_step(model, recipe.steps)
     with watch.stage("finetune"), problem.pruning.training(model, plan):
         finetune(
             model,
@@ -233,7 +233,7 @@ def _heal(
             seed=_seed(problem, plan),
             teacher=problem.model,
             on_step=on_step,
-            lessons=problem.lessons,
+            cached_batches=problem.cached_batches,
             pieces=pieces,
         )
 
@@ -245,14 +245,14 @@ def _seed(problem: Problem, plan: AnyPlan) -> int:
 
 
 def latency_of(problem: Problem, model: nn.Module, timer: Timer | None = None) -> Latency | None:
-    """Latency of a model beside the uncut one; None when it is not measured."""
+    """Latency of a model beside the original; None when it is not measured."""
     if problem.meter is None:
         return None
     return (timer or problem.meter.measure)(model)
 
 
 def latency_excess(problem: Problem, latency: Latency | None) -> dict[str, float]:
-    """The upper end of the interval has to meet the budget, in the uncut model's time."""
+    """The upper end of the interval has to meet the budget, in the original model's time."""
     limit = problem.limits.get("latency")
     if limit is None or latency is None or problem.baseline.latency is None:
         return {}

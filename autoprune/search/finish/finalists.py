@@ -19,7 +19,7 @@ from autoprune.search.finish.test_front import trial_model
 from autoprune.search.persistence.study import ATTRIBUTE
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.problem import Problem
-from autoprune.study.estimates import RANKING, UNCHOSEN, UNCUT, Estimate, corrected, guided, ranked
+from autoprune.study.estimates import ORIGINAL, RANKING, UNCHOSEN, Estimate, corrected, guided, ranked
 from autoprune.study.front import feasible_trials, guided_front
 from autoprune.study.listener import Listener
 from autoprune.tasks import evaluate
@@ -64,21 +64,21 @@ def worth_keeping(study: optuna.Study) -> list[FrozenTrial]:
 def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Rank the finalists, and write down what they are worth.
 
-    The uncut model and every finalist are scored once in the study's life on the ranking samples.
+    The original model and every finalist are scored once in the study's life on the ranking samples.
     """
     if problem.parts.ranking is None:
         return
     known = ranked(study, UNCHOSEN)
     finalists = near_front(study)
     waiting = [trial for trial in finalists if str(trial.number) not in known]
-    if UNCUT not in known:
-        known[UNCUT] = _unchosen(problem, problem.model)
+    if ORIGINAL not in known:
+        known[ORIGINAL] = _unchosen(problem, problem.model)
     for done, trial in enumerate(waiting):
         listener.progress(done / len(waiting), f"trial {trial.number}")
         known[str(trial.number)] = _unchosen(problem, trial_model(problem, trial, store)[0])
     study.set_user_attr(UNCHOSEN, {name: asdict(estimate) for name, estimate in known.items()})
-    chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get("plan") != "uncut"}
-    kept = {name: known[name] for name in (UNCUT, *(str(trial.number) for trial in finalists))}
+    chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get("plan") != "original"}
+    kept = {name: known[name] for name in (ORIGINAL, *(str(trial.number) for trial in finalists))}
     guiding, ranking = len(problem.parts.guiding), len(problem.parts.ranking)
     found = corrected(kept, chosen, guiding / (guiding + ranking))
     study.set_user_attr(RANKING, {name: asdict(estimate) for name, estimate in found.items()})

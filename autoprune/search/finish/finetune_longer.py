@@ -55,7 +55,7 @@ class Longer:
 def recover_longer(
     problem: Problem, model: nn.Module, plan: AnyPlan, length: str, folder: Path, listener: Listener
 ) -> Longer:
-    """Fine-tune a trial's healed model for so long, in place.
+    """Fine-tune a trial's recovered model for so long, in place.
 
     A run that was stopped goes on from a file in `folder`, and one that is over is not run again. Raises
     ConfigError for a length that cannot be read.

@@ -26,7 +26,7 @@ MOST_ROUNDS = 100
 
 def recover_gradually(
     problem: Problem,
-    healed: nn.Module,
+    recovered: nn.Module,
     plan: AnyPlan,
     trial: FrozenTrial,
     length: str,
@@ -34,7 +34,7 @@ def recover_gradually(
     folder: Path,
     listener: Listener,
 ) -> tuple[nn.Module, Longer]:
-    """The model of a trial's plan, cut anew from the uncut one in so many rounds.
+    """The model of a trial's plan, cut anew from the original in so many rounds.
 
     The first rounds cut most: after round ``t`` of ``n``, the share ``1 - (1 - t / n) ** 3`` of what goes is
     gone, as in Zhu and Gupta, "To Prune, or Not to Prune" (2017). Units go in the order of the trial's
@@ -43,7 +43,7 @@ def recover_gradually(
 
     Args:
         problem: of the search.
-        healed: the trial's model, to compare with.
+        recovered: the trial's model, to compare with.
         plan: of the trial.
         trial: says which criterion orders the units.
         length: of all rounds together, such as ``"5epochs"``.
@@ -66,7 +66,7 @@ def recover_gradually(
         raise ConfigError(f"{steps} steps are too few for {rounds} rounds: give a longer --finetune")
     mixture = mixture_of(trial.user_attrs)
     ranking = next(iter(problem.rankings.values())) if mixture is None else mixture.ranking(problem.rankings)
-    before = judged(problem, healed)
+    before = judged(problem, recovered)
     model, known = problem.base, {g.name: tuple(range(g.width)) for g in structure.groups}
     for number, keep in enumerate(kept_by_round(structure, plan, ranking, rounds), start=1):
         model = _cut(problem, model, structure, known, keep)
@@ -100,7 +100,7 @@ def _cut(
     known: Mapping[str, tuple[int, ...]],
     keep: Mapping[str, tuple[int, ...]],
 ) -> nn.Module:
-    """The model with the units of `keep` out of those of `known`, mended; itself where they are the same."""
+    """The repaired model with the units of `keep` out of `known`; itself where they are the same."""
     if all(keep[name] == units for name, units in known.items()):
         return copy.deepcopy(model) if model is problem.base else model
     if model is not problem.base:

@@ -20,13 +20,18 @@ HOW = "rebuilt layer by layer"
 
 
 def recover_rebuilt(
-    problem: Problem, healed: nn.Module, plan: AnyPlan, length: str | None, folder: Path, listener: Listener
+    problem: Problem,
+    recovered: nn.Module,
+    plan: AnyPlan,
+    length: str | None,
+    folder: Path,
+    listener: Listener,
 ) -> tuple[nn.Module, Longer]:
     """The model of a trial's plan, cut anew and fitted layer by layer, in the place of what training gave.
 
     Args:
         problem: of the search.
-        healed: the trial's model, to compare with.
+        recovered: the trial's model, to compare with.
         plan: of the trial.
         length: of fine-tuning after that, such as ``"5epochs"``; None for none. A run that was stopped goes
             on from a file in `folder`.
@@ -39,7 +44,7 @@ def recover_rebuilt(
     if not isinstance(plan, Plan):
         raise ConfigError("masks are not rebuilt: leave --rebuild out")
     steps = 0 if length is None else steps_of(length, problem.data.train, problem.config.batch_size)
-    before = judged(problem, healed)
+    before = judged(problem, recovered)
     listener.phase("rebuild", "layer by layer")
     wanted = replace(problem, config=problem.config.model_copy(update={"rebuild": True}))
     model = recover(wanted, plan, trained=False)

@@ -11,7 +11,7 @@ from torch import nn
 from autoprune.errors import StudyError
 from autoprune.search.evaluation.evaluate import cut_model, recover
 from autoprune.search.evaluation.micro_batches import PIECES
-from autoprune.search.persistence.trial_record import HEALED
+from autoprune.search.persistence.trial_record import RECOVERED
 from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.search.problem.criterion_choice import mixture_of
 from autoprune.search.problem.problem import Problem
@@ -27,7 +27,7 @@ TEST = "test"
 
 
 def test_front(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
-    """Score the uncut model and every front trial on the test split, each once in the study's life."""
+    """Score the original model and every front trial on the test split, each once in the study's life."""
     known: dict[str, float] = dict(study.user_attrs.get(TEST, {}))
     open_trials = [trial for trial in front_trials(study) if str(trial.number) not in known]
     if "baseline" not in known:
@@ -41,7 +41,7 @@ def test_front(problem: Problem, study: optuna.Study, store: WeightStore, listen
 
 
 def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tuple[nn.Module, AnyPlan | None]:
-    """The healed network of a finished trial: from its file, else cut and healed again with the same seed.
+    """A finished trial's recovered network: from its file, or pruned and recovered again with the same seed.
 
     Raises:
         StudyError: when the trial has no widths, or they now give another plan than the one recorded.
@@ -53,7 +53,7 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
         raise StudyError(
             f"trial {trial.number} was {trial.user_attrs['reason']}: choose one that `autoprune front` lists"
         )
-    if trial.user_attrs["plan"] == "uncut":
+    if trial.user_attrs["plan"] == "original":
         return problem.model, None
     full = problem.structure.widths
     if not isinstance(widths, Mapping) or widths.keys() != full.keys():
@@ -71,9 +71,9 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
             f"trial {trial.number} was cut by another ranking than this machine computes: "
             "use the same torch version and data, or search again under another --study name"
         )
-    model, healed = cut_model(problem, plan), trial.user_attrs.get(HEALED)
+    model, recovered = cut_model(problem, plan), trial.user_attrs.get(RECOVERED)
     # A file with other weights than those that were scored is as good as none.
-    if store.load(number, model) and healed in (None, weights_hash(model)):
+    if store.load(number, model) and recovered in (None, weights_hash(model)):
         return model.eval(), plan
     pieces = trial.user_attrs.get(PIECES, 1)
     model = recover(
@@ -82,13 +82,13 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     return model.eval(), plan
 
 
-def healed_otherwise(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
+def recovered_differently(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
     """What to say of a model of :func:`trial_model` whose weights are not those that were scored."""
-    if trial.user_attrs.get(HEALED) in (None, weights_hash(model)):
+    if trial.user_attrs.get(RECOVERED) in (None, weights_hash(model)):
         return []
     quality = evaluate(model, problem.parts.guiding, problem.data.task).value
     return [
-        f"the weights of trial {trial.number} were lost, and healing it again gave others, as on another "
+        f"the weights of trial {trial.number} were lost, and recovering it again gave others, as on another "
         f"machine or with another version: {problem.data.task.metric} {quality:.4f} where the search had "
         f"{trial.values[0]:.4f}"
     ]

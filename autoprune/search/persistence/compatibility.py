@@ -17,8 +17,8 @@ from autoprune.tasks.datasets.fingerprint import data_hash
 
 READY = "ready"
 """Study attribute: whether workers may join, for all that they need has been recorded."""
-UNCUT_FILE = "uncut.safetensors"
-"""The uncut model in a study's folder, where the settings name no weights."""
+ORIGINAL_FILE = "original.safetensors"
+"""The original model in a study's folder, where the settings name no weights."""
 PACKAGES = ("autoprune", "torch", "torchvision", "optuna")
 """Of other versions of these, results may be others."""
 _MUST_MATCH = {
@@ -36,7 +36,7 @@ def places(config: Config, folder: Path) -> dict[str, str]:
     """Where the files are that the settings name, from any working folder; `folder` is the study's."""
     found = located(config, Path.cwd())
     if config.weights is None:
-        found["weights"] = str((folder / UNCUT_FILE).absolute())
+        found["weights"] = str((folder / ORIGINAL_FILE).absolute())
     return found
 
 

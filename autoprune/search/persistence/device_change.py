@@ -25,8 +25,8 @@ TIMED_AGAIN = "timed again"
 def settled_problem(problem: Problem, study: optuna.Study, listener: Listener) -> Problem:
     """The problem as the study has it, the device at hand being the one whose latencies count from now on.
 
-    Where that was another one, the listener is told, and the uncut model's latency and limits relative to it
-    become this device's. If the budget limits latency, the plans on the front so far are timed again at
+    Where that was another one, the listener is told, and the original model's latency and limits relative to
+    it become this device's. If the budget limits latency, the plans on the front so far are timed again at
     once; their quality is known. All others keep what they have and leave the front.
     """
     known, here = study.user_attrs[ATTRIBUTE], timed_on(problem)
@@ -51,12 +51,12 @@ def settled_problem(problem: Problem, study: optuna.Study, listener: Listener) -
 
 
 def as_recorded(problem: Problem, study: optuna.Study) -> Problem:
-    """The problem with the study's own widths to choose from and latency of the uncut model.
+    """The problem with the study's own widths to choose from and latency of the original model.
 
     They are the same for all workers and all runs, whatever was measured since the study was made.
     """
     record = study.user_attrs[ATTRIBUTE]
-    problem = replace(problem, stairs=record["stairs"])
+    problem = replace(problem, latency_steps=record["latency_steps"])
     milliseconds = record["baseline"].get("latency_ms")
     if milliseconds is None or problem.baseline.latency is None:
         return problem

@@ -1,4 +1,4 @@
-"""Plans that the study knows already: none is healed twice, and on one device none is timed twice."""
+"""Plans that the study knows already: none is recovered twice, and on one device none is timed twice."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _record(problem: Problem) -> dict[str, Any]:
         **({} if baseline.sparsified is None else {"sparsified_quality": baseline.sparsified}),
         "groups": problem.structure.widths,
         "ties": ties(problem.structure.groups) if space_name(problem) == "criterion" else {},
-        "stairs": {name: list(widths) for name, widths in problem.stairs.items()},
+        "latency_steps": {name: list(widths) for name, widths in problem.latency_steps.items()},
         "budget": [str(limit) for limit in problem.budget.limits],
         "limits": problem.limits,
         **timed_on(problem),

@@ -15,7 +15,7 @@ from autoprune.study.diagnostics import STAGES
 from autoprune.study.estimates import PREDICTED, STOPPED
 from autoprune.tasks import Score
 
-HEALED = "healed_weights"
+RECOVERED = "recovered_weights"
 """Trial attribute: SHA-256 of the weights that were scored."""
 EXPECTED = "expected_quality"
 """Trial attribute: the quality that a candidate would probably have had that was given up."""
@@ -26,7 +26,7 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
     full = problem.baseline.costs
     costs = candidate.costs
     recorded: dict[str, Any] = {
-        "plan": candidate.plan.hash if candidate.plan else "uncut",
+        "plan": candidate.plan.hash if candidate.plan else "original",
         "widths": candidate.widths,
         "flops": costs.flops,
         "parameters": costs.parameters,
@@ -60,14 +60,14 @@ def _outcome(problem: Problem, candidate: Candidate) -> dict[str, Any]:
 
 
 def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
-    """Latency in milliseconds, and relative to the uncut model's with the bounds of its interval.
+    """Latency in milliseconds, and relative to the original model's with the bounds of its interval.
 
-    The milliseconds are those that the ratio makes of the study's one measurement of the uncut model: in
+    The milliseconds are those that the ratio makes of the study's one measurement of the original model: in
     another hour the machine may be half as fast, but the ratio stays.
     """
-    uncut = problem.baseline.latency or latency.reference_seconds
+    original = problem.baseline.latency or latency.reference_seconds
     return {
-        "latency_ms": latency.ratio * uncut * 1e3,
+        "latency_ms": latency.ratio * original * 1e3,
         "latency_ratio": latency.ratio,
         "latency_low": latency.ratio_low,
         "latency_high": latency.ratio_high,

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from autoprune.errors import DiskError, ModelError
-from autoprune.search.persistence.compatibility import UNCUT_FILE
+from autoprune.search.persistence.compatibility import ORIGINAL_FILE
 from autoprune.structure.plans import AnyPlan
 from autoprune.study.artifacts import PLAN_ENDING, kept_plan, study_folder, trial_file
 from autoprune.study.states import DUPLICATE_OF
@@ -45,10 +45,10 @@ class WeightStore:
         except OSError as error:
             raise DiskError(f"cannot write {self.folder / name} {why_not_written(error)}") from error
 
-    def save_uncut(self, model: nn.Module) -> None:
-        """Write the uncut model for workers that cannot make it themselves. Raises DiskError."""
-        if not self._files.has(UNCUT_FILE):
-            save_weights(model, self.folder / UNCUT_FILE)
+    def save_original(self, model: nn.Module) -> None:
+        """Write the original model for workers that cannot make it themselves. Raises DiskError."""
+        if not self._files.has(ORIGINAL_FILE):
+            save_weights(model, self.folder / ORIGINAL_FILE)
 
     def load(self, number: int, pruned: nn.Module) -> bool:
         """Read a trial's weights into a model of its widths; false when they are not there.

@@ -24,13 +24,13 @@ def meets(problem: Problem, widths: Mapping[str, int], level: float = 1.0) -> bo
 def used(problem: Problem, widths: Mapping[str, int]) -> float:
     """The share of the tightest limit that the widths take; without one, of what trials lower.
 
-    Where the uncut model meets all limits, the share of what it takes.
+    Where the original model meets all limits, the share of what it takes.
     """
     shares = problem.shares(widths)
     if not shares:
         lowered, costs = problem.pruning.cost, problem.costs.costs(widths)
         return float(getattr(costs, lowered) / getattr(problem.baseline.costs, lowered))
-    return max(shares) / problem.uncut_share
+    return max(shares) / problem.original_share
 
 
 def fit(problem: Problem, widths: Mapping[str, int], floor: float) -> Widths:
@@ -130,10 +130,11 @@ def check_reachable(problem: Problem) -> None:
 
 def out_of_reach(problem: Problem) -> str:
     """What to say where no plan is predicted to meet the limit on latency."""
-    least, uncut = problem.least_latency, problem.baseline.latency
+    least, original = problem.least_latency, problem.baseline.latency
     assert least is not None
-    assert uncut is not None
+    assert original is not None
     return (
         f"no plan is predicted to meet latency={human_seconds(problem.limits['latency'])}: the narrowest one "
-        f"takes {human_seconds(least)} ({least / uncut:.0%}); it is tried first, for what is measured decides"
+        f"takes {human_seconds(least)} ({least / original:.0%}); it is tried first, for what is measured "
+        "decides"
     )

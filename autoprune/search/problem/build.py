@@ -1,4 +1,4 @@
-"""From settings to a problem: data, trained model, structure, rankings, and the uncut model's numbers."""
+"""From settings to a problem: data, trained model, structure, rankings, and the original model's numbers."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def prepare(
     *,
     model: nn.Module | None = None,
     data: Data | None = None,
-    uncut_seconds: float | None = None,
+    original_seconds: float | None = None,
 ) -> Problem:
     """Everything that a search needs; `model` and `data` take the place of the configured ones.
 
-    With `uncut_seconds`, the uncut model's latency, nothing is timed.
+    With `original_seconds`, the original model's latency, nothing is timed.
 
     Raises:
         UserError: when model, weights, data, criterion and budget do not go together.
@@ -87,7 +87,7 @@ def prepare(
     budget, device = parse_budget(config.budget), device_named(config.device)
     _check_limits(budget, config)
     # Masks leave latency as it is.
-    timed = config.latency and config.granularity == UNITS and uncut_seconds is None
+    timed = config.latency and config.granularity == UNITS and original_seconds is None
     setting = setting_of(config) if timed else None
     listener.phase("baseline", str(named_data(config)) if data is None else data.name)
     if uncached := cache_trouble():
@@ -123,7 +123,7 @@ def prepare(
     if setting is not None:
         batch = timed_batch(config, example)
         meter = Meter(trained, batch, setting, max_seconds=config.latency_seconds)
-    latency = uncut_seconds if meter is None else meter.reference_seconds()
+    latency = original_seconds if meter is None else meter.reference_seconds()
     profile = None if meter is None else known_profile(meter, pruning)
     problem = Problem(
         model=trained,
@@ -135,7 +135,7 @@ def prepare(
         example=example,
         baseline=Baseline(
             score,
-            pruning.costs.uncut(trained),
+            pruning.costs.original(trained),
             latency,
             beside,
             None if sparse is None else evaluate(base, parts.guiding, data.task).value,
@@ -145,7 +145,7 @@ def prepare(
         config=config,
         meter=meter,
         profile=profile,
-        stairs=offered_widths(pruning, profile),
+        latency_steps=offered_widths(pruning, profile),
         others=others,
     )
     check_reachable(problem)

@@ -56,7 +56,7 @@ def profile_path(model: nn.Module, structure: Structure, fingerprint: DeviceFing
 
 
 def known_profile(meter: Meter, pruning: Pruning) -> Profile | None:
-    """The profile of the uncut model on this device, if it was measured before.
+    """The profile of the original model on this device, if it was measured before.
 
     Raises ConfigError when its file cannot be read.
     """
@@ -125,7 +125,7 @@ class StudyTimer:
 def _timing(latency: Latency, shapes: str) -> dict[str, Any]:
     return {
         "ms": latency.seconds * 1e3,
-        "uncut_ms": latency.reference_seconds * 1e3,
+        "original_ms": latency.reference_seconds * 1e3,
         "ratio": latency.ratio,
         "low": latency.ratio_low,
         "high": latency.ratio_high,
@@ -140,7 +140,7 @@ def _timing(latency: Latency, shapes: str) -> dict[str, Any]:
 def _latency(timing: Mapping[str, Any], meter: Meter) -> Latency:
     return Latency(
         seconds=timing["ms"] * 1e-3,
-        reference_seconds=timing["uncut_ms"] * 1e-3,
+        reference_seconds=timing["original_ms"] * 1e-3,
         ratio=timing["ratio"],
         ratio_low=timing["low"],
         ratio_high=timing["high"],

@@ -32,16 +32,16 @@ def measured_anew(
 
     Cut models that do not run are left out.
 
-    Raises ModelError if the uncut model does not run, ConfigError when files cannot be read or written.
+    Raises ModelError if the original model does not run, ConfigError when files cannot be read or written.
     """
     failures: list[str] = []
     part = file.with_suffix(".part")
     listener.phase("latency", f"of each group, {meter.setting.runtime.name}")
     profile = load_profile(part) or Profile(meter.fingerprint, meter.reference_seconds(), {})
-    for group, stair in profiled(model, structure, meter, profile.stairs, failures.append):
-        profile = replace(profile, stairs={**profile.stairs, group: stair})
+    for group, steps in profiled(model, structure, meter, profile.latency_steps, failures.append):
+        profile = replace(profile, latency_steps={**profile.latency_steps, group: steps})
         save_profile(profile, part)
-        listener.progress(len(profile.stairs) / len(structure.groups), group)
+        listener.progress(len(profile.latency_steps) / len(structure.groups), group)
     listener.phase("latency", f"of {SAMPLES} random plans")
     samples: list[Sample] = []
     for sample in sampled(model, structure, meter, failed=failures.append):
@@ -69,4 +69,4 @@ def with_profile(problem: Problem, listener: Listener) -> Problem:
     slow = profiling_meter(problem.model, meter.inputs, meter.setting, config.latency_seconds)
     file = profile_path(problem.model, structure, meter.fingerprint)
     profile = measured_anew(problem.model, structure, slow, file, listener)
-    return replace(problem, profile=profile, stairs=offered_widths(problem.pruning, profile))
+    return replace(problem, profile=profile, latency_steps=offered_widths(problem.pruning, profile))

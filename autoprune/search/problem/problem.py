@@ -14,12 +14,12 @@ from autoprune.cost import Costs, Meter, Predictor, Profile
 from autoprune.cost.latency.prediction import cross_validated
 from autoprune.criteria import Ranking
 from autoprune.criteria.mixture import Mixture
-from autoprune.recovery import Compensator, Lesson, Rebuilder, Recipe, collect_moments, draw_lessons
+from autoprune.recovery import CachedBatch, Compensator, Rebuilder, Recipe, cache_batches, collect_moments
 from autoprune.search.problem.criterion_choice import Mixing, mixing_of
 from autoprune.search.problem.pruning import Prices, Prunable, Pruning
 from autoprune.search.problem.recipe import recipe_of
 from autoprune.search.problem.splits import Parts
-from autoprune.search.problem.width_grid import AnyGrid, Stairs, grids_of
+from autoprune.search.problem.width_grid import AnyGrid, OfferedWidths, grids_of
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import Data, Score, Split, Task, device_of, evaluate
@@ -49,7 +49,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the uncut model is worth on the guiding samples, and what it costs.
+    """What the original model is worth on the guiding samples, and what it costs.
 
     The latency is in seconds, None when it is not measured; `others` are further qualities by name.
     `sparsified` is the quality of what sparse training made of it, None without that.
@@ -67,20 +67,20 @@ class Problem:
     """One model to prune on one data set within one budget.
 
     Attributes:
-        model: the uncut trained model, which teaches and is the reference; never changed.
+        model: the original trained model, which teaches and is the reference; never changed.
         name: readable name of the model.
         weights: SHA-256 of its weights.
         pruning: how it is pruned, and what can be.
         data: splits and task.
         parts: validation samples that guide the search, and those that rank its finalists.
         example: input of one sample, ``[1, ...]``.
-        baseline: the uncut model's numbers.
+        baseline: the original model's numbers.
         calibration: a few training batches, drawn once, for BatchNorm statistics of every candidate.
         budget: what may be spent.
         config: the settings.
-        meter: times candidates against the uncut model; None where latency is not measured.
+        meter: times candidates against the original model; None where latency is not measured.
         profile: what each group costs on this device, where that was measured before.
-        stairs: the widths that the study offers in the place of even steps.
+        latency_steps: the widths that the study offers in the place of even steps.
         others: further qualities that are objectives.
     """
 
@@ -97,7 +97,7 @@ class Problem:
     config: Config
     meter: Meter | None = None
     profile: Profile | None = None
-    stairs: Stairs = field(default_factory=dict)
+    latency_steps: OfferedWidths = field(default_factory=dict)
     others: tuple[Judge, ...] = ()
 
     @property
@@ -107,7 +107,7 @@ class Problem:
 
     @property
     def base(self) -> nn.Module:
-        """The model that is cut: the uncut one, or what sparse training made of it."""
+        """The model that is cut: the original, or what sparse training made of it."""
         return self.pruning.origin.model
 
     @property
@@ -143,12 +143,12 @@ class Problem:
         return recipe_of(self.config, self.data)
 
     @cached_property
-    def lessons(self) -> Sequence[Lesson] | None:
+    def cached_batches(self) -> Sequence[CachedBatch] | None:
         """The batches that every candidate is fine-tuned on; None where each draws its own."""
         if self.recipe is None:
             return None
         teacher = self.model if self.recipe.distill > 0 and self.recipe.distill_features == 0 else None
-        return draw_lessons(self.data.train, self.recipe, self.config.seed, teacher, device_of(self.model))
+        return cache_batches(self.data.train, self.recipe, self.config.seed, teacher, device_of(self.model))
 
     @cached_property
     def limits(self) -> dict[str, float]:
@@ -163,7 +163,7 @@ class Problem:
     @cached_property
     def grids(self) -> dict[str, AnyGrid]:
         """Group -> the widths that are tried."""
-        return grids_of(self.structure, self.config, self.stairs)
+        return grids_of(self.structure, self.config, self.latency_steps)
 
     @cached_property
     def mixing(self) -> Mixing | None:
@@ -234,10 +234,10 @@ class Problem:
         return shares
 
     @cached_property
-    def uncut_share(self) -> float:
-        """The share of the tightest limit that the uncut model takes, or is predicted to; at most 1.
+    def original_share(self) -> float:
+        """The share of the tightest limit that the original model takes, or is predicted to; at most 1.
 
-        A budget that the uncut model meets says nothing of how much to cut: plans are then proposed for
+        A budget that the original model meets says nothing of how much to cut: plans are then proposed for
         shares of what it costs.
         """
         return min(1.0, max(self.shares(self.structure.widths), default=1.0))

@@ -32,7 +32,7 @@ class Group(Protocol):
 
     @property
     def width(self) -> int:
-        """Units of the uncut model."""
+        """Units of the original model."""
 
     @property
     def least(self) -> int:
@@ -52,7 +52,7 @@ class Prunable(Protocol):
 
     @property
     def widths(self) -> Widths:
-        """Width (units) of every group in the uncut model."""
+        """Width (units) of every group in the original model."""
 
     @property
     def blocks(self) -> frozenset[str]:
@@ -68,8 +68,8 @@ class Prices(Protocol):
     def costs(self, widths: Mapping[str, int]) -> Costs:
         """Costs when so many units of every group stay."""
 
-    def uncut(self, model: nn.Module) -> Costs:
-        """Costs of the uncut model."""
+    def original(self, model: nn.Module) -> Costs:
+        """Costs of the original model."""
 
 
 class Pruning(Protocol):
@@ -102,7 +102,7 @@ class Pruning(Protocol):
         """Units that a plan keeps. Raises PlanError when it does not fit the model or removes nothing."""
 
     def cut(self, plan: AnyPlan) -> nn.Module:
-        """A new model, pruned and not yet healed."""
+        """A new model, pruned and not yet recovered."""
 
     def training(self, model: nn.Module, plan: AnyPlan) -> AbstractContextManager[None]:
         """What has to surround the training of a cut model, so that it stays pruned."""
@@ -116,7 +116,7 @@ class Origin:
     """What a way to prune starts from.
 
     Attributes:
-        model: the uncut trained model.
+        model: the original trained model.
         name: readable name of it.
         weights: SHA-256 of its weights.
         example: input of one sample, ``[1, ...]``.

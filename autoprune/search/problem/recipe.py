@@ -1,4 +1,4 @@
-"""How the candidates of a search are healed."""
+"""How the candidates of a search are recovered."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class StairGrid:
+class StepGrid:
     """Widths at irregular distances: the top edges of a device's steps.
 
     Optuna's ranges are even, so that a parameter is the position of a width among them.
@@ -94,8 +94,8 @@ class StairGrid:
         return below if width - self.widths[below] <= self.widths[above] - width else above
 
 
-AnyGrid = Grid | StairGrid
-Stairs = Mapping[str, Sequence[int]]
+AnyGrid = Grid | StepGrid
+OfferedWidths = Mapping[str, Sequence[int]]
 """Group -> the widths worth having on the device at hand, ascending."""
 
 
@@ -107,21 +107,25 @@ def widths_of(grid: AnyGrid) -> list[int]:
     return widths
 
 
-def grids_of(structure: Prunable, config: Config, stairs: Stairs | None = None) -> dict[str, AnyGrid]:
-    """Group -> its grid: the device's stairs where they are known and the settings leave it to us."""
+def grids_of(
+    structure: Prunable, config: Config, latency_steps: OfferedWidths | None = None
+) -> dict[str, AnyGrid]:
+    """Group -> its grid: the device's latency_steps where they are known and the settings leave it to us."""
     bounds = parse_bounds(config.bounds)
     grids: dict[str, AnyGrid] = {}
     for group in structure.groups:
         even = grid_of(group, config, bounds)
-        edges = [] if stairs is None or config.round_to != "auto" else stairs.get(group.name, [])
-        grids[group.name] = _on_stairs(even, edges)
+        edges = (
+            [] if latency_steps is None or config.round_to != "auto" else latency_steps.get(group.name, [])
+        )
+        grids[group.name] = _on_steps(even, edges)
     return grids
 
 
-def _on_stairs(even: Grid, edges: Sequence[int]) -> AnyGrid:
+def _on_steps(even: Grid, edges: Sequence[int]) -> AnyGrid:
     """The edges within the bounds, with the upper bound; the even grid where that leaves no choice."""
     within = [width for width in edges if even.low <= width < even.high]
-    return StairGrid((*within, even.high)) if within else even
+    return StepGrid((*within, even.high)) if within else even
 
 
 def grid_of(group: Group | MaskGroup, config: Config, bounds: tuple[Bound, ...] = ()) -> Grid:

@@ -21,7 +21,7 @@ def task_of(problem: Problem, curves: Mapping[str, Curve]) -> Task:
 def spend_of(problem: Problem) -> Spend:
     """Shares of all limits on closed-form costs, and of one on latency where that can be predicted.
 
-    Without any, the share of the uncut model's cost that trials are to lower. See :func:`~.feasible.used`.
+    Without any, the share of the original model's cost that trials are to lower. See :func:`~.feasible.used`.
     """
     limits = {what: limit for what, limit in problem.limits.items() if what in CLOSED_FORM}
     if not limits and problem.predictor is None:
@@ -34,7 +34,7 @@ def spend_of(problem: Problem) -> Spend:
         if problem.predictor is not None:
             predicted = problem.predictor.ratios(widths) * problem.latency_scale
             shares = np.concatenate([shares, predicted[:, None]], axis=1)
-        return shares / problem.uncut_share
+        return shares / problem.original_share
 
     return spend
 

@@ -23,7 +23,7 @@ FLOOR = 0.3
 STEP = 0.5
 """From one level to the next below the usual ones."""
 LITTLE = 0.1
-"""Rise of the loss, relative to the uncut model's, up to which an untrained plan has lost next to nothing."""
+"""Rise of the loss, relative to the original's, up to which an untrained plan has lost next to nothing."""
 ATTRIBUTE = "levels"
 """Study attribute: the levels, dearest first."""
 
@@ -33,7 +33,7 @@ def levels_of(problem: Problem, curves: Mapping[str, Curve]) -> tuple[float, ...
 
     Where a model is much larger than its task needs, its best trade-offs may be at a few percent of what a
     budget allows. The plan that loses least at the lowest level is cut and compensated, not trained; while
-    its loss on the samples of sensitivity curves is about the uncut model's, half of that level follows.
+    its loss on the samples of sensitivity curves is about the original model's, half of that level follows.
     """
     levels = [*LEVELS, *DEEPER] if is_previewed(problem) else [*LEVELS]
     task = task_of(problem, curves)

@@ -163,7 +163,7 @@ def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Pr
         origin=str(trial.user_attrs.get("origin", SAMPLER)),
         metric=found.metric,
         quality=float(np.round(estimate_of(study, trial).quality, 6)),
-        uncut_quality=float(np.round(found.baseline.quality, 6)),
+        original_quality=float(np.round(found.baseline.quality, 6)),
         flops_ratio=trial.user_attrs["flops_ratio"],
         seed=problem.config.seed,
         versions={package: version(package) for package in PACKAGES},

@@ -54,14 +54,14 @@ def warm_starts(
     levels: Sequence[float],
     learned: LearnedCriterion | None = None,
 ) -> list[WarmStart]:
-    """The uncut model where it is affordable, then the plans of every one-shot method at these levels.
+    """The original model where it is affordable, then the plans of every one-shot method at these levels.
 
     Those that lose least by the sensitivity curves come first, being the best as a rule, one at each level so
     that a search which ends early has a whole front; before them those by what another search learned. Where
     trials choose a criterion, each is tried.
     """
     full, floor = problem.structure.widths, floor_of(levels)
-    starts = [WarmStart("uncut", dict(full))] if _uncut_is_affordable(problem) else []
+    starts = [WarmStart("original", dict(full))] if _original_is_affordable(problem) else []
     if problem.is_out_of_reach:
         starts.append(WarmStart(NARROWEST, problem.narrowest))
     methods: list[tuple[str, Callable[[float], Widths]]] = [
@@ -74,9 +74,9 @@ def warm_starts(
     ]
     allocated = _allocated(problem, curves, levels)
     if learned is not None:
-        taught = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
+        learned_greedy = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
         for level in levels:
-            allocated[level].insert(0, WarmStart(LEARNED, taught.at(level).widths))
+            allocated[level].insert(0, WarmStart(LEARNED, learned_greedy.at(level).widths))
     starts += [allocated[level][0] for level in _order(problem, levels)]
     for level in levels:
         starts += allocated[level]
@@ -122,7 +122,7 @@ def _ends_first(levels: Sequence[float]) -> list[float]:
     return [levels[place] for place in order]
 
 
-def _uncut_is_affordable(problem: Problem) -> bool:
+def _original_is_affordable(problem: Problem) -> bool:
     full, latency = problem.structure.widths, problem.baseline.latency
     slow = latency is not None and latency > problem.limits.get("latency", math.inf)
     return problem.widest == full and not slow and meets(problem, full)

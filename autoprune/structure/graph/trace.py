@@ -36,7 +36,7 @@ class Trace:
         state: placeholder name -> canonical state-dict name (aliases of one tensor share a name).
         inputs: placeholder names of the caller's inputs.
         constants: placeholder names of tensors that belong to no module.
-        shapes: canonical state-dict name -> shape of the uncut tensor.
+        shapes: canonical state-dict name -> shape of the original tensor.
         parameters: which of ``shapes`` are parameters.
         unread: which of ``parameters`` no operator reads.
     """

@@ -29,7 +29,7 @@ def apply(model: nn.Module, plan: Plan, structure: Structure, *, share: bool = F
     """A new model without the units that the plan removes; the given one is left as it was.
 
     Args:
-        model: the uncut model that was given to :func:`discover`, or the untied copy of it.
+        model: the original model that was given to :func:`discover`, or the untied copy of it.
         plan: the units that stay.
         structure: result of :func:`discover` for this model.
         share: let the tensors that are not cut be the given model's own, which saves their memory.

@@ -18,7 +18,7 @@ _ENOUGH = 50_000
 def add_noise(
     tensor: Tensor, name: str, whole: Tensor, kept: Mapping[int, NDArray[np.int64]], *, positive: bool
 ) -> None:
-    """Add to `tensor`, in place, what belongs to its elements in the uncut tensor of that name.
+    """Add to `tensor`, in place, what belongs to its elements in the original tensor of that name.
 
     The noise is an outer product of one random vector an axis, so that a slice of it costs no more than the
     slice. It brings weights up to half the standard deviation with which a layer keeps the scale of what it
@@ -29,7 +29,7 @@ def add_noise(
     Args:
         tensor: floating-point values of the kept positions.
         name: what the noise depends on.
-        whole: the uncut tensor.
+        whole: the original tensor.
         kept: axis -> positions that stay; all of them on the other axes.
         positive: add no negative numbers, for tensors that may be variances.
     """

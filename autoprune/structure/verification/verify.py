@@ -43,13 +43,13 @@ def prove(
     The weights used are the model's own with some noise, so that no zero hides a wrong cut.
 
     Args:
-        model: the uncut model.
+        model: the original model.
         structure: what is to be proved.
         example_inputs: what the models are run on.
         training: run them in training mode, with BatchNorm and dropout left in evaluation mode.
 
     Raises:
-        ModelError: when the uncut model itself does not run.
+        ModelError: when the original model itself does not run.
     """
     if not structure.groups:
         return structure
@@ -171,7 +171,7 @@ def difference(
     reads it by zero, and normalisations compute their statistics over the units that stay.
 
     Args:
-        model: the uncut model, in the mode in which it is to run.
+        model: the original model, in the mode in which it is to run.
         structure: its structure.
         plan: the cut.
         example_inputs: a tensor, or positional or keyword arguments.
@@ -312,9 +312,9 @@ def _values(
     dtype: torch.dtype | None,
     zeros: Zeros | None = None,
 ) -> dict[int, Make]:
-    """What makes the value of each tensor of the model that runs: the sliced one, or the uncut one."""
+    """What makes the value of each tensor of the model that runs: the sliced one, or the original."""
     canonical = canonical_names(model)
-    uncut = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    original = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     values: dict[int, Make] = {}
     for listing in (runs.named_parameters, runs.named_buffers):
         for alias, tensor in listing(remove_duplicate=False):
@@ -323,7 +323,7 @@ def _values(
                 continue
             axes = kept.get(name, {}) if runs is not model else {}
             noisy = noise and (isinstance(tensor, nn.Parameter) or name in kept)
-            whole = uncut[name] if noisy else None
+            whole = original[name] if noisy else None
             made_zero = zeros.get(name) if zeros is not None else None
             values[id(tensor)] = partial(_value, tensor, dtype, name, whole, axes, made_zero)
     return values

@@ -36,7 +36,7 @@ def test_pictures_are_small_and_hold_plain_lists(study: optuna.Study) -> None:
         assert "bdata" not in text
 
 
-def test_the_front_is_the_feasible_one_with_intervals_limit_and_uncut_model(study: optuna.Study) -> None:
+def test_the_front_is_the_feasible_one_with_intervals_limit_and_original_model(study: optuna.Study) -> None:
     picture = front_picture(study, "flops")
     assert picture is not None
     drawn = traces(picture.figure)
@@ -44,7 +44,7 @@ def test_the_front_is_the_feasible_one_with_intervals_limit_and_uncut_model(stud
     assert list(front.x) == [2_790_000, 7_750_000, 15_500_000, 17_980_000]
     assert list(front.y) == [0.5, 0.91, 0.94, 0.96]
     assert front.error_y.array == pytest.approx([1.96 * 0.009] * 4)
-    assert (list(drawn["uncut model"].x), list(drawn["uncut model"].y)) == ([31_000_000], [0.97])
+    assert (list(drawn["original model"].x), list(drawn["original model"].y)) == ([31_000_000], [0.97])
     assert list(drawn["best within the budget"].y) == [0.96]
     (limit,) = picture.figure.layout.shapes
     assert limit.x0 == pytest.approx(0.6 * 31_000_000)

@@ -52,7 +52,7 @@ class Runtime(ABC):
     def for_cuts(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[nn.Module], Call]:
         """What gives the call of a cut copy of a model, for timing alone: what it computes does not matter.
 
-        By itself as ``prepare`` does; a runtime may reuse what it has made of the uncut model.
+        By itself as ``prepare`` does; a runtime may reuse what it has made of the original model.
         """
         return lambda cut: self.prepare(cut, inputs)
 

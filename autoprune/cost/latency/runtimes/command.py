@@ -38,7 +38,7 @@ class CommandRuntime(Runtime):
     An argument with ``{file}`` gets the path of the ONNX file, one with ``{pt2}`` that of a ``torch.export``
     program; where neither is there, the ONNX file is the last argument. What counts is the last line on
     standard output: a number, with or without ``ms``. The program may run the model as often as it likes;
-    it is started at least five times, in turns with the uncut model's file. Its words stand for the device
+    it is started at least five times, in turns with the original model's file. Its words stand for the device
     in fingerprints: say it in other words where it reaches another one.
     """
 

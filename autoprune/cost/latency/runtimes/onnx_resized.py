@@ -1,4 +1,4 @@
-"""The ONNX program of an uncut model with the tensors of a cut one: made quickly, to be timed."""
+"""The ONNX program of an original model with the tensors of a cut one: made quickly, to be timed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def resized(uncut: onnx.ModelProto, cut: nn.Module) -> onnx.ModelProto:
+def resized(original: onnx.ModelProto, cut: nn.Module) -> onnx.ModelProto:
     """The program in which every tensor that the cut model has smaller is as small.
 
     The values are the cut model's own: where the exporter folded a normalisation into a convolution, the
@@ -20,7 +20,7 @@ def resized(uncut: onnx.ModelProto, cut: nn.Module) -> onnx.ModelProto:
 
     tensors = cut.state_dict()
     program = onnx.ModelProto()
-    program.CopyFrom(uncut)
+    program.CopyFrom(original)
     # Shapes of intermediate results would contradict the smaller tensors.
     del program.graph.value_info[:]
     for initializer in program.graph.initializer:

@@ -36,19 +36,19 @@ class OnnxRuntime(Runtime):
             return session_call(path, inputs)
 
     def for_cuts(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[nn.Module], Call]:
-        """Export the uncut model once, and give its program the cut tensors: ten times as fast.
+        """Export the original model once, and give its program the cut tensors: ten times as fast.
 
         Where a width is written into the program, the cut model is exported after all.
         """
         import onnx
 
         with onnx_file(model, inputs) as path:
-            uncut = onnx.load(path)
-        outputs = shapes_of(uncut)
+            original = onnx.load(path)
+        outputs = shapes_of(original)
 
         def prepared(cut: nn.Module) -> Call:
             try:
-                call = session_call(resized(uncut, exportable(cut)).SerializeToString(), inputs, outputs)
+                call = session_call(resized(original, exportable(cut)).SerializeToString(), inputs, outputs)
                 call()
             except Exception:  # its errors share no type
                 return self.prepare(cut, inputs)
@@ -83,7 +83,7 @@ def session_call(
         binding.bind_ortvalue_input(argument.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
     for result in session.get_outputs():
         if outputs is not None and tuple(result.shape) != outputs[result.name]:
-            raise TrialError(f"the output {result.name} has another shape than the uncut model's")
+            raise TrialError(f"the output {result.name} has another shape than the original model's")
         binding.bind_output(result.name)
 
     def call() -> None:

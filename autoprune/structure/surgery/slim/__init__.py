@@ -2,7 +2,7 @@
 
 A module turns into its slim form in place: the same parameters under the same names, the same attributes, the
 same call and results; sizes come from the tensors, and the scale of the scores stays that of the
-uncut module. The number of heads is an attribute, which is set with the others that follow a cut.
+original module. The number of heads is an attribute, which is set with the others that follow a cut.
 """
 
 from __future__ import annotations

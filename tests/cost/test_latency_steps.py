@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from autoprune.cost.latency.steps import MOST, Stair, climb, first_widths, top_edges
+from autoprune.cost.latency.steps import MOST, LatencySteps, find_steps, first_widths, top_edges
 
 
 class Device:
@@ -19,12 +19,12 @@ class Device:
         self.asked.append(width)
         return self.latency(width) / self.latency(self.full), self.error
 
-    def climb(self, least: int = 1) -> Stair:
-        return climb(self.time, self.full, least)
+    def find_steps(self, least: int = 1) -> LatencySteps:
+        return find_steps(self.time, self.full, least)
 
 
-def edges_of(stair: Stair) -> tuple[int, ...]:
-    return top_edges(stair.widths, stair.ratios)
+def edges_of(steps: LatencySteps) -> tuple[int, ...]:
+    return top_edges(steps.widths, steps.ratios)
 
 
 def in_blocks_of(block: int, share: float = 0.8) -> Callable[[int], float]:
@@ -34,38 +34,38 @@ def in_blocks_of(block: int, share: float = 0.8) -> Callable[[int], float]:
 
 def test_edges_of_even_steps_are_found_exactly() -> None:
     device = Device(64, in_blocks_of(16))
-    stair = device.climb(6)
-    assert edges_of(stair) == (16, 32, 48, 64)
-    assert len(stair.widths) <= MOST
+    steps = device.find_steps(6)
+    assert edges_of(steps) == (16, 32, 48, 64)
+    assert len(steps.widths) <= MOST
 
 
 def test_steps_that_no_power_of_two_divides() -> None:
-    assert edges_of(Device(72, in_blocks_of(18)).climb(7)) == (18, 36, 54, 72)
+    assert edges_of(Device(72, in_blocks_of(18)).find_steps(7)) == (18, 36, 54, 72)
 
 
 def test_a_cliff_between_equal_levels_is_found_to_the_unit() -> None:
     device = Device(256, lambda width: 1.0 if width <= 100 else 2.0)
     # The edge within one 128th of the full width.
-    assert edges_of(device.climb(25)) in ((99, 256), (100, 256))
+    assert edges_of(device.find_steps(25)) in ((99, 256), (100, 256))
 
 
 def test_wide_layers_that_are_quicker_than_narrower_ones() -> None:
     def latency(width: int) -> float:
         return width / 64 * (1.0 if width % 8 == 0 else 1.5)
 
-    assert edges_of(Device(60, latency).climb(6)) == (8, 16, 24, 32, 40, 48, 56, 60)
+    assert edges_of(Device(60, latency).find_steps(6)) == (8, 16, 24, 32, 40, 48, 56, 60)
 
 
 def test_an_even_slope_is_not_refined() -> None:
     device = Device(64, lambda width: 1 + width)
-    stair = device.climb(6)
-    assert stair.widths == (6, 8, 16, 24, 32, 40, 48, 56, 64)
-    assert edges_of(stair) == stair.widths
+    steps = device.find_steps(6)
+    assert steps.widths == (6, 8, 16, 24, 32, 40, 48, 56, 64)
+    assert edges_of(steps) == steps.widths
 
 
 def test_noise_is_no_cliff() -> None:
     device = Device(64, lambda width: 1 + 0.01 * (width * 7919 % 5), error=0.03)
-    device.climb(6)
+    device.find_steps(6)
     assert len(device.asked) == 8
 
 
@@ -77,14 +77,14 @@ def test_one_measurement_gone_wrong_makes_no_step() -> None:
         ratio, error = first(width)
         return (0.3 * ratio if width == 17 and device.asked.count(17) == 1 else ratio), error
 
-    stair = climb(time, 32, 3)
+    steps = find_steps(time, 32, 3)
     assert device.asked.count(17) == 3
-    assert edges_of(stair) == (16, 32)
+    assert edges_of(steps) == (16, 32)
 
 
 def test_the_number_of_points_has_a_cap() -> None:
     device = Device(4096, lambda width: 1 + math.ceil(width / 100))
-    assert len(device.climb(400).widths) <= MOST
+    assert len(device.find_steps(400).widths) <= MOST
 
 
 def test_where_all_widths_are_as_fast_only_the_widest_one_is_worth_having() -> None:
@@ -107,8 +107,8 @@ def test_first_widths(full: int, least: int, widths: list[int]) -> None:
 
 
 def test_between_the_points_are_straight_lines() -> None:
-    stair = Stair((4, 8, 16), (0.2, 0.6, 1.0), 0.01)
-    assert [stair.at(width) for width in (1, 4, 6, 12, 16)] == pytest.approx([0.2, 0.2, 0.4, 0.8, 1.0])
+    steps = LatencySteps((4, 8, 16), (0.2, 0.6, 1.0), 0.01)
+    assert [steps.at(width) for width in (1, 4, 6, 12, 16)] == pytest.approx([0.2, 0.2, 0.4, 0.8, 1.0])
 
 
 def test_a_width_at_which_the_model_does_not_run_is_left_out_and_tried_once() -> None:
@@ -118,8 +118,8 @@ def test_a_width_at_which_the_model_does_not_run_is_left_out_and_tried_once() ->
         point = device.time(width)
         return None if width in (18, 40) else point
 
-    stair = climb(time, 64, 6)
-    assert not {18, 40} & set(stair.widths)
+    steps = find_steps(time, 64, 6)
+    assert not {18, 40} & set(steps.widths)
     assert [device.asked.count(width) for width in (18, 40)] == [1, 1]
-    assert 16 in edges_of(stair)
-    assert climb(lambda _: None, 64, 6) == Stair((64,), (1.0,), 0.0)
+    assert 16 in edges_of(steps)
+    assert find_steps(lambda _: None, 64, 6) == LatencySteps((64,), (1.0,), 0.0)

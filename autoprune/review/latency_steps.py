@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from autoprune.cost import Accuracy, Profile
-from autoprune.cost.latency.steps import Stair
+from autoprune.cost.latency.steps import LatencySteps
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.review.text import share_text
 from autoprune.utils.atomic_files import replace_file
@@ -42,16 +42,16 @@ def profile_table(
     for heading in ("width", "points", "at the narrowest", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("widths worth having", overflow="fold")
-    for group, stair in profile.stairs.items():
+    for group, steps in profile.latency_steps.items():
         table.add_row(
             cell(group),
-            str(stair.widths[-1]),
-            str(len(stair.widths)),
-            share_text(stair.ratios[0]),
-            f"±{share_text(stair.error)}",
+            str(steps.widths[-1]),
+            str(len(steps.widths)),
+            share_text(steps.ratios[0]),
+            f"±{share_text(steps.error)}",
             cell(_widths_text(offered.get(group, ()))),
         )
-    headline = f"{name}: {human_seconds(profile.seconds)} uncut, on {profile.fingerprint}"
+    headline = f"{name}: {human_seconds(profile.seconds)} original, on {profile.fingerprint}"
     return Group(cell(headline, "bold"), table, cell(_accuracy_text(accuracy)))
 
 
@@ -74,7 +74,7 @@ def check_drawing(file: Path) -> None:
         raise ConfigError(f"cannot draw {file}: name a file .svg or .png")
 
 
-def draw_stairs(name: str, profile: Profile, offered: Offered, file: Path) -> None:
+def draw_latency_steps(name: str, profile: Profile, offered: Offered, file: Path) -> None:
     """Write a picture, one panel a curve, in the format that the file's name says; dots are worth having.
 
     Raises what :func:`check_drawing` raises, ConfigError for a file that cannot be written.
@@ -82,19 +82,19 @@ def draw_stairs(name: str, profile: Profile, offered: Offered, file: Path) -> No
     check_drawing(file)
     from matplotlib.figure import Figure
 
-    curves = _distinct(profile.stairs)
+    curves = _distinct(profile.latency_steps)
     columns = min(_COLUMNS, len(curves))
     rows = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (names, stair) in zip(panels, curves.items(), strict=False):
+    for axes, (names, steps) in zip(panels, curves.items(), strict=False):
         title = names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
-        _draw(axes, title, stair, offered.get(names[0], ()))
+        _draw(axes, title, steps, offered.get(names[0], ()))
     for axes in list(panels)[len(curves) :]:
         axes.set_axis_off()
     figure.suptitle(f"{name}, {profile.fingerprint}", fontsize=9)
     figure.supxlabel("width, units", fontsize=9)
-    figure.supylabel("latency, % of the uncut model", fontsize=9)
+    figure.supylabel("latency, % of the original model", fontsize=9)
     picture = io.BytesIO()
     try:
         figure.savefig(picture, format=_format(file))
@@ -107,21 +107,21 @@ def _format(file: Path) -> str:
     return file.suffix.removeprefix(".").lower() or "png"
 
 
-def _draw(axes: Axes, title: str, stair: Stair, widths: Sequence[int]) -> None:
-    percent = [100 * ratio for ratio in stair.ratios]
-    axes.plot(stair.widths, percent, marker=".", color=_LINE, lw=1)
-    axes.plot(widths, [100 * stair.at(width) for width in widths], "o", color=_EDGE, ms=4)
+def _draw(axes: Axes, title: str, steps: LatencySteps, widths: Sequence[int]) -> None:
+    percent = [100 * ratio for ratio in steps.ratios]
+    axes.plot(steps.widths, percent, marker=".", color=_LINE, lw=1)
+    axes.plot(widths, [100 * steps.at(width) for width in widths], "o", color=_EDGE, ms=4)
     axes.set_title(title, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _distinct(stairs: Mapping[str, Stair]) -> dict[tuple[str, ...], Stair]:
+def _distinct(latency_steps: Mapping[str, LatencySteps]) -> dict[tuple[str, ...], LatencySteps]:
     """Each curve once, under the names of its groups."""
-    groups: dict[Stair, list[str]] = {}
-    for name, stair in stairs.items():
-        groups.setdefault(stair, []).append(name)
-    return {tuple(names): stair for stair, names in groups.items()}
+    groups: dict[LatencySteps, list[str]] = {}
+    for name, steps in latency_steps.items():
+        groups.setdefault(steps, []).append(name)
+    return {tuple(names): steps for steps, names in groups.items()}
 
 
 def _widths_text(widths: Sequence[int]) -> str:
