@@ -119,8 +119,8 @@ def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
     """The trials that know the cost, the cheapest first."""
     uncut = summary(study).baseline.latency_ms
-    costs = {t.number: attributes_of(t).known([cost.attribute]).get(cost.attribute) for t in trials}
-    costs = {number: cost for number, cost in costs.items() if cost is not None}
+    recorded = {trial.number: attributes_of(trial).known([cost.attribute]) for trial in trials}
+    costs: dict[int, float] = {number: row[cost.attribute] for number, row in recorded.items() if row}
     known = [trial for trial in trials if trial.number in costs]
     points = []
     for trial, estimate in zip(known, estimates_of(study, known), strict=True):
