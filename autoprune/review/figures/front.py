@@ -119,15 +119,16 @@ def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
     """The trials that know the cost, the cheapest first."""
     original = summary(study).baseline.latency_ms
-    costs = {t.number: attributes_of(t).known([cost.attribute]).get(cost.attribute) for t in trials}
-    known = [trial for trial in trials if costs[trial.number] is not None]
+    recorded = {trial.number: attributes_of(trial).known([cost.attribute]) for trial in trials}
+    costs: dict[int, float] = {number: row[cost.attribute] for number, row in recorded.items() if row}
+    known = [trial for trial in trials if trial.number in costs]
     points = []
     for trial, estimate in zip(known, estimates_of(study, known), strict=True):
         origin = attributes_of(trial).origin or SAMPLER
         points.append(
             _Point(
                 text=html_text(f"trial {trial.number} ({origin})"),
-                x=float(costs[trial.number] or 0),
+                x=costs[trial.number],
                 y=estimate.quality,
                 x_bars=_latency_bars(trial, original) if cost.attribute == "latency_ms" else (0.0, 0.0),
                 y_bars=_quality_bars(estimate),
