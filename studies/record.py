@@ -30,7 +30,7 @@ COLOURS = {
     "global taylor": "#cc79a7",
 }
 KEPT = (*SCORED, "STOPPED")
-"""States of plans that are recorded; the quality of one that was given up is a forecast."""
+"""States of plans that are recorded; the quality of one that was stopped early is a forecast."""
 
 
 def trials(study: optuna.Study) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def picture(every: pd.DataFrame, front: pd.DataFrame, summary: review.Summary, f
     """Quality on the validation split against FLOPs, by the method that suggested the plan.
 
     Qualities are those by which the front is ranked, of what is not ranked those that guided the search.
-    Plans that were scored without training are rings; those given up are left out.
+    Plans that were scored without training are rings; those stopped early are left out.
     """
     figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
     shown = every[every["state"] != "STOPPED"]

@@ -108,8 +108,11 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
         (("--weights", "missing.safetensors"), "no weights file missing.safetensors"),
         (("--data", "digit"), "did you mean digits"),
         (("--data", "missing.py:data"), "missing.py"),
-        (("--model", "torchvision:resnet19"), "did you mean"),
-        (("--model", "torchvision:resnet18"), "has no weights: give --weights FILE, or --train-epochs N"),
+        (("--model", "torchvision:resnet19", "--data", "digits"), "did you mean"),
+        (
+            ("--model", "torchvision:resnet18", "--data", "digits"),
+            "has no weights: give --weights FILE, or --train-epochs N",
+        ),
         (("--sampler", "tpee"), "did you mean tpe"),
         (("--criterion", "l3"), "unknown criterion 'l3'"),
         (("--budget", "flop=50%"), "did you mean flops"),
@@ -190,7 +193,7 @@ def test_data_of_another_shape_is_named(folder: Path, weights: Path) -> None:
     model = "autoprune.tasks.zoo:digits_resnet"
     result = call("search", "--model", model, "--weights", weights, "--data", "wide.py:data")
     assert result.exit_code == 2
-    assert "cannot take inputs of shape [64, 3, 8, 8]" in result.stderr
+    assert "cannot take inputs of shape [1, 3, 8, 8]" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["front", "export", "dashboard"])

@@ -23,6 +23,8 @@ from autoprune.config.commands import (
 )
 from autoprune.review.report.report import report_html
 from autoprune.review.words import study_text
+from autoprune.tasks import digits_resnet
+from autoprune.tasks.checkpoints.weights import save_weights
 from autoprune.utils.printable import code_span
 
 HOSTILE = [
@@ -85,7 +87,19 @@ def test_all_printed_commands_are_quoted(hostile: tuple[str, str], tmp_path: Pat
     done = CliRunner().invoke(
         app,
         [
-            *("search", "--model", model, "--train-epochs", "1", "--storage", storage, "--study", name),
+            *(
+                "search",
+                "--model",
+                model,
+                "--data",
+                "digits",
+                "--train-epochs",
+                "1",
+                "--storage",
+                storage,
+                "--study",
+                name,
+            ),
             *("--finetune-steps", "2", "--no-latency", "--calibration-batches", "1", "--quiet"),
             *("--budget", "flops=50%,trials=1"),
         ],
@@ -112,6 +126,7 @@ def test_all_printed_commands_are_quoted(hostile: tuple[str, str], tmp_path: Pat
 
 def test_init_prints_a_command_for_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    save_weights(digits_resnet(), tmp_path / "w.safetensors")
     done = CliRunner().invoke(
         app, ["init", "--data", "digits", "--weights", "w.safetensors", "-o", "my $(id).toml"]
     )

@@ -131,18 +131,19 @@ STARTS = {"Popen", "system", "popen", "execv", "execvp", "execve", "spawnv", "ch
 CALLED = {"eval", "exec", "compile", "__import__"}
 LOADERS = {
     "__init__.py": "names of the package's own modules",
-    "user_code.py": "behind the permit",
+    "config/user_code.py": "behind the permit",
     "tasks/models.py": "timm",
     "export/formats/factory.py": "slim modules, and a file that was written a moment ago",
     "export/checks/run_python.py": "a file that was written a moment ago",
     "engines/process.py": "workers",
     "export/parity.py": "checks of exported files",
-    "cost/fingerprint.py": "sysctl",
-    "cost/runtimes/command.py": "words that a permit gave out",
+    "cost/latency/device_fingerprint.py": "sysctl",
+    "study/record.py": "a field that is called system",
+    "cost/latency/runtimes/command.py": "words that a permit gave out",
 }
 CONFIGS = {
-    *("api.py", "trust.py", "cli/searching.py", "cli/models.py", "cli/beginnings.py"),
-    "config.py",
+    *("workflows/search_arguments.py", "study/trust.py", "cli/search.py", "cli/model.py", "cli/init.py"),
+    "config/settings.py",
 }
 
 
@@ -178,16 +179,20 @@ def test_settings_become_a_config_where_the_user_names_them_or_after_the_check()
     found |= {
         str(f.relative_to(SOURCES)) for f in SOURCES.rglob("*.py") if "Config.model_validate" in f.read_text()
     }
-    assert found == {*CONFIGS, "search/study.py"}  # whose defaults are compared
+    assert found == {*CONFIGS, "search/persistence/study.py"}  # whose defaults are compared
 
 
 def test_no_other_module_reads_the_text_of_a_reference() -> None:
     elsewhere = {
-        'rpartition(":")': {"storages/address.py", "engines/ray.py", "search/study.py"},  # hosts, and a title
+        'rpartition(":")': {
+            # Entries of a weights file, hosts, and a title.
+            *("config/weights_file.py", "storages/address.py", "engines/ray.py"),
+            "search/persistence/study.py",
+        },
         'endswith(".py")': set(),
         'rpartition("@")': set(),
-        '"command:"': {"completion.py"},
+        '"command:"': {"cli/completion.py"},
     }
     for text, others in elsewhere.items():
         found = {str(f.relative_to(SOURCES)) for f in SOURCES.rglob("*.py") if text in f.read_text()}
-        assert found == {"references.py", *others}, text
+        assert found == {"config/references.py", *others}, text

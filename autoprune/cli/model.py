@@ -80,7 +80,7 @@ def inspect(
 @app.command(
     cls=showing(*MODEL_SETTINGS, "latency_batch", "runtime", "threads"),
     epilog=examples(
-        "measure --model timm:resnet18 --runtime onnxruntime -o latency-steps.svg",
+        "measure --model timm:resnet18 --runtime onnxruntime -o steps.svg",
         "measure study.toml --threads 1",
     ),
 )

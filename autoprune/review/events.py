@@ -12,7 +12,7 @@ Every object has ``event``, what it tells of, and ``seconds``, since the command
                     towards the budget; ``total``, of them, or null; ``seconds_left`` of the time
                     budget, or null
 ``trial``           ``trial``; ``origin``; ``finished``, ``total`` and ``seconds_left``; ``state``:
-                    COMPLETE, PREVIEW (without training), PRUNED (over budget), STOPPED (given up early),
+                    COMPLETE, PREVIEW (without training), PRUNED (over budget), STOPPED (stopped early),
                     FAIL, UNFINISHED (interrupted, and queued again), or REPEAT (a plan that is known
                     already); ``values``, objective -> value, or null; ``reason`` of a trial without one, or
                     null; ``numbers``, the trial's costs and its quality with its error; ``stages``, stage ->

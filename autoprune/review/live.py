@@ -160,7 +160,7 @@ def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
     if trial.state is TrialState.PRUNED:
         return known.reason or "over budget"
     if known.stopped_at is not None:
-        return known.reason or "given up early"
+        return known.reason or "stopped early"
     parts = []
     if known.quality is not None:
         metric = str(study_record(study)["metric"])

@@ -68,8 +68,8 @@ class Summary:
         baseline: the original model.
         limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
         trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, PREVIEW for
-            plans that were scored without training, STOPPED for candidates that were given up before they
-            were recovered and scored in full, UNFINISHED for trials that were interrupted and queued again.
+            plans that were scored without training, STOPPED for candidates that were stopped before they were
+            recovered and scored in full, UNFINISHED for trials that were interrupted and queued again.
         best: number of the best trial, None when no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
@@ -260,13 +260,13 @@ def _nondominated(
 def feasible_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Complete trials that meet every constraint, by number; they must not be changed.
 
-    Without candidates that were given up: their quality is a forecast.
+    Without candidates that were stopped early: their quality is a forecast.
     """
     return [trial for trial in affordable_trials(study) if attributes_of(trial).stopped_at is None]
 
 
 def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The same with candidates that were given up."""
+    """The same with candidates that were stopped early."""
     trials = trials_of(study, (TrialState.COMPLETE,))
     record = study_record(study) if "autoprune" in study.user_attrs else {}
     if "latency" in record.get("limits", {}):

@@ -19,7 +19,7 @@ COUNTED = ("COMPLETE", "PRUNED", "FAIL")
 _WORDS = {
     "COMPLETE": "evaluated",
     "PREVIEW": "without training",
-    "STOPPED": "given up early",
+    "STOPPED": "stopped early",
     "REPEAT": "known plans again",
     "PRUNED": "over budget",
     "FAIL": "failed",

@@ -17,7 +17,7 @@ from autoprune.config.bounds import parse_bounds
 from autoprune.config.budget import parse_budget
 from autoprune.config.granularity import check_granularity
 from autoprune.config.settings import load_config
-from autoprune.cost.latency.meter import profile
+from autoprune.cost.latency import profile
 from autoprune.criteria import criterion
 from autoprune.criteria.learned import read_criterion
 from autoprune.recovery.training.recipe import steps_of

@@ -4,12 +4,12 @@ import importlib.util
 
 import pytest
 import torch
-from autoprune.cost.latency.meter.runtimes import onnx_runtime
 from torch import Tensor, nn
 
 import autoprune
 from autoprune.cost import Meter, Setting, runtime_by_name
 from autoprune.cost.latency.group_shares import narrowed
+from autoprune.cost.latency.runtimes import onnx_runtime
 from autoprune.structure import Structure
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="needs the extra onnx")

@@ -28,13 +28,13 @@ def study(studied: str) -> optuna.Study:
 
 def test_table_at_80_columns(study: optuna.Study) -> None:
     assert lines(study) == [
-        "       trial      accuracy    test         FLOPs          latency  parameters",
-        "─" * 77,
+        "          trial      accuracy    test         FLOPs          latency  parameters",
+        "─" * 80,
         "original      0  97.00% ±0.90  96.50%  31.0M (100%)  2.00 ms (1.00×)        270k",
-        "best       6  96.00% ±0.90  95.50%   18.0M (58%)                         157k",
-        "           1  94.00% ±0.90  93.50%   15.5M (50%)  1.00 ms (0.50×)        135k",
-        "           5  91.00% ±0.90  90.00%   7.75M (25%)   500 us (0.25×)       67.5k",
-        "           8  50.00% ±0.90          2.79M (9.0%)   180 us (0.09×)       24.3k",
+        "best          6  96.00% ±0.90  95.50%   18.0M (58%)                         157k",
+        "              1  94.00% ±0.90  93.50%   15.5M (50%)  1.00 ms (0.50×)        135k",
+        "              5  91.00% ±0.90  90.00%   7.75M (25%)   500 us (0.25×)       67.5k",
+        "              8  50.00% ±0.90          2.79M (9.0%)   180 us (0.09×)       24.3k",
     ]
 
 

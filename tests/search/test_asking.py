@@ -43,7 +43,7 @@ class Counting(optuna.storages.InMemoryStorage):
 
 
 def filled(sampler: optuna.samplers.BaseSampler, trials: int = 30) -> optuna.Study:
-    """Trials of random parameters: finished, over their budget, given up and running."""
+    """Trials of random parameters: finished, over their budget, stopped early and running."""
     study = optuna.create_study(storage=Counting(), sampler=sampler, directions=["maximize", "minimize"])
     draw = random.Random(0)
     for number in range(trials):

@@ -176,7 +176,7 @@ def short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_ladder")
 @pytest.mark.parametrize("sampler", ["random", "gp"])
-def test_a_search_with_candidates_that_were_given_up(
+def test_a_search_with_candidates_that_were_stopped_early(
     make_problem: Make, tmp_path: Path, sampler: str
 ) -> None:
     budget = ("flops=50%", "trials=22")
@@ -189,15 +189,15 @@ def test_a_search_with_candidates_that_were_given_up(
     for trial in stopped:
         stage = trial.user_attrs["stopped_at"]
         assert trial.user_attrs["stages"][stage]["decision"] == "stopped"
-        assert trial.user_attrs["reason"].startswith("given up at the")
+        assert trial.user_attrs["reason"].startswith("stopped early at the")
         assert trial.user_attrs["origin"] in SUGGESTED
         assert "quality" not in trial.user_attrs
         assert any(t.values[0] >= trial.values[0] and t.values[1] <= trial.values[1] for t in full)
     assert not {t.number for t in stopped} & {t.number for t in front_trials(study)}
     counted = [t for t in study.trials if "duplicate_of" not in t.user_attrs and t not in stopped]
     assert len(counted) == 22
-    assert f"{len(stopped)} given up early" in counts_text(summary(study))
-    with pytest.raises(StudyError, match="given up at the"):
+    assert f"{len(stopped)} stopped early" in counts_text(summary(study))
+    with pytest.raises(StudyError, match="stopped early at the"):
         trial_model(problem, stopped[0], WeightStore(tmp_path))
 
     by_stage = {item.stage: item for item in predictors(study)}

@@ -227,6 +227,7 @@ def made(folder: Path) -> str:
     settings = {
         "model": "net.py:net",
         "weights": "net.safetensors",
+        "data": "digits",
         "budget": ("flops=60%", "trials=3"),
         "storage": storage,
         "study": "one",
@@ -309,7 +310,7 @@ def test_without_weights_in_the_settings_the_original_model_is_handed_over(
     more_trials(storage, 2)
     with pytest.raises(StudyError, match=r"was made in Python from a .*, which a worker cannot build"):
         work_on(Invitation(storage, "one"), Listener())
-    given = {"model": "autoprune.tasks.zoo:digits_resnet"}
+    given = {"model": "autoprune.tasks.zoo:digits_resnet", "data": "digits"}
     work_on(Invitation(storage, "one", given=given), Listener())
     assert sum(map(counts, study.optuna.trials)) == 2
 

@@ -90,7 +90,7 @@ def test_a_rule_that_raises_freezes_what_it_reads_and_nothing_else(monkeypatch: 
         assert isinstance(source, fx.Node)
         labels = state.labels(source)
         state.space.join(labels, labels.narrow(-1, 0, 1))
-        state.axis("4.weight", 1, "in")
+        state.axis("first.weight", 1, "in")
         raise IndexError("out of range")
 
     class Net(nn.Module):

@@ -191,7 +191,7 @@ class _Job:
         return self.begin, self.begin + len(self.part)
 
 
-class _Again(Exception):  # noqa: N818 - an outcome, not an error
+class _Again(BaseException):
     """What ran before a layer was fitted is to run again."""
 
 

@@ -40,7 +40,7 @@ class Candidate:
         widths: units kept in every group.
         plan: which ones; None for the original model.
         model: the recovered network.
-        score: quality on the guiding samples; of a candidate that was given up, a forecast.
+        score: quality on the guiding samples; of a candidate that was stopped early, a forecast.
         costs: FLOPs, parameters, size.
         latency: measured against the original model, or None when not measured.
         excess: how far it is over each limit, relative; all 0 or less.
@@ -95,7 +95,7 @@ def evaluate_candidate(
     """Prune the model to these widths, recover it, and measure its quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
-    measurement with the problem's meter; with `ladder` the candidate is given up where that says so;
+    measurement with the problem's meter; with `ladder` the candidate is stopped early where that says so;
     `watch` is where its seconds are added; batches are computed in so many `pieces`; one that is not to be
     `trained` is rebuilt instead. The same plan, weights, data, seed and pieces give the same quality,
     whatever ran before.

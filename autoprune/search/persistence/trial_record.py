@@ -18,7 +18,7 @@ from autoprune.tasks import Score
 RECOVERED = "recovered_weights"
 """Trial attribute: SHA-256 of the weights that were scored."""
 EXPECTED = "expected_quality"
-"""Trial attribute: the quality that a candidate would probably have had that was given up."""
+"""Trial attribute: the quality that a candidate would probably have had that was stopped early."""
 
 
 def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:

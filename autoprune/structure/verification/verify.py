@@ -193,9 +193,13 @@ def difference(
         cause = f"a shape is baked into forward: {first_line(error)}"
         raise CutError(cause, fault_module(error, pruned)) from error
     del pruned
-    values = _values(model, model, kept, noise, dtype, zeros=_zeros(plan, structure))
+    by_weight = _kept_by_weight(model, kept)
     try:
-        theirs = _run(model, example_inputs, Substitute(values, dtype, _kept_by_weight(model, kept)))
+        for zeros in (_zeros(plan, structure), _zeros(plan, structure, gains=True)):
+            values = _values(model, model, kept, noise, dtype, zeros=zeros)
+            theirs = _run(model, example_inputs, Substitute(values, dtype, by_weight))
+            if not _any_nan(theirs) or _any_nan(ours):
+                break
     except Exception as error:
         cause = f"it does not run with zeros in place of removed units: {kind_and_line(error)}"
         raise CutError(cause, fault_module(error, model)) from error
@@ -291,7 +295,14 @@ Zeros = dict[str, dict[int, Tensor]]
 """Parameter name -> axis -> positions by which removed units are read; no axis for all of the parameter."""
 
 
-def _zeros(plan: Plan, structure: Structure) -> Zeros:
+def _zeros(plan: Plan, structure: Structure, *, gains: bool = False) -> Zeros:
+    """Where the original reads removed units by zero.
+
+    With `gains`, a layer whose weight is normalised row by row reads them by a gain of zero: a row of zeros
+    has no direction.
+    """
+    if gains:
+        structure = replace(structure, groups=tuple(map(_read_by_gains, structure.groups)))
     contracted = {group.name for group in structure.groups if group.contracted}
     silent = Plan({name: units for name, units in plan.keep.items() if name in contracted})
     zeros: Zeros = {}
@@ -302,6 +313,22 @@ def _zeros(plan: Plan, structure: Structure) -> Zeros:
         for name, axes in removed.items():
             zeros.setdefault(name, {}).update({axis: torch.from_numpy(at) for axis, at in axes.items()})
     return zeros | {name: {} for block in removed_blocks(plan, structure) for name in block.ends}
+
+
+def _read_by_gains(group: Group) -> Group:
+    """The group with the gains of the layers that read it in the place of their weights."""
+    reading = {part.layer for part in group.slices if part.role == "in"}
+    gained = {part.layer for part in group.slices if part.role == "pass" and part.layer in reading}
+    slices = tuple(
+        replace(part, role="in") if part.role == "pass" and part.layer in gained else part
+        for part in group.slices
+        if part.role != "in" or part.layer not in gained
+    )
+    return replace(group, slices=slices)
+
+
+def _any_nan(tensors: Sequence[Tensor]) -> bool:
+    return any(bool(tensor.isnan().any()) for tensor in tensors if is_number(tensor))
 
 
 def _values(
