@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from autoprune.errors import AutopruneError, DataError, ModelError, TrialError
-from autoprune.tasks.data import Split
+from autoprune.tasks.data import Split, no_batch
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.layout import fast_layout
 from autoprune.tasks.noise import BLOCKS, Noise, bootstrap, counts_samples, wilson
@@ -149,10 +149,7 @@ def evaluate(
             if enough is not None and enough(_score(task, metric, loss, samples, blocks)):
                 break
         if samples == 0:
-            raise DataError(
-                f"{name or 'the split to evaluate'} yields no batch: give it at least one sample, and leave "
-                "drop_last out"
-            )
+            raise no_batch(name)
         return _score(task, metric, loss, samples, blocks)
 
 
@@ -269,12 +266,15 @@ def _why_not(model: nn.Module, inputs: Tensor, error: Exception) -> str:
     if first is not None and inputs.dtype != first.dtype and "type" in text:
         kinds = f"inputs are {inputs.dtype} and its weights {first.dtype}: convert one of them"
         return f"{text} ({kinds.replace('torch.', '')})"
+    if model.training and _takes(model, inputs):
+        return f"{text} (it takes them in eval mode, so make its forward work in training mode)"
     if len(inputs) > 1 and _takes(model, inputs[:1]):
         return f"{text} (it takes one sample, so make its forward work for {len(inputs)} at a time)"
     return text
 
 
 def _takes(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the model takes these inputs in eval mode."""
     try:
         with training_mode(model, False), torch.no_grad():
             model(inputs.clone())

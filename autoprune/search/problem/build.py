@@ -18,7 +18,7 @@ from autoprune.config.settings import Config
 from autoprune.config.weights_file import read_weights_name
 from autoprune.cost import Meter
 from autoprune.criteria import named_criterion
-from autoprune.errors import ConfigError, CriterionWarning, DataError
+from autoprune.errors import ConfigError, CriterionWarning
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.recovery.sparse_training import Sparsified, sparsify
 from autoprune.search.problem.budget_fit import check_reachable
@@ -41,7 +41,7 @@ from autoprune.structure.wrappers import unwrapped
 from autoprune.study.listener import Listener
 from autoprune.tasks import Data, Task, evaluate, load_weights, weights_hash
 from autoprune.tasks.cache import cache_trouble
-from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
+from autoprune.tasks.data import LARGEST_ORDER, DatasetSplit, LoaderSplit, no_batch
 from autoprune.tasks.datasets.augment import augmented
 from autoprune.tasks.datasets.fingerprint import data_hash
 from autoprune.tasks.datasets.sources import load_named_data
@@ -355,5 +355,5 @@ def _calibration(data: Data, config: Config) -> list[tuple[Tensor, Tensor]]:
         # A loader of the user's own may be used up: it is read again for every candidate.
         drawn = drawn if any(True for _ in data.train.batches(config.batch_size)) else []
     if config.calibration_batches and not drawn:
-        raise DataError(NO_BATCH)
+        raise no_batch("train")
     return drawn
