@@ -251,7 +251,9 @@ def misfit(task: Task, outputs: Tensor, targets: Tensor) -> str:
             wrong = ((targets < 0) | (targets >= classes)).nonzero().reshape(-1)
             if len(wrong):
                 row = int(wrong[0])
-                return f"target {int(targets[row])} of its sample {row} is no class of 0 to {classes - 1}"
+                index = int(targets[row])
+                advice = "leave such samples out" if index < 0 else "correct it, or set 'classes'"
+                return f"target {index} (place {row} of a batch) is no class of 0 to {classes - 1}: {advice}"
     if outputs.shape != targets.shape and task.name in ("multilabel", "regression"):
         return f"a {task.name} task needs one shape"
     return ""

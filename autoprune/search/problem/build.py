@@ -25,6 +25,7 @@ from autoprune.search.problem.budget_fit import check_reachable
 from autoprune.search.problem.latency import known_profile, offered_widths, setting_of, timed_batch
 from autoprune.search.problem.mask_pruning import masking
 from autoprune.search.problem.original import (
+    check_in_memory,
     check_trains,
     finite_quality,
     note_chance,
@@ -298,6 +299,7 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
     known = (data.name, data.source, data_hash(data))
     key = repr((spec, known, recipe.choices, config.seed, shapes))
     model = on_device(model, device_named(config.device))
+    check_in_memory(model, data)
     train_baseline(model, data, recipe, key=key, seed=config.seed, on_step=_reporter(listener, recipe.steps))
     return model, spec
 

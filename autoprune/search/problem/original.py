@@ -42,10 +42,7 @@ def original_score(
         DataError: that names the split and the sample, or a metric that is not finite.
         ModelError: for weights or outputs that are not finite though the samples are.
     """
-    for name in ("train", "validation", "test"):
-        split = getattr(data, name)
-        if isinstance(split, TensorSplit):
-            check_samples(model, split, data.task, name)
+    check_in_memory(model, data)
     if not isinstance(data.test, TensorSplit):
         _check_first(model, data.test, data.task, "test")
     for inputs, targets in calibration:
@@ -65,6 +62,14 @@ def original_score(
             f"the loss of the original is {score.loss:g} (validation): check its outputs and the data"
         )
     return score
+
+
+def check_in_memory(model: nn.Module, data: Data) -> None:
+    """Raise DataError that names the first sample in memory which the model or the task cannot take."""
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        if isinstance(split, TensorSplit):
+            check_samples(model, split, data.task, name)
 
 
 def check_trains(model: nn.Module, batch: tuple[Tensor, Tensor], task: Task) -> None:
