@@ -81,12 +81,14 @@ def pair(count: int = 65) -> Pair:
     return inputs, inputs[:, :3].argmax(1)
 
 
-def search(model: nn.Module, folder: Path, *, listener: Listener | None = None, **data: Any) -> Any:
+def search(
+    model: nn.Module, folder: Path, *, listener: Listener | None = None, trials: int = 1, **data: Any
+) -> Any:
     return autoprune.search(
         model,
         {"train": pair(), "validation": pair(40), "test": pair(40)} | data,
         budget="flops=70%",
-        trials=2,
+        trials=trials,
         storage=f"sqlite:///{folder}/study.db",
         latency=False,
         finetune_steps=3,
@@ -142,7 +144,7 @@ def test_a_metric_of_a_candidate_that_is_no_number_costs_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Sometimes, "undefined", False)
-    study = search(network(), tmp_path, metric=Sometimes, listener=Spoiling())
+    study = search(network(), tmp_path, metric=Sometimes, listener=Spoiling(), trials=2)
     first, second = study.optuna.trials[:2]
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert first.user_attrs["reason"].startswith("the metric Sometimes became nan")
