@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import sys
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -16,6 +18,7 @@ import safetensors.torch
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from typer.testing import CliRunner
 
 import autoprune
@@ -25,6 +28,7 @@ from autoprune.errors import AutopruneError
 from autoprune.export.formats.onnx import write_onnx
 from autoprune.export.parity import largest_difference
 from autoprune.export.subject import subject_of
+from autoprune.study.listener import Listener
 from autoprune.tasks import digits_resnet
 
 PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
@@ -193,6 +197,87 @@ def replaced() -> str:
     return search("study.toml", "--budget", "flops=0.2%")
 
 
+class Told(Listener):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class Drawn(Dataset[tuple[Tensor, int]]):
+    """Other inputs each time."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.randn(20), index % 2
+
+
+class Broken(Drawn):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        raise OSError("no such disk")
+
+
+class Noisy(nn.Module):
+    """Drops inputs in evaluation, too."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(nn.functional.dropout(x, 0.5, training=True))  # type: ignore[no-any-return]
+
+
+def classifier(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(20, 8), *layers, nn.ReLU(), nn.Linear(8, 2))
+
+
+def given(model: nn.Module | None = None, *, budget: str = "trials=1", **data: Any) -> str:
+    """The error that a model with data gives in Python, or the notes of its search."""
+    split = (torch.randn(32, 20, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 2)
+    told = Told()
+    settings = {"finetune_steps": 1, "latency": False, "calibration_batches": 1, "preview": "never"}
+    try:
+        autoprune.search(
+            model or classifier(),
+            {"train": split, "validation": split, "test": split} | data,
+            budget=f"flops=80%,{budget}",
+            storage=f"sqlite:///{tempfile.mkdtemp()}/given.db",
+            listener=told,
+            **settings,
+        )
+    except AutopruneError as error:
+        return str(error)
+    return " ".join(told.notes)
+
+
+def changed(change: Callable[[Tensor, Tensor], object]) -> tuple[Tensor, Tensor]:
+    """A split of which a part is changed in place."""
+    inputs, targets = torch.randn(32, 20), torch.arange(32) % 2
+    change(inputs, targets)
+    return inputs, targets
+
+
+def spoiled() -> nn.Module:
+    model = classifier()
+    torch.nn.init.constant_(model.get_parameter("0.bias"), math.nan)
+    return model
+
+
+def other_threads() -> str:
+    before = torch.get_num_threads()
+    try:
+        return search("--study", "known", "--threads", str(before + 1), "--budget", "flops=50%,trials=3")
+    finally:
+        torch.set_num_threads(before)
+
+
 @cache
 def failed() -> str:
     return search("--study", "failed", "--lr", "1e30")
@@ -216,6 +301,28 @@ FROM = {
     "name the entry, as ...:ema": lambda: weights({"ema": digits_resnet().state_dict()}),
     "holds more than weights": lambda: weights(nn.Linear(2, 2)),
     "did you mean": lambda: search("--data", "digit"),
+    "reading the data failed": lambda: given(train=Broken(), classes=2),
+    "yields no batch": lambda: given(test=DataLoader(Drawn(), 64, drop_last=True)),
+    "a target is ..., but the model's classes are": lambda: given(
+        validation=changed(lambda _, targets: targets[3].fill_(7))
+    ),
+    "give targets.long()": lambda: given(train=(torch.randn(32, 20), torch.ones(32))),
+    "of which the model makes no finite number": lambda: given(
+        train=changed(lambda inputs, _: inputs[3].fill_(math.nan))
+    ),
+    "convert one of them": lambda: given(classifier().double()),
+    "is not finite: its ... holds": lambda: given(spoiled()),
+    "fine-tuning cannot work": lambda: given(classifier().requires_grad_(False)),
+    "BatchNorm cannot train on one sample": lambda: given(
+        classifier(nn.BatchNorm1d(8)), train=DataLoader(Drawn(), 1)
+    ),
+    "of the original is nan": lambda: given(
+        metric="auroc", validation=(torch.randn(32, 20), torch.zeros(32, dtype=torch.int64))
+    ),
+    "validation samples change each time they are read": lambda: given(validation=Drawn()),
+    "two passes of the original ... give": lambda: given(Noisy(classifier())),
+    "time is short: sensitivity": lambda: given(budget="time=0.1s"),
+    "trials so far were computed with": other_threads,
     "reaches the model's output": lambda: inspect("plain", "--input", "1x20"),
     "has no rule": lambda: inspect("Bessel", "--input", "1x20"),
     "nothing in ... can be cut": lambda: search(

@@ -22,7 +22,12 @@ def is_share(metric: str) -> bool:
 
 
 def quality_text(metric: str, quality: float, error: float | None = None) -> str:
-    """``96.11% ±0.52`` for an accuracy (a share from 0 to 1), four significant digits for other metrics."""
+    """``96.11% ±0.52`` for an accuracy (a share from 0 to 1), four significant digits for other metrics.
+
+    A quality that is not a number is ``undefined``.
+    """
+    if math.isnan(quality):
+        return "undefined"
     as_percent = is_share(metric)
     text = f"{quality:.2%}" if as_percent else f"{quality:.4g}"
     if error is None or math.isnan(error):

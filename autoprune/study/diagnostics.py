@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 
 from autoprune.study.attributes import attributes_of, left_out, trials_of
 from autoprune.study.estimates import ORIGINAL, UNCHOSEN, ranked
-from autoprune.study.front import feasible_trials
+from autoprune.study.front import feasible_trials, undefined_original
 from autoprune.study.record import study_record
 from autoprune.study.states import state_of
 
@@ -119,7 +119,7 @@ def kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 def health_lines(study: optuna.Study) -> list[str]:
     """What to say of a search below its front; nothing where there is nothing to say."""
-    lines = []
+    lines = list(filter(None, [undefined_original(study)]))
     found = gap(study)
     if found is not None:
         lines.append(_gap_text(study, found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -132,16 +133,41 @@ def best(study: optuna.Study) -> FrozenTrial:
     if trial is None:
         raise StudyError(
             f"study {study.study_name!r} has no finished trial within the budget: "
-            "search with more trials, or with a larger budget under another study name"
+            + (
+                _why_none(study)
+                or "search with more trials, or with a larger budget under another study name"
+            )
         )
     return trial
 
 
 def why_none(study: optuna.Study) -> str:
-    """How far the nearest trial is over the budget; where none is known to be, how the last one failed."""
+    """Why no trial is within the budget.
+
+    The original has no quality; or how far the nearest trial is over the budget; or, where none is known to
+    be, how the last one failed.
+    """
+    return _why_none(study) or "none ran"
+
+
+def undefined_original(study: optuna.Study) -> str:
+    """What to do where the original's quality is not a number; empty where it is one."""
+    record = study_record(study)
+    if not math.isnan(record["baseline"]["quality"]):
+        return ""
+    return (
+        f"the {record['metric']} of the original is not a number on the study's validation samples, so no "
+        "candidate compares with it: search under another study name, with another metric or other samples"
+    )
+
+
+def _why_none(study: optuna.Study) -> str:
+    undefined = undefined_original(study)
+    if undefined:
+        return undefined
     ended = [trial for trial in trials_of(study) if attributes_of(trial).reason is not None]
     if not ended:
-        return "none ran"
+        return ""
     over = [trial for trial in ended if max(trial.constraints.values(), default=0) > 0]
     if over:
         nearest = min(over, key=lambda trial: max(trial.constraints.values()))

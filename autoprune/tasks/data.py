@@ -22,12 +22,6 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 LARGEST_ORDER = 1 << 22
 """Samples up to which a pass over a data set is a permutation; of more it draws with replacement."""
 
-NO_BATCH = (
-    "train yields no batch: its loader must start anew each time it is read, and have a full batch where it "
-    "drops the last"
-)
-"""What there is to say of training data without a batch."""
-
 
 class Split(Protocol):
     """A finite set of samples that can be read in batches, any number of times."""
@@ -192,13 +186,26 @@ class Data:
                 object.__setattr__(self, name, replace(split, name=name))
 
     def example(self, samples: int = 1) -> Tensor:
-        """The first inputs of the validation split, ``[samples, ...]`` (fewer if it holds fewer)."""
+        """The first inputs of the validation split, ``[samples, ...]`` (fewer if it holds fewer).
+
+        Raises DataError where it yields no batch.
+        """
         chunks: list[Tensor] = []
         for inputs, _ in self.validation.batches(samples):
             chunks.append(inputs)
             if sum(map(len, chunks)) >= samples:
                 break
+        if not chunks:
+            raise no_batch("validation")
         return torch.cat(chunks)[:samples]
+
+
+def no_batch(name: str) -> DataError:
+    """What to raise for a split that is not empty, and yields no batch."""
+    return DataError(
+        f"{name or 'a split'} yields no batch: its loader must start anew each time it is read, and have a "
+        "full batch where it drops the last"
+    )
 
 
 def count_of(split: Sized, name: str) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from autoprune.errors import AutopruneError, DataError, ModelError, TrialError
-from autoprune.tasks.data import Split
+from autoprune.tasks.data import Split, no_batch
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.layout import fast_layout
 from autoprune.tasks.noise import BLOCKS, Noise, bootstrap, counts_samples, wilson
@@ -149,10 +149,7 @@ def evaluate(
             if enough is not None and enough(_score(task, metric, loss, samples, blocks)):
                 break
         if samples == 0:
-            raise DataError(
-                f"{name or 'the split to evaluate'} yields no batch: give it at least one sample, and leave "
-                "drop_last out"
-            )
+            raise no_batch(name)
         return _score(task, metric, loss, samples, blocks)
 
 
@@ -254,7 +251,9 @@ def misfit(task: Task, outputs: Tensor, targets: Tensor) -> str:
             wrong = ((targets < 0) | (targets >= classes)).nonzero().reshape(-1)
             if len(wrong):
                 row = int(wrong[0])
-                return f"target {int(targets[row])} of its sample {row} is no class of 0 to {classes - 1}"
+                index = int(targets[row])
+                advice = "leave such samples out" if index < 0 else "correct it, or set 'classes'"
+                return f"target {index} (place {row} of a batch) is no class of 0 to {classes - 1}: {advice}"
     if outputs.shape != targets.shape and task.name in ("multilabel", "regression"):
         return f"a {task.name} task needs one shape"
     return ""
@@ -269,12 +268,15 @@ def _why_not(model: nn.Module, inputs: Tensor, error: Exception) -> str:
     if first is not None and inputs.dtype != first.dtype and "type" in text:
         kinds = f"inputs are {inputs.dtype} and its weights {first.dtype}: convert one of them"
         return f"{text} ({kinds.replace('torch.', '')})"
+    if model.training and _takes(model, inputs):
+        return f"{text} (it takes them in eval mode, so make its forward work in training mode)"
     if len(inputs) > 1 and _takes(model, inputs[:1]):
         return f"{text} (it takes one sample, so make its forward work for {len(inputs)} at a time)"
     return text
 
 
 def _takes(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the model takes these inputs in eval mode."""
     try:
         with training_mode(model, False), torch.no_grad():
             model(inputs.clone())

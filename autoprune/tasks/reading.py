@@ -80,6 +80,8 @@ def _cause(failure: BaseException) -> str:
     if caught:
         lines = [line for line in str(failure).splitlines() if re.match(rf"([\w.]+\.)?{caught[1]}\b", line)]
         return lines[-1] if lines else caught[1]
+    if "each tensor to be equal size" in text:
+        return f"{text}: give samples of one shape, or a DataLoader whose collate_fn pads them"
     if "exited unexpectedly" in text:
         return f"{text}; set num_workers=0 to see why"
     return text

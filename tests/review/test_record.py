@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import optuna
@@ -8,7 +9,8 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from autoprune.errors import StudyError
-from autoprune.review import explain, front, study_record, summary, why_none, write_report
+from autoprune.review import explain, front, health_lines, study_record, summary, why_none, write_report
+from autoprune.review.table import front_lines
 
 
 def test_what_autoprune_writes_is_read() -> None:
@@ -51,7 +53,15 @@ def test_a_study_whose_original_has_no_quality_is_shown(tmp_path: Path) -> None:
     assert front(study).empty
     assert math.isnan(summary(study).baseline.quality)
     write_report(study, f"sqlite:///{tmp_path}/study.db", tmp_path / "report.html")
-    assert "the metric became nan" in why_none(study)
+    why = "the accuracy of the original is not a number on the study's validation samples"
+    assert why in why_none(study)
+    assert why in (tmp_path / "report.html").read_text().replace("&#x27;", "'")
+    (line,) = health_lines(study)
+    assert why in line
+    with pytest.raises(StudyError, match=re.escape(why)) as caught:
+        explain(study)
+    assert "more trials" not in str(caught.value)
+    assert front_lines(front(study), summary(study))[1][0].cells["accuracy"] == "undefined"
     tell(study, 0.5, 0.9, more={"r2": 0.5})
     assert len(front(study)) == 1
     write_report(study, f"sqlite:///{tmp_path}/study.db", tmp_path / "report.html")

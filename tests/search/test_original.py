@@ -49,6 +49,18 @@ class Notes(Listener):
         self.notes.append(text)
 
 
+class Once(DataLoader[Any]):
+    """Read once, it is at its end for good."""
+
+    is_read = False
+
+    def __iter__(self) -> Any:
+        if self.is_read:
+            return iter(())
+        self.is_read = True
+        return super().__iter__()
+
+
 class Wrapped(nn.Module):
     def __init__(self, forward: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
@@ -69,12 +81,14 @@ def pair(count: int = 65) -> Pair:
     return inputs, inputs[:, :3].argmax(1)
 
 
-def search(model: nn.Module, folder: Path, *, listener: Listener | None = None, **data: Any) -> Any:
+def search(
+    model: nn.Module, folder: Path, *, listener: Listener | None = None, trials: int = 1, **data: Any
+) -> Any:
     return autoprune.search(
         model,
         {"train": pair(), "validation": pair(40), "test": pair(40)} | data,
         budget="flops=70%",
-        trials=2,
+        trials=trials,
         storage=f"sqlite:///{folder}/study.db",
         latency=False,
         finetune_steps=3,
@@ -100,6 +114,23 @@ def test_batches_of_one_sample_that_batchnorm_refuses_are_told_before_the_search
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(
+    "make", [lambda samples: Once(samples, 8), lambda samples: DataLoader(samples, 64, drop_last=True)]
+)
+def test_a_loader_without_batches_is_told_before_the_search(tmp_path: Path, split: str, make: Any) -> None:
+    with pytest.raises(DataError, match=rf"{split} yields no batch: its loader must start anew"):
+        search(network(), tmp_path, **{split: make(TensorDataset(*pair(20)))})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_test_set_is_tried_before_the_search(tmp_path: Path) -> None:
+    inputs, targets = pair(20)
+    targets[2] = 7
+    with pytest.raises(DataError, match=r"a target is 7 \(test, sample 2\)"):
+        search(network(), tmp_path, test=TensorDataset(inputs, targets))
+
+
 def test_a_metric_of_the_original_that_is_no_number_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,7 +144,7 @@ def test_a_metric_of_a_candidate_that_is_no_number_costs_its_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Sometimes, "undefined", False)
-    study = search(network(), tmp_path, metric=Sometimes, listener=Spoiling())
+    study = search(network(), tmp_path, metric=Sometimes, listener=Spoiling(), trials=2)
     first, second = study.optuna.trials[:2]
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert first.user_attrs["reason"].startswith("the metric Sometimes became nan")
@@ -151,6 +182,18 @@ def test_a_target_beyond_the_classes_is_named(tmp_path: Path, split: str) -> Non
         search(network(), tmp_path, **{split: (inputs, targets)})
 
 
+def test_a_target_below_zero_asks_for_no_more_classes(tmp_path: Path) -> None:
+    inputs, targets = pair(40)
+    targets[4] = -1
+    with pytest.raises(DataError, match=r"a target is -1 \(validation, sample 4\), but classes count from 0"):
+        search(network(), tmp_path, validation=(inputs, targets))
+
+
+def test_a_model_without_parameters_has_nothing_to_cut(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing in Sequential can be cut"):
+        search(nn.Sequential(nn.Flatten(), nn.Softmax(1)), tmp_path, classes=6)
+
+
 def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     model = network()
     model[0].bias.data[2] = float("nan")  # type: ignore[index, operator]
@@ -168,7 +211,7 @@ def fails_in_training(net: nn.Module, x: Tensor) -> Tensor:
     ("make", "message"),
     [
         (lambda: network().requires_grad_(False), "no parameter of the model requires a gradient"),
-        (lambda: Wrapped(fails_in_training), "KeyError: 'not here'"),
+        (lambda: Wrapped(fails_in_training), "KeyError: 'not here' .it takes them in eval mode"),
         (lambda: Wrapped(lambda net, x: net(x).detach()), "no gradient passes the model"),
     ],
 )

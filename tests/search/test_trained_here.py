@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autoprune.config.settings import load_config
+from autoprune.errors import DataError
 from autoprune.review import Listener
 from autoprune.search import prepare
 
@@ -74,3 +75,13 @@ def test_it_is_trained_in_the_precision_of_the_settings() -> None:
     ]
     assert weights[0] != weights[1]
     assert trainings.count == 2
+
+
+@pytest.mark.parametrize(("targets", "message"), [(7, "a target is 7"), (-1, "a target is -1")])
+def test_a_target_that_is_no_class_is_named_before_it_is_trained(targets: int, message: str) -> None:
+    save_inputs(0)
+    Path("net.py").write_text(MADE.replace("% 3", f"% 3 + (torch.arange(48) == 5) * ({targets} - 2)"))
+    trainings = Trainings()
+    with pytest.raises(DataError, match=rf"{message} \(train, sample 5\)"):
+        prepare(load_config(None, SETTINGS), trainings)
+    assert trainings.count == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -73,11 +74,23 @@ def test_a_length_that_promises_too_much_is_named() -> None:
         (None, "num_workers=0"),
     ],
 )
-def test_a_worker_process_that_fails_names_its_batch(failure: BaseException | None, cause: str) -> None:
+def test_a_worker_process_that_fails_names_its_batch(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException | None, cause: str
+) -> None:
+    # PyTorch waits so long for a worker whose last batch failed.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     split = LoaderSplit(DataLoader(Failing(failure), 4, num_workers=1), name="train")
     with pytest.raises(DataError, match=rf"{cause}.*\(train, batch \d\)") as caught:
         list(split.batches(4))
     assert "\n" not in str(caught.value)
+    del caught
+    gc.collect()
+
+
+def test_samples_of_several_shapes_are_told_what_to_do() -> None:
+    ragged = [(torch.zeros(2 + index % 2), index) for index in range(4)]
+    with pytest.raises(DataError, match=r"give samples of one shape.*\(train, batch 0\)"):
+        list(DatasetSplit(ragged, name="train").batches(4))  # type: ignore[arg-type]
 
 
 def test_a_collation_that_fails_names_its_batch() -> None:

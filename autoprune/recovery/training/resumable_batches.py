@@ -9,8 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from autoprune.errors import DataError
-from autoprune.tasks.data import NO_BATCH, Split
+from autoprune.tasks.data import Split, no_batch
 
 
 @dataclass(frozen=True)
@@ -45,4 +44,4 @@ class Stream:
                 self.place = Place(begun, read)
                 yield batch
             if read == 0:
-                raise DataError(NO_BATCH)
+                raise no_batch("train")

@@ -22,7 +22,7 @@ from autoprune.review.table import Line, counts_text, front_lines, masks_text, s
 from autoprune.review.text import limits_text
 from autoprune.review.words import export_command
 from autoprune.study.explanation import explain
-from autoprune.study.front import Summary, front, summary
+from autoprune.study.front import Summary, front, summary, undefined_original
 from autoprune.utils.printable import html_text
 
 _REST = re.compile(r" (?=[±(])")
@@ -77,7 +77,7 @@ def _best(
 ) -> str:
     line = next((line for line in lines if line.cells["trial"] == str(found.best)), None)
     if line is None:
-        return "<p>No trial is within the budget yet.</p>"
+        return f"<p>{html_text(undefined_original(study) or 'No trial is within the budget yet.')}</p>"
     told = [name for name in columns if name not in LEFT and line.cells[name]]
     numbers = "\n".join(
         f"<div><dt>{html_text(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in told

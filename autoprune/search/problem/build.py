@@ -18,13 +18,14 @@ from autoprune.config.settings import Config
 from autoprune.config.weights_file import read_weights_name
 from autoprune.cost import Meter
 from autoprune.criteria import named_criterion
-from autoprune.errors import ConfigError, CriterionWarning, DataError
+from autoprune.errors import ConfigError, CriterionWarning
 from autoprune.recovery import Recipe, steps_for_epochs, train_baseline
 from autoprune.recovery.sparse_training import Sparsified, sparsify
 from autoprune.search.problem.budget_fit import check_reachable
 from autoprune.search.problem.latency import known_profile, offered_widths, setting_of, timed_batch
 from autoprune.search.problem.mask_pruning import masking
 from autoprune.search.problem.original import (
+    check_in_memory,
     check_trains,
     finite_quality,
     note_chance,
@@ -41,7 +42,7 @@ from autoprune.structure.wrappers import unwrapped
 from autoprune.study.listener import Listener
 from autoprune.tasks import Data, Task, evaluate, load_weights, weights_hash
 from autoprune.tasks.cache import cache_trouble
-from autoprune.tasks.data import LARGEST_ORDER, NO_BATCH, DatasetSplit, LoaderSplit
+from autoprune.tasks.data import LARGEST_ORDER, DatasetSplit, LoaderSplit, no_batch
 from autoprune.tasks.datasets.augment import augmented
 from autoprune.tasks.datasets.fingerprint import data_hash
 from autoprune.tasks.datasets.sources import load_named_data
@@ -298,6 +299,7 @@ def _trained(config: Config, data: Data, listener: Listener) -> tuple[nn.Module,
     known = (data.name, data.source, data_hash(data))
     key = repr((spec, known, recipe.choices, config.seed, shapes))
     model = on_device(model, device_named(config.device))
+    check_in_memory(model, data)
     train_baseline(model, data, recipe, key=key, seed=config.seed, on_step=_reporter(listener, recipe.steps))
     return model, spec
 
@@ -355,5 +357,5 @@ def _calibration(data: Data, config: Config) -> list[tuple[Tensor, Tensor]]:
         # A loader of the user's own may be used up: it is read again for every candidate.
         drawn = drawn if any(True for _ in data.train.batches(config.batch_size)) else []
     if config.calibration_batches and not drawn:
-        raise DataError(NO_BATCH)
+        raise no_batch("train")
     return drawn

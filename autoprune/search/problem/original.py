@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from autoprune.errors import DataError, ModelError, TrialError, UserError
 from autoprune.study.listener import Listener
 from autoprune.tasks import Data, Score, Split, Task, device_of, evaluate, training_mode
-from autoprune.tasks.data import DatasetSplit, LoaderSplit, TensorSplit
+from autoprune.tasks.data import DatasetSplit, LoaderSplit, TensorSplit, no_batch
 from autoprune.tasks.datasets.subset import classes, in_order
 from autoprune.tasks.evaluate import call, check_finite, first_not_finite, fixed_chance, loss_of
 from autoprune.tasks.import_reference import summary
@@ -35,16 +35,16 @@ def original_score(
     """Score of the original on the guiding samples.
 
     All samples in memory are looked at before, and some of the others: class indices that are none, and NaN
-    or infinity that the model does not cope with.
+    or infinity that the model does not cope with. Of test data, which is read when the search ends, it is a
+    batch.
 
     Raises:
         DataError: that names the split and the sample, or a metric that is not finite.
         ModelError: for weights or outputs that are not finite though the samples are.
     """
-    for name in ("train", "validation", "test"):
-        split = getattr(data, name)
-        if isinstance(split, TensorSplit):
-            check_samples(model, split, data.task, name)
+    check_in_memory(model, data)
+    if not isinstance(data.test, TensorSplit):
+        _check_first(model, data.test, data.task, "test")
     for inputs, targets in calibration:
         _check_batch(model, inputs, targets, data.task, "train", None)
     try:
@@ -64,12 +64,23 @@ def original_score(
     return score
 
 
+def check_in_memory(model: nn.Module, data: Data) -> None:
+    """Raise DataError that names the first sample in memory which the model or the task cannot take."""
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        if isinstance(split, TensorSplit):
+            check_samples(model, split, data.task, name)
+
+
 def check_trains(model: nn.Module, batch: tuple[Tensor, Tensor], task: Task) -> None:
     """Raise UserError where a copy of the original cannot take the first half of a step of training."""
     device = device_of(model)
     try:
         copied = copy.deepcopy(model)
-        if not any(parameter.requires_grad for parameter in copied.parameters()):
+        trained = [parameter.requires_grad for parameter in copied.parameters()]
+        if not trained:
+            return  # The structure says that nothing can be cut.
+        if not any(trained):
             raise ModelError("no parameter of the model requires a gradient (model.requires_grad_() helps)")
         with training_mode(copied, True), torch.enable_grad(), fixed_chance(device):
             loss = loss_of(task, call(copied, batch[0].to(device)), batch[1].to(device))
@@ -102,11 +113,25 @@ def finite_quality(task: Task, value: float) -> float:
 
 def check_samples(model: nn.Module, split: Split, task: Task, name: str) -> None:
     """Raise DataError that names the first sample of a split which the model or the task cannot take."""
-    first = 0
+    first = _first_position(split)
     for inputs, targets in split.batches(BATCH):
-        known = not isinstance(split, LoaderSplit) or in_order(split.loader)
-        _check_batch(model, inputs, targets, task, name, first if known else None)
-        first += len(inputs)
+        _check_batch(model, inputs, targets, task, name, first)
+        first = None if first is None else first + len(inputs)
+
+
+def _check_first(model: nn.Module, split: Split, task: Task, name: str) -> None:
+    """Raise DataError for a first batch that the model or the task cannot take, or that comes only once."""
+    with fixed_chance(torch.device("cpu")):
+        readings = [list(islice(split.batches(BATCH), 1)) for _ in range(1 + isinstance(split, LoaderSplit))]
+    if not all(readings):
+        raise no_batch(name)
+    ((inputs, targets),) = readings[0]
+    _check_batch(model, inputs, targets, task, name, _first_position(split))
+
+
+def _first_position(split: Split) -> int | None:
+    """Position of the first sample that it yields; None where the order is its own."""
+    return None if isinstance(split, LoaderSplit) and not in_order(split.loader) else 0
 
 
 def _check_batch(
@@ -142,12 +167,12 @@ def _check_indices(
     row = int(rows[0])
     index = int(targets[row][wrong[row]].reshape(-1)[0])
     where = place(name, "" if first is None else f"sample {first + row}")
+    where = f" ({where})" if where else ""
+    if index < 0:
+        raise DataError(f"a target is {index}{where}, but classes count from 0: leave such samples out")
     whose = "the model's classes are" if known <= task.classes else "the classes are"
     more = "give a model of more classes" if known <= task.classes else "set 'classes'"
-    raise DataError(
-        f"a target is {index}{f' ({where})' if where else ''}, but {whose} 0 to {most - 1}: "
-        f"correct it, or {more}"
-    )
+    raise DataError(f"a target is {index}{where}, but {whose} 0 to {most - 1}: correct it, or {more}")
 
 
 def _not_finite(model: nn.Module) -> ModelError:

@@ -40,7 +40,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from autoprune.config.references import Code, OwnObject
 from autoprune.config.user_code import Permit, call_factory, summary
 from autoprune.errors import DataError
-from autoprune.tasks.data import NO_BATCH, Data, DatasetSplit, LoaderSplit, Split, TensorSplit, count_of
+from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorSplit, count_of, no_batch
 from autoprune.tasks.datasets.subset import in_order, sampled
 from autoprune.tasks.metrics import IGNORED
 from autoprune.tasks.reading import place
@@ -169,7 +169,7 @@ def _task(task: Any, classes: Any, train: Split) -> Task:
 def _count_labels(train: Split) -> int:
     targets = next((targets for _, targets in train.batches(1)), None)
     if targets is None:
-        raise DataError(NO_BATCH)
+        raise no_batch("train")
     if targets.ndim != 2:
         raise DataError(f"targets have {targets.ndim} axes: a multilabel task needs 0 or 1 [N, labels]")
     return targets.shape[1]
@@ -189,7 +189,7 @@ def _count_classes(train: Split, axes: int) -> int:
             )
         largest, read = max(largest, int(targets.max())), read + len(targets)
     if read == 0:
-        raise DataError(NO_BATCH)
+        raise no_batch("train")
     return largest + 1
 
 
