@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.config.settings import Config, load_config, located
-from autoprune.errors import BudgetError, ConfigError
+from autoprune.config.settings import GIVEN_IN_PYTHON, Config, load_config, located
+from autoprune.errors import BudgetError, ConfigError, DataError
+from autoprune.tasks import load_data
 
 # Time limits would fail on a busy machine.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,6 +72,14 @@ def test_the_entry_of_a_checkpoint_stays_behind_its_path(tmp_path: Path, entry: 
     assert config.weights == f"{tmp_path / 'w.ckpt'}{entry}"
     assert located(load_config(None, {"weights": f"w.ckpt{entry}"}), tmp_path) == {"weights": config.weights}
     assert load_config(_study(tmp_path, config.to_toml()), {}) == config
+
+
+def test_nothing_stands_in_for_objects_when_settings_are_read_back(tmp_path: Path) -> None:
+    config = load_config(None, {}).model_copy(update={"data": None})
+    again = load_config(_study(tmp_path, config.to_toml()), {})
+    assert again.data == GIVEN_IN_PYTHON
+    with pytest.raises(DataError, match=r"unknown data 'given in Python'.* use digits, "):
+        load_data(GIVEN_IN_PYTHON)
 
 
 def test_other_paths_and_overrides_stay_as_they_are(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ Texts = Annotated[tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...], Field
 NAMES_CODE = tuple(PARSERS)
 """The settings that may name code of the user's own, or a program."""
 DEFAULT_DATA = "digits"
+GIVEN_IN_PYTHON = "given in Python"
+"""Stands for data that were an object, where settings are written down."""
 LISTS = ("skip", "only", "bounds", "mix", "objective")
 """The settings that are lists, beside the budget."""
 
@@ -346,6 +348,9 @@ class Config(BaseModel):
     def to_toml(self) -> str:
         """A study file that :func:`load_config` reads back as an equal config, but for passwords."""
         settings = {**self.model_dump(exclude_none=True), "storage": without_passwords(self.storage)}
+        if self.model is None and self.data is None:
+            # Read back alone, nothing may stand in for what was an object.
+            settings["data"] = GIVEN_IN_PYTHON
         return tomli_w.dumps({**settings, "budget": list(self.budget)})
 
 
