@@ -292,7 +292,7 @@ def faults() -> dict[str, Callable[[], Outcome]]:
 
     return {
         "kill -9 in fine-tuning": killed("kill in fine-tuning", 9),
-        "kill -9 while weights are written": killed("kill while writing", 6),
+        "kill -9 while weights are written": killed("kill while writing", 3),
         "kill -9 before a trial is told": killed("kill before tell", 3),
         "kill -9 after a trial is told": killed("kill after tell", 3),
         "SIGTERM": asked_to_stop(signal.SIGTERM),
@@ -301,7 +301,7 @@ def faults() -> dict[str, Callable[[], Outcome]]:
         "disk full while saving": full_disk,
         "out of memory in a candidate": out_of_memory,
         "kill -9 of one of 2 workers in fine-tuning": on(lambda s: s.killed_worker("kill in fine-tuning", 3)),
-        "kill -9 of one of 2 workers while writing": on(lambda s: s.killed_worker("kill while writing", 2)),
+        "kill -9 of one of 2 workers while writing": on(lambda s: s.killed_worker("kill while writing", 1)),
         "kill -9 of one of 2 workers before tell": on(lambda s: s.killed_worker("kill before tell", 1)),
         "PostgreSQL crashes and is started again": on(lambda s: s.restarted),
     }

@@ -22,7 +22,7 @@ def finished(folder: Path) -> dict[int, FrozenTrial]:
 
 @pytest.mark.parametrize(
     ("fault", "at"),
-    [("kill before tell", 2), ("kill after tell", 2), ("kill in fine-tuning", 5), ("kill while writing", 3)],
+    [("kill before tell", 2), ("kill after tell", 2), ("kill in fine-tuning", 5), ("kill while writing", 2)],
 )
 def test_nothing_finished_is_lost_and_nothing_runs_twice(
     project: Path, search: Run, fault: str, at: int
