@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,3 +199,26 @@ def test_no_other_module_reads_the_text_of_a_reference() -> None:
     for text, others in elsewhere.items():
         found = {str(f.relative_to(SOURCES)) for f in SOURCES.rglob("*.py") if text in f.read_text()}
         assert found == {"config/references.py", *others}, text
+
+
+def test_the_working_folder_is_looked_in_once_the_user_names_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "own_helper_of_net"):
+        (tmp_path / f"{name}.py").write_text("open('ran_' + __name__, 'w')\n")
+    (tmp_path / "own_net.py").write_text("import json, own_helper_of_net\ndef make(): pass\n")
+    run = "import atexit, os, sys; atexit.register(lambda: print(os.getcwd() in sys.path, file=sys.stderr)); "
+    run += "from autoprune.cli import main; sys.argv = ['autoprune', 'schema']; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", run],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES.parent)},
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "False")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    code = parse_model("own_net:make")
+    assert isinstance(code, ModuleCode)
+    assert callable(load_object(code, Permit.naming(code), "model"))
+    assert [file.name for file in tmp_path.glob("ran_*")] == ["ran_own_helper_of_net"]

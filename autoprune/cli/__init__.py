@@ -18,8 +18,7 @@ def main() -> None:
     """Entry point of the ``autoprune`` command."""
     ready()
     try:
-        # A reference such as mypackage.module:factory means the working folder too, as with python -m.
-        sys.path.append(str(Path.cwd()))
+        Path.cwd()
     except OSError as error:
         complain(f"the working folder is gone ({error.strerror}): change to another one")
         sys.exit(2)

@@ -86,6 +86,7 @@ def load_object(code: Code | OwnObject, permit: Permit, what: str, error: type[U
     source = code.file if isinstance(code, FileCode) else code.module
     if isinstance(code, FileCode) and not is_file(Path(source)):
         raise error(f"{what} {str(code)!r}: there is no file {source}, check the path")
+    _look_in_working_folder()
     try:
         module = _from_file(Path(source)) if isinstance(code, FileCode) else importlib.import_module(source)
     except Exception as failure:
@@ -116,6 +117,16 @@ def summary(failure: BaseException) -> str:
     """Kind and first line of an exception."""
     lines = str(failure).strip().splitlines()
     return f"{type(failure).__name__}: {lines[0]}" if lines else type(failure).__name__
+
+
+def _look_in_working_folder() -> None:
+    """Have named code and what it imports found in the working folder, after all that is installed.
+
+    Not before: in a folder from elsewhere, libraries would find there what they import where it is present.
+    """
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _own_object(code: OwnObject, what: str, error: type[UserError]) -> Any:
