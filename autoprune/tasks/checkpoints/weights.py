@@ -23,8 +23,8 @@ from autoprune.tasks.checkpoints.state_dicts import State, find_state, without_w
 from autoprune.utils.atomic_files import replace_file, why_not_written
 from autoprune.utils.untrusted import is_file, short_line
 
-MOST_HEADER = 16 << 20
-"""Bytes of the longest header of a safetensors file: a hundred thousand tensors take as many."""
+MOST_HEADER = 4 << 20
+"""Bytes of the longest header of a safetensors file: thirty thousand tensors take as many."""
 _WITH_NAN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _INDEX = ".safetensors.index.json"
 _REFUSED = re.compile(r"GLOBAL (\S+)")
