@@ -22,8 +22,7 @@ from autoprune.engines.choice import engine_ready
 from autoprune.errors import ConfigError, StudyError
 from autoprune.export import Candidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
-from autoprune.review.text import trials_text
-from autoprune.search import (
+from autoprune.pruning_search import (
     Problem,
     check_continues,
     classes_of,
@@ -36,14 +35,15 @@ from autoprune.search import (
     test_front,
     trial_model,
 )
-from autoprune.search.coordination.budget_usage import spent
-from autoprune.search.finish.finetune_longer import Longer, recover_longer
-from autoprune.search.finish.gradual import recover_gradually
-from autoprune.search.finish.rebuild import recover_rebuilt
-from autoprune.search.persistence.weight_store import WeightStore
-from autoprune.search.problem.latency_profile import with_profile
-from autoprune.search.proposals.learned_criterion import learn
-from autoprune.search.worker_pool import check_sharable, run_workers
+from autoprune.pruning_search.coordination.budget_usage import spent
+from autoprune.pruning_search.finish.finetune_longer import Longer, recover_longer
+from autoprune.pruning_search.finish.gradual import recover_gradually
+from autoprune.pruning_search.finish.rebuild import recover_rebuilt
+from autoprune.pruning_search.persistence.weight_store import WeightStore
+from autoprune.pruning_search.problem.latency_profile import with_profile
+from autoprune.pruning_search.proposals.learned_criterion import learn
+from autoprune.pruning_search.worker_pool import check_sharable, run_workers
+from autoprune.review.text import trials_text
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
@@ -63,7 +63,7 @@ class Study:
 
     Attributes:
         optuna: the underlying study.
-        problem: model, data and structure; see :class:`autoprune.search.Problem`.
+        problem: model, data and structure; see :class:`autoprune.pruning_search.Problem`.
     """
 
     optuna: optuna.Study

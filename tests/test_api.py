@@ -30,7 +30,7 @@ def test_a_server_that_does_not_answer_is_told_before_anything_is_trained() -> N
 
 def test_public_names_stay_functions_when_subpackages_are_imported() -> None:
     code = (
-        "import autoprune, autoprune.search.loop, autoprune.export.write;"
+        "import autoprune, autoprune.pruning_search.loop, autoprune.export.write;"
         "assert callable(autoprune.search) and callable(autoprune.export);"
         "print(sorted(n for n in autoprune.__all__ if not hasattr(autoprune, n)))"
     )

@@ -20,7 +20,7 @@ LAYERS = (
     ("recovery", "export"),
     ("study",),
     ("engines",),
-    ("search", "review"),
+    ("pruning_search", "review"),
     ("workflows", "loggers"),
     ("api",),
     ("cli",),
@@ -92,5 +92,11 @@ def test_folders_and_modules_stay_small() -> None:
     assert {f: n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_FILES} == {}
     lines = {name: file.read_text().count("\n") for name, file in FILES.items()}
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
-    rooms = {name.split(".")[1] for name in MODULES if name.startswith("search.")}
+    rooms = {name.split(".")[1] for name in MODULES if name.startswith("pruning_search.")}
     assert len(rooms) <= SEARCH_ROOMS, rooms
+
+
+def test_folders_of_tests_stay_small() -> None:
+    tests = Path(__file__).parent
+    folders = {file.parent for file in tests.rglob("*.py")}
+    assert {f: n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_FILES} == {}

@@ -50,7 +50,7 @@ def worker(
     """Work on a search that was begun elsewhere, beside any number of others, until its budget is spent."""
     with errors(debug):
         from autoprune.engines.parent import end_with_parent
-        from autoprune.search.worker import Invitation, work_on
+        from autoprune.pruning_search.worker import Invitation, work_on
 
         end_with_parent()
         _use_threads(threads)

@@ -16,14 +16,14 @@ from autoprune.cost import Costs, MaskCosts
 from autoprune.criteria.learned import Allowed, read_criterion
 from autoprune.errors import ConfigError, UserError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
-from autoprune.search import Problem, classes_of, prepare
-from autoprune.search.evaluation.evaluate import evaluate_candidate
-from autoprune.search.problem.build import model_spec, pruning_of
-from autoprune.search.problem.latency import measured_profile, offered_widths
-from autoprune.search.problem.pruning import Origin, Prunable, Pruning
-from autoprune.search.problem.width_grid import grids_of
-from autoprune.search.proposals.learned_criterion import configured
-from autoprune.search.proposals.sensitivity import AT_BUDGET, measured_curves
+from autoprune.pruning_search import Problem, classes_of, prepare
+from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
+from autoprune.pruning_search.problem.build import model_spec, pruning_of
+from autoprune.pruning_search.problem.latency import measured_profile, offered_widths
+from autoprune.pruning_search.problem.pruning import Origin, Prunable, Pruning
+from autoprune.pruning_search.problem.width_grid import grids_of
+from autoprune.pruning_search.proposals.learned_criterion import configured
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, Widths, read_plan

@@ -12,11 +12,11 @@ from autoprune.criteria import Ranking
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.selection import Scope, ranked_widths
 from autoprune.errors import BudgetError, ConfigError
-from autoprune.search.problem.budget_fit import filled, largest
-from autoprune.search.problem.problem import CLOSED_FORM
-from autoprune.search.problem.pruning import Pruning
-from autoprune.search.problem.width_grid import AnyGrid
-from autoprune.search.proposals.learned_criterion import allocated, configured
+from autoprune.pruning_search.problem.budget_fit import filled, largest
+from autoprune.pruning_search.problem.problem import CLOSED_FORM
+from autoprune.pruning_search.problem.pruning import Pruning
+from autoprune.pruning_search.problem.width_grid import AnyGrid
+from autoprune.pruning_search.proposals.learned_criterion import allocated, configured
 from autoprune.structure.plans import Widths
 
 COUNTED = ("flops", "params", "size", "nonzero")

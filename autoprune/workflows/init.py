@@ -12,8 +12,8 @@ from typing import Any
 
 from autoprune.config.settings import Config
 from autoprune.errors import ConfigError, ModelError
-from autoprune.search.problem.build import embedded_of, model_spec
-from autoprune.search.problem.unit_pruning import why_whole
+from autoprune.pruning_search.problem.build import embedded_of, model_spec
+from autoprune.pruning_search.problem.unit_pruning import why_whole
 from autoprune.study.listener import Listener
 from autoprune.tasks import Data
 from autoprune.tasks.datasets.sources import load_named_data

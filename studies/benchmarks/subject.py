@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from autoprune.config.settings import Config, load_config
 from autoprune.cost import CostModel
+from autoprune.pruning_search import Problem, prepare
 from autoprune.recovery import finetune, recalibrate
 from autoprune.review import Listener
-from autoprune.search import Problem, prepare
 from autoprune.structure import discover
 from autoprune.tasks import evaluate
 

@@ -33,6 +33,8 @@ from autoprune.cost.unit_prices import unit_prices
 from autoprune.criteria import Context, Ranking, criterion, names, rankings
 from autoprune.criteria.selection import ranked_widths
 from autoprune.errors import CriterionError
+from autoprune.pruning_search import Problem, prepare
+from autoprune.pruning_search.problem.recipe import recipe_of
 from autoprune.recovery import (
     CachedBatch,
     Compensator,
@@ -43,8 +45,6 @@ from autoprune.recovery import (
     recalibrate,
 )
 from autoprune.review import Listener
-from autoprune.search import Problem, prepare
-from autoprune.search.problem.recipe import recipe_of
 from autoprune.structure import Plan, Structure, apply
 from autoprune.tasks import device_of, evaluate
 

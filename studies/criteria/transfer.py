@@ -28,11 +28,11 @@ from autoprune.config.settings import Config, load_config
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
+from autoprune.pruning_search import Problem, prepare
+from autoprune.pruning_search.evaluation.evaluate import Stopwatch, cut_model, recover, repair
+from autoprune.pruning_search.proposals.learned_criterion import allocated
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.review import Listener
-from autoprune.search import Problem, prepare
-from autoprune.search.evaluation.evaluate import Stopwatch, cut_model, recover, repair
-from autoprune.search.proposals.learned_criterion import allocated
-from autoprune.search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
 from autoprune.workflows.budget_cut import Within, widths_within

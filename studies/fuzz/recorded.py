@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoprune import review
 from autoprune.errors import StudyError
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review.publish import artifact_store
 from autoprune.review.report import report_html
 from autoprune.review.words import study_text, trial_text
-from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.structure import Plan
 from autoprune.study.artifacts import kept_plan, study_folder
 from autoprune.utils.console import PlainConsole

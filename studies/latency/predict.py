@@ -24,9 +24,9 @@ from subjects import MODELS, subject
 import autoprune
 from autoprune.cost import Predictor, Setting, accuracy, runtime_by_name
 from autoprune.cost.latency.profile import Sample, load_profile, sampled
+from autoprune.pruning_search.problem.latency import profile_path
+from autoprune.pruning_search.problem.latency_profile import measured_anew, profiling_meter
 from autoprune.review import Listener
-from autoprune.search.problem.latency import profile_path
-from autoprune.search.problem.latency_profile import measured_anew, profiling_meter
 
 RUNTIMES = ("eager", "onnxruntime")
 SEED = 1

@@ -13,9 +13,9 @@ import torch
 from networks import data, internal_layout, network
 
 from autoprune.config.settings import load_config
+from autoprune.pruning_search import create_study, prepare, run, trial_model
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review import Listener, best
-from autoprune.search import create_study, prepare, run, trial_model
-from autoprune.search.persistence.weight_store import WeightStore
 
 SETTINGS = {
     "budget": ("flops=60%", "trials=2"),

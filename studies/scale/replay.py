@@ -23,10 +23,10 @@ from server import postgresql
 
 from autoprune.api import run_search
 from autoprune.config.settings import Config, load_config
+from autoprune.pruning_search import create_study, prepare, run
+from autoprune.pruning_search.coordination.budget_usage import counts
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review import Listener
-from autoprune.search import create_study, prepare, run
-from autoprune.search.coordination.budget_usage import counts
-from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.study.front import front_trials
 
 HERE = Path(__file__).parent

@@ -38,13 +38,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from server import Server, postgresql, processor_seconds, served
 
 from autoprune.config.settings import load_config
+from autoprune.pruning_search import Problem, create_study, loop, prepare
+from autoprune.pruning_search.evaluation.evaluate import Candidate, Stopwatch
+from autoprune.pruning_search.persistence.weight_store import WeightStore
+from autoprune.pruning_search.proposals.samplers import make_sampler
+from autoprune.pruning_search.run import begin
+from autoprune.pruning_search.worker import derived_seed
 from autoprune.review import Listener
-from autoprune.search import Problem, create_study, loop, prepare
-from autoprune.search.evaluation.evaluate import Candidate, Stopwatch
-from autoprune.search.persistence.weight_store import WeightStore
-from autoprune.search.proposals.samplers import make_sampler
-from autoprune.search.run import begin
-from autoprune.search.worker import derived_seed
 from autoprune.storages import open_storage
 from autoprune.storages.patience import PatientStorage
 from autoprune.tasks import Score

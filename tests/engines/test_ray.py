@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 import autoprune
 from autoprune.errors import StudyError
+from autoprune.pruning_search.coordination import heartbeat
+from autoprune.pruning_search.coordination.budget_usage import counts
 from autoprune.review import open_study
-from autoprune.search.coordination import heartbeat
-from autoprune.search.coordination.budget_usage import counts
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 from ray.cluster_utils import Cluster

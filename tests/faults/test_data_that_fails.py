@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import autoprune
 from autoprune.errors import DataError, TrialError
+from autoprune.pruning_search import loop
 from autoprune.review import Listener
-from autoprune.search import loop
 from autoprune.tasks import Data, DatasetSplit, LoaderSplit, classification
 
 

@@ -10,7 +10,7 @@ import pytest
 from faulty import Run, study_in
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.search.persistence.weight_store import WeightStore
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.tasks import digits_resnet, load_weights, weights_hash
 
 TRIALS = 4

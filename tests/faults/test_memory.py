@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune.errors import TrialError
+from autoprune.pruning_search import loop
+from autoprune.pruning_search.evaluation.micro_batches import Pieces
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
-from autoprune.search import loop
-from autoprune.search.evaluation.micro_batches import Pieces
 from autoprune.tasks import Data, TensorSplit, classification, weights_hash
 from autoprune.tasks.out_of_memory import is_out_of_memory
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from autoprune.errors import DamagedError
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.recovery import Checkpoint, Recipe, finetune, train_baseline
-from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.structure import Plan
 from autoprune.tasks import (
     Data,

@@ -12,9 +12,9 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from torch import nn
 
 from autoprune.errors import StudyError
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review import publish
 from autoprune.review.publish import PLAN, artifact_store
-from autoprune.search.persistence.weight_store import WeightStore
 from autoprune.structure import Plan
 
 CUT = Plan({"0": (0, 2)})

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from autoprune.cli import app
 from autoprune.errors import LostStorageError, StudyError
-from autoprune.search import loop
+from autoprune.pruning_search import loop
 from autoprune.storages import open_storage
 from autoprune.tasks.cache import VARIABLE, _why_not, cache_folder, cache_trouble
 

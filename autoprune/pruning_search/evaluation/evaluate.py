@@ -1,0 +1,271 @@
+"""Evaluate one candidate: check its cost, prune, time, fine-tune, score."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from autoprune.cost import Costs, Latency
+from autoprune.errors import TrialError
+from autoprune.pruning_search.evaluation.early_stopping import (
+    CandidateStages,
+    Ladder,
+    Stop,
+    Stopped,
+    cost_values,
+)
+from autoprune.pruning_search.problem.budget_fit import excess
+from autoprune.pruning_search.problem.latency import Timer
+from autoprune.pruning_search.problem.problem import EVALUATED, Problem
+from autoprune.recovery import finetune, recalibrate
+from autoprune.structure import Plan
+from autoprune.structure.plans import AnyPlan, Widths
+from autoprune.tasks import Score, evaluate
+
+
+class OverBudget(Exception):  # noqa: N818 - an outcome, not an error
+    """The candidate costs too much and was not trained."""
+
+    def __init__(self, reason: str, excess: Mapping[str, float]) -> None:
+        super().__init__(reason)
+        self.excess = dict(excess)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A pruned model with everything that is known about it.
+
+    Attributes:
+        widths: units kept in every group.
+        plan: which ones; None for the original model.
+        model: the recovered network.
+        score: quality on the guiding samples; of a candidate that was stopped early, a forecast.
+        costs: FLOPs, parameters, size.
+        latency: measured against the original model, or None when not measured.
+        excess: how far it is over each limit, relative; all 0 or less.
+        seconds: time spent on each stage.
+        stages: what each stage of early stopping found and decided.
+        stop: why the candidate was stopped early; None where it was recovered and scored in full.
+        pieces: in how many pieces each batch was computed.
+        others: qualities beside the score, by name.
+    """
+
+    widths: Widths
+    plan: AnyPlan | None
+    model: nn.Module
+    score: Score
+    costs: Costs
+    latency: Latency | None
+    excess: Mapping[str, float]
+    seconds: Mapping[str, float]
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stop: Stop | None = None
+    pieces: int = 1
+    others: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def evaluate_candidate(
+    problem: Problem,
+    widths: Widths,
+    plan: AnyPlan | None = None,
+    timer: Timer | None = None,
+    ladder: Ladder | None = None,
+    watch: Stopwatch | None = None,
+    pieces: int = 1,
+    *,
+    trained: bool = True,
+) -> Candidate:
+    """Prune the model to these widths, recover it, and measure its quality and costs.
+
+    The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
+    measurement with the problem's meter; with `ladder` the candidate is stopped early where that says so;
+    `watch` is where its seconds are added; batches are computed in so many `pieces`; one that is not to be
+    `trained` is rebuilt instead. The same plan, weights, data, seed and pieces give the same quality,
+    whatever ran before.
+
+    Raises:
+        OverBudget: before any training, when a limit is not met.
+        TrialError: when the candidate cannot be run or recovered.
+    """
+    over = excess(problem, widths)
+    if any(value > 0 for value in over.values()):
+        raise OverBudget(over_text(over), over)
+    watch = watch or Stopwatch()
+    if plan is None and widths != problem.structure.widths:
+        plan = problem.plan(widths)
+    with watch.stage("cut"):
+        model = cut_model(problem, plan)
+    with watch.stage("latency"):
+        latency = latency_of(problem, model, timer)
+    over |= latency_excess(problem, latency)
+    if any(value > 0 for value in over.values()):
+        raise OverBudget(over_text(over), over)
+    costs = problem.baseline.costs if plan is None else problem.costs.costs(widths)
+    if plan is None:
+        known = problem.baseline
+        return Candidate(
+            widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
+        )
+    early_stopping = None if ladder is None else ladder.start(cost_values(problem, costs, latency))
+    score, stop = _recovered_score(problem, model, plan, watch, early_stopping, pieces, trained)
+    stages = {} if early_stopping is None else early_stopping.stages
+    with watch.stage("evaluate"):
+        others = others_of(problem, model, pieces)
+    return Candidate(
+        widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, pieces, others
+    )
+
+
+def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, float]:
+    """The qualities beside the first one, on the guiding samples. Raises TrialError for one that is none."""
+    found = {judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.others}
+    wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
+    if wrong is not None:
+        raise TrialError(_undefined(wrong, found[wrong]))
+    return found
+
+
+def _undefined(metric: str, value: float) -> str:
+    return (
+        f"the metric {metric} became {value}, though all outputs are finite: lower --lr, or choose a metric "
+        "that is defined for them"
+    )
+
+
+def _recovered_score(
+    problem: Problem,
+    model: nn.Module,
+    plan: AnyPlan,
+    watch: Stopwatch,
+    early_stopping: CandidateStages | None,
+    pieces: int,
+    trained: bool,
+) -> tuple[Score, Stop | None]:
+    """Recover the model and score it on the selection split, or return why it was stopped early."""
+    try:
+        _recover(problem, model, plan, watch, early_stopping, pieces, trained=trained)
+    except Stopped as stopped:
+        return Score(stopped.stop.expected, math.nan, 0), stopped.stop
+    with watch.stage("evaluate"):
+        batch_size = max(1, EVALUATED // pieces)
+        score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=batch_size)
+    if not math.isfinite(score.value):
+        raise TrialError(_undefined(problem.data.task.metric, score.value))
+    return score, None
+
+
+def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
+    """The pruned network before recovery; for the empty plan the original model itself."""
+    return problem.model if plan is None else problem.pruning.cut(plan)
+
+
+def recover(problem: Problem, plan: AnyPlan, pieces: int = 1, *, trained: bool = True) -> nn.Module:
+    """Prune and recover exactly as the search did, which gives the same weights again."""
+    model = cut_model(problem, plan)
+    _recover(problem, model, plan, Stopwatch(), pieces=pieces, trained=trained)
+    return model
+
+
+def repair(
+    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, *, rebuilt: bool = False
+) -> None:
+    """What is done for a cut model without training it, in place: compensation and BatchNorm statistics.
+
+    Where it is to be `rebuilt`, its layers are fitted to what it feeds them in between.
+    """
+    compensate(problem, model, plan, watch)
+    if rebuilt and isinstance(plan, Plan) and problem.rebuilder is not None:
+        with watch.stage("rebuild"):
+            problem.rebuilder(model, plan)
+    with watch.stage("recalibrate"):
+        recalibrate(model, (inputs for inputs, _ in problem.calibration))
+
+
+def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
+    """Fit what reads the removed units to those that stay, in place, where the settings want that."""
+    if isinstance(plan, Plan) and problem.config.compensate:
+        with watch.stage("compensate"):
+            if problem.compensator is not None:
+                problem.compensator(model, plan)
+
+
+def _recover(
+    problem: Problem,
+    model: nn.Module,
+    plan: AnyPlan,
+    watch: Stopwatch,
+    early_stopping: CandidateStages | None = None,
+    pieces: int = 1,
+    *,
+    trained: bool,
+) -> None:
+    """Repair the model and fine-tune it, in place. Raises Stopped where `stages` decides so."""
+    repair(problem, model, plan, watch, rebuilt=problem.config.rebuild or not trained)
+    recipe = problem.recipe if trained else None
+    if recipe is None:
+        return
+    if early_stopping is not None:
+        with watch.stage("proxy"):
+            early_stopping.proxy(model)
+    on_step = None if early_stopping is None else early_stopping.on_step(model, recipe.steps)
+    with watch.stage("finetune"), problem.pruning.training(model, plan):
+        finetune(
+            model,
+            problem.data,
+            recipe,
+            seed=_seed(problem, plan),
+            teacher=problem.model,
+            on_step=on_step,
+            cached_batches=problem.cached_batches,
+            pieces=pieces,
+        )
+
+
+def _seed(problem: Problem, plan: AnyPlan) -> int:
+    """A seed of the plan's own, so that the result does not depend on which trial it is."""
+    digest = hashlib.sha256(f"{problem.config.seed} {plan.hash}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def latency_of(problem: Problem, model: nn.Module, timer: Timer | None = None) -> Latency | None:
+    """Latency of a model beside the original; None when it is not measured."""
+    if problem.meter is None:
+        return None
+    return (timer or problem.meter.measure)(model)
+
+
+def latency_excess(problem: Problem, latency: Latency | None) -> dict[str, float]:
+    """The upper end of the interval has to meet the budget, in the original model's time."""
+    limit = problem.limits.get("latency")
+    if limit is None or latency is None or problem.baseline.latency is None:
+        return {}
+    return {"latency": latency.ratio_high * problem.baseline.latency / limit - 1}
+
+
+def over_text(over: Mapping[str, float]) -> str:
+    """Which limits are not met, and by how much."""
+    parts = [f"{what} {value:.1%} over" for what, value in over.items() if value > 0]
+    return f"over budget: {', '.join(parts)}"

@@ -1,0 +1,94 @@
+"""The reported front: its weights, and their quality on test data that nothing else has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import optuna
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from autoprune.errors import StudyError
+from autoprune.pruning_search.evaluation.evaluate import cut_model, recover
+from autoprune.pruning_search.evaluation.micro_batches import PIECES
+from autoprune.pruning_search.persistence.trial_record import RECOVERED
+from autoprune.pruning_search.persistence.weight_store import WeightStore
+from autoprune.pruning_search.problem.criterion_choice import mixture_of
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.structure.plans import AnyPlan
+from autoprune.study.estimates import STOPPED, UNTRAINED
+from autoprune.study.front import front_trials
+from autoprune.study.listener import Listener
+from autoprune.study.states import DUPLICATE_OF
+from autoprune.tasks import evaluate, weights_hash
+from autoprune.utils.untrusted import is_whole
+
+TEST = "test"
+
+
+def test_front(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
+    """Score the original model and every front trial on the test split, each once in the study's life."""
+    known: dict[str, float] = dict(study.user_attrs.get(TEST, {}))
+    open_trials = [trial for trial in front_trials(study) if str(trial.number) not in known]
+    if "baseline" not in known:
+        known["baseline"] = evaluate(problem.model, problem.data.test, problem.data.task).value
+    for done, trial in enumerate(open_trials):
+        listener.progress(done / len(open_trials), f"trial {trial.number}")
+        model, _ = trial_model(problem, trial, store)
+        known[str(trial.number)] = evaluate(model, problem.data.test, problem.data.task).value
+        study.set_user_attr(TEST, known)
+    study.set_user_attr(TEST, known)
+
+
+def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tuple[nn.Module, AnyPlan | None]:
+    """A finished trial's recovered network: from its file, or pruned and recovered again with the same seed.
+
+    Raises:
+        StudyError: when the trial has no widths, or they now give another plan than the one recorded.
+    """
+    widths = trial.user_attrs.get("widths")
+    if not widths or "plan" not in trial.user_attrs:
+        raise StudyError(f"trial {trial.number} was not evaluated: choose one that `autoprune front` lists")
+    if STOPPED in trial.user_attrs:
+        raise StudyError(
+            f"trial {trial.number} was {trial.user_attrs['reason']}: choose one that `autoprune front` lists"
+        )
+    if trial.user_attrs["plan"] == "original":
+        return problem.model, None
+    full = problem.structure.widths
+    if not isinstance(widths, Mapping) or widths.keys() != full.keys():
+        raise StudyError(
+            f"trial {trial.number} has widths of other groups than this model: name another study"
+        )
+    if not all(is_whole(width, most=full[name]) for name, width in widths.items()):
+        raise StudyError(f"trial {trial.number} has widths that this model does not have: name another study")
+    number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
+    plan = store.plan(number)
+    if plan is None or plan.hash != trial.user_attrs["plan"]:
+        plan = problem.plan(widths, mixture_of(trial.user_attrs))
+    if plan.hash != trial.user_attrs["plan"]:
+        raise StudyError(
+            f"trial {trial.number} was cut by another ranking than this machine computes: "
+            "use the same torch version and data, or search again under another --study name"
+        )
+    model, recovered = cut_model(problem, plan), trial.user_attrs.get(RECOVERED)
+    # A file with other weights than those that were scored is as good as none.
+    if store.load(number, model) and recovered in (None, weights_hash(model)):
+        return model.eval(), plan
+    pieces = trial.user_attrs.get(PIECES, 1)
+    model = recover(
+        problem, plan, pieces if is_whole(pieces, 1) else 1, trained=UNTRAINED not in trial.user_attrs
+    )
+    return model.eval(), plan
+
+
+def recovered_differently(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
+    """What to say of a model of :func:`trial_model` whose weights are not those that were scored."""
+    if trial.user_attrs.get(RECOVERED) in (None, weights_hash(model)):
+        return []
+    quality = evaluate(model, problem.parts.guiding, problem.data.task).value
+    return [
+        f"the weights of trial {trial.number} were lost, and recovering it again gave others, as on another "
+        f"machine or with another version: {problem.data.task.metric} {quality:.4f} where the search had "
+        f"{trial.values[0]:.4f}"
+    ]

@@ -1,0 +1,360 @@
+"""The search itself: ask, evaluate, tell, until the budget is spent."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
+from autoprune.pruning_search.coordination.budget_usage import counts, spent, total_of
+from autoprune.pruning_search.coordination.heartbeat import PROCESS, Heartbeat, Watch, this_process
+from autoprune.pruning_search.coordination.plan_claims import Turn, claim, plan_key
+from autoprune.pruning_search.coordination.retry import fail, retried, revive, run_again, saved_trial
+from autoprune.pruning_search.coordination.snapshot import Snapshot
+from autoprune.pruning_search.evaluation.early_stopping import ladder_of
+from autoprune.pruning_search.evaluation.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
+from autoprune.pruning_search.evaluation.micro_batches import Pieces
+from autoprune.pruning_search.finish.finalists import worth_keeping
+from autoprune.pruning_search.persistence.duplicates import known_plan, tell_again, timer_of
+from autoprune.pruning_search.persistence.study import constrain
+from autoprune.pruning_search.persistence.thread_change import record_threads
+from autoprune.pruning_search.persistence.trial_record import RECOVERED, attributes, values, write
+from autoprune.pruning_search.persistence.weight_store import WeightStore
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.pruning_search.proposals.ask import ask, begun
+from autoprune.pruning_search.proposals.budget_levels import known_floor
+from autoprune.pruning_search.proposals.front_gaps import between
+from autoprune.pruning_search.proposals.refine import refined
+from autoprune.pruning_search.proposals.sensitivity import known_curves
+from autoprune.pruning_search.proposals.spaces import Space, make_space
+from autoprune.study.attributes import SAMPLER as ASKING
+from autoprune.study.attributes import WALL
+from autoprune.study.diagnostics import COST, STAGES
+from autoprune.study.estimates import UNTRAINED
+from autoprune.study.explanation import MIXTURE
+from autoprune.study.listener import Count, Listener
+from autoprune.study.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
+from autoprune.study.states import DUPLICATE_OF, INTERRUPTED, NO_ROOM, TOO_LARGE
+from autoprune.tasks import weights_hash
+from autoprune.tasks.import_reference import summary
+from autoprune.tasks.out_of_memory import is_out_of_memory
+from autoprune.utils.signals import check, finishing
+
+FEW_REPEATS, MOST_REPEATS = 4, 40
+"""Suggestions of known plans in a row after which chance has its say, and the space counts as exhausted."""
+MOST_FAILURES = 10
+"""Candidates of one process that fail in a row before it stops: nothing says that the next one will not."""
+LONGEST_REASON = 300
+ENDS_SEARCH = (OptunaError, SQLAlchemyError, OSError, DiskError, StudyError, LostStorageError)
+"""What is no candidate's fault: without a storage and a disk there is no going on."""
+IDLE_SECONDS = 0.5
+"""Between two looks at the study of a worker that has to wait for others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One process that searches, alone or beside others.
+
+    Attributes:
+        problem: what is pruned.
+        study: where it is recorded.
+        store: where weights are kept.
+        listener: is told what happens.
+        space: how parameters become widths.
+        seed: of what this process draws besides its sampler.
+        worker: its name among others; empty for one that is alone.
+        pieces: how its batches are computed.
+        watch: finds the trials of dead processes.
+    """
+
+    problem: Problem
+    study: optuna.Study
+    store: WeightStore
+    listener: Listener
+    space: Space
+    seed: int
+    pieces: Pieces
+    worker: str = ""
+    watch: Watch = field(default_factory=Watch)
+
+    def rescue(self, study: optuna.Study, mine: int | None = None) -> int:
+        """Queue again what dead processes ran; `mine` is what this one runs. Returns how many there were."""
+        revived = revive(study, self.watch, mine=mine)
+        if revived:
+            self.listener.note(f"{revived} trial(s) of a process that died are run again")
+        return revived
+
+
+def work(
+    problem: Problem,
+    study: optuna.Study,
+    store: WeightStore,
+    listener: Listener,
+    *,
+    seed: int | None = None,
+    worker: str = "",
+    began: float | None = None,
+) -> None:
+    """Evaluate trials until the budget of all workers together is spent. See :func:`run`.
+
+    `began` is when the process did, by :func:`time.monotonic`.
+    """
+    began = time.monotonic() if began is None else began
+    space = make_space(problem, known_curves(problem, study), known_floor(study))
+    seed = problem.config.seed if seed is None else seed
+    search = Search(problem, study, store, listener, space, seed, Pieces(problem.config.batch_size), worker)
+    record_threads(problem, study, listener)
+    try:
+        _search(search)
+    finally:
+        # Of its own: two workers that end together would add to the same number.
+        key = f"{WALL}:{worker}" if worker else WALL
+        study.set_user_attr(key, study.user_attrs.get(key, 0.0) + time.monotonic() - began)
+
+
+def wait_for_others(study: optuna.Study, listener: Listener) -> None:
+    """Wait until no other process runs a trial any more; those of the dead end as failed."""
+    watch, told = Watch(), False
+    while running := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        revive(study, watch)
+        if not told:
+            listener.note(f"waiting for {len(running)} trial(s) of other workers")
+            told = True
+        time.sleep(IDLE_SECONDS)
+
+
+def try_queued(search: Search) -> None:
+    """Evaluate what is queued, and nothing else, while the budget lasts."""
+    _search(search, queued_only=True)
+
+
+def _search(search: Search, *, queued_only: bool = False) -> None:
+    study, listener, repeats, failures = search.study, search.listener, 0, 0
+    heart, budget, now = Heartbeat(study), search.problem.budget, Snapshot(study)
+    while repeats < MOST_REPEATS:
+        check()
+        if search.rescue(now):
+            now = Snapshot(study)
+        before = spent(budget, now)
+        if before.is_over or (
+            queued_only and not now.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        ):
+            return
+        if not before.has_room:
+            time.sleep(IDLE_SECONDS)
+            now = Snapshot(study)
+            continue
+        number, repeated = _try_next(search, now, heart, repeats, before.count)
+        repeats = repeats + 1 if repeated else 0
+        now = Snapshot(study)
+        recorded = now.get_trials(deepcopy=False)[number]
+        if recorded.state is TrialState.COMPLETE:
+            _keep_the_best(search.store, now)
+        listener.trial_finished(study, recorded, spent(budget, now).count)
+        failures = failures + 1 if recorded.state is TrialState.FAIL and counts(recorded) else 0
+        if failures == MOST_FAILURES:
+            raise TrialError(
+                f"stopped, for {failures} trials in a row failed: {recorded.user_attrs['reason']}"
+            )
+    listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
+
+
+def _try_next(
+    search: Search, study: Snapshot, heart: Heartbeat, repeats: int, count: Count
+) -> tuple[int, bool]:
+    """Ask for a trial and run it; returns its number, and whether its plan had been evaluated before.
+
+    Whatever ends the search meanwhile, the trial is queued again.
+    """
+    trial, watch = None, Stopwatch()
+    try:
+        # A stop must not come between the trial's beginning in the storage and here.
+        with watch.stage(ASKING), finishing():
+            trial = _ask(search, study, repeats)
+            origin = _sign(trial)
+        search.listener.trial_started(trial.number, origin, count)
+        with heart.of(trial):
+            return trial.number, _run_trial(search, trial, watch)
+    except (StudyError, LostStorageError):  # the storage is away for good, or not what it was
+        raise
+    except BaseException:
+        if trial is not None:
+            _abandon(search.study, trial)
+        raise
+
+
+def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
+    """What was queued again, else for a gap, refined, or sampled; after some repeats half are by chance."""
+    again = retried(study)
+    if again is not None:
+        return again
+    seen = study.without_previews()
+    gap = between(search.problem, seen, search.space, search.seed) if repeats == 0 else None
+    if gap is not None:
+        return begun(seen, *gap, _marks(GAP))
+    near = refined(search.problem, seen, search.space, search.seed) if repeats == 0 else None
+    if near is not None:
+        return begun(seen, near.parameters, near.distributions, _marks(REFINED) | near.attributes)
+    if repeats < FEW_REPEATS or repeats % 2:
+        return ask(seen, _marks(SAMPLER))
+    # A trial asks the sampler of its study only when it is asked for parameters.
+    chance = copy.copy(seen)
+    chance.sampler = RandomSampler(seed=(search.seed + len(study.get_trials(deepcopy=False))) % 2**32)
+    return chance.ask()
+
+
+def _marks(origin: str) -> dict[str, Any]:
+    """What every running trial says of itself."""
+    return {PROCESS: this_process(), "origin": origin}
+
+
+def _sign(trial: optuna.Trial) -> str:
+    """Put this process's name to a trial; returns its origin."""
+    origin: str = trial.user_attrs.get("origin", SAMPLER)
+    for key, value in _marks(origin).items():
+        if trial.user_attrs.get(key) != value:
+            trial.set_user_attr(key, value)
+    return origin
+
+
+def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
+    """Evaluate and tell one trial; true when its plan had been evaluated before, or is just now."""
+    problem, study = search.problem, search.study
+    try:
+        return _evaluate(search, trial, watch)
+    except OverBudget as over:
+        trial.set_user_attr("reason", str(over))
+        trial.set_user_attr(STAGES, {COST: {"decision": "over budget"}})
+        constrain(problem, trial, over.excess)
+        study.tell(trial, state=TrialState.PRUNED)
+    except UpdateFinishedTrialError:
+        # This process was silent for so long that another one gave the trial up.
+        search.listener.note(f"trial {trial.number} was given to another worker: its result here is dropped")
+    except ENDS_SEARCH:
+        raise
+    except Exception as error:  # a model, a metric or data of the user's own may raise anything
+        _give_up(search, trial, error)
+    return False
+
+
+def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
+    """Record a candidate that failed; one for which memory was short is run again in smaller pieces."""
+    study, recorded = search.study, _recorded(search.study, trial.number)
+    short = is_out_of_memory(error) and search.pieces.more()
+    if not short:
+        # An error of our own says all; of a user's code its kind does too.
+        reason = str(error) if isinstance(error, AutopruneError) else summary(error)
+        fail(study, recorded, reason[:LONGEST_REASON])
+    elif run_again(study, recorded, TOO_LARGE):
+        search.listener.note(
+            f"trial {trial.number} ran out of memory: it is run again, and batches go in "
+            f"{search.pieces.count} pieces from now on"
+        )
+
+
+def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
+    """What :func:`_run_trial` does when nothing goes wrong."""
+    problem, study = search.problem, search.study
+    with watch.stage(ASKING):
+        suggested = search.space.suggest(trial)
+        mixture = None if problem.mixing is None else problem.mixing.suggest(trial)
+    # A warm start is tried exactly as it is, even where the space comes only near it.
+    widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
+    mixed = mixture is not None and widths != problem.structure.widths
+    plan = problem.plan(widths, mixture) if mixed else None
+    trained = UNTRAINED not in trial.user_attrs
+    seen = _may_begin(search, trial, plan_key(widths, plan, trained=trained))
+    if seen is None:
+        return _recorded(study, trial.number).user_attrs.get("reason") != NO_ROOM
+    before = known_plan(problem, seen, widths, mixture, trained=trained)
+    if before is not None:
+        tell_again(problem, study, trial, before)
+        return True
+    trial.set_user_attr("widths", widths)
+    if mixed and mixture is not None:
+        trial.set_user_attr(MIXTURE, mixture.weights)
+    exempt = "" if trial.user_attrs["origin"] in AFTER_WARM_STARTS else "a warm start"
+    ladder = ladder_of(problem, seen, exempt=exempt)
+    candidate = evaluate_candidate(
+        problem,
+        widths,
+        plan,
+        timer=timer_of(problem, study, trial),
+        ladder=ladder,
+        watch=watch,
+        pieces=search.pieces.count,
+        trained=trained,
+    )
+    _tell(problem, study, search.store, trial, candidate)
+    return False
+
+
+def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | None:
+    """The study when this trial became the one to evaluate its plan; None where it did not, and is over."""
+    study = search.study
+    total = total_of(search.problem.budget)
+    decision, seen = claim(study, trial, plan, total, lambda: search.rescue(study, trial.number))
+    if decision.turn is Turn.BEGIN:
+        return seen
+    own = _recorded(study, trial.number)
+    if decision.turn is Turn.NO_ROOM:
+        # What was only drawn is no loss.
+        end = run_again if "fixed_params" in own.system_attrs else fail
+        end(study, own, NO_ROOM)
+        return None
+    trial.set_user_attr(DUPLICATE_OF, decision.ahead)
+    fail(study, own, f"trial {decision.ahead} is evaluating the same plan")
+    return None
+
+
+def _tell(
+    problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
+) -> None:
+    """Record an evaluated candidate; if the storage is lost just now, in the one that the study is now in."""
+    with finishing():
+        try:
+            _record(problem, study, store, trial, candidate)
+        except LostStorageError as lost:
+            saved = saved_trial(lost.rescued, study.study_name, trial.number) if lost.rescued else None
+            if saved is not None:
+                place = WeightStore.beside(lost.rescued, study.study_name)
+                _record(problem, saved[0], place, saved[1], candidate)
+            raise
+
+
+def _record(
+    problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
+) -> None:
+    recorded = attributes(problem, candidate)
+    write(trial, recorded)
+    if candidate.plan is not None and candidate.stop is None:
+        # Saved before the trial is told: a recorded trial never lacks its weights.
+        trial.set_user_attr(RECOVERED, weights_hash(candidate.model))
+        store.save(trial.number, candidate.model, candidate.plan)
+    constrain(problem, trial, dict(candidate.excess))
+    study.tell(trial, values(problem, recorded))
+
+
+def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
+    """Delete the weights of trials that are over and not near the front; what others save now is not over."""
+    over = {known.number for known in study.get_trials(deepcopy=False) if known.state.is_finished()}
+    store.prune(worth_keeping(study), over)
+
+
+def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Queue an interrupted trial again, unless it was told in the last moment."""
+    recorded = _recorded(study, trial.number)
+    if not recorded.state.is_finished():
+        run_again(study, recorded, INTERRUPTED)
+
+
+def _recorded(study: optuna.Study, number: int) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[number]

@@ -1,0 +1,97 @@
+"""A study that is continued, perhaps where latencies are others: on another device, or with other threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autoprune.errors import AutopruneError
+from autoprune.pruning_search.coordination.heartbeat import PROCESS, this_process
+from autoprune.pruning_search.evaluation.evaluate import OverBudget
+from autoprune.pruning_search.persistence.duplicates import tell_again
+from autoprune.pruning_search.persistence.study import ATTRIBUTE, constrain, timed_on
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.study.front import front_trials
+from autoprune.study.listener import Listener
+
+TIMED_AGAIN = "timed again"
+"""Origin of trials that time a known plan on the device at hand."""
+
+
+def settled_problem(problem: Problem, study: optuna.Study, listener: Listener) -> Problem:
+    """The problem as the study has it, the device at hand being the one whose latencies count from now on.
+
+    Where that was another one, the listener is told, and the original model's latency and limits relative to
+    it become this device's. If the budget limits latency, the plans on the front so far are timed again at
+    once; their quality is known. All others keep what they have and leave the front.
+    """
+    known, here = study.user_attrs[ATTRIBUTE], timed_on(problem)
+    if problem.meter is None or known["device_key"] == here["device_key"]:
+        return as_recorded(problem, study)
+    before = front_trials(study)
+    latency = problem.baseline.latency
+    baseline = known["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
+    study.set_user_attr(ATTRIBUTE, {**known, **here, "baseline": baseline, "limits": problem.limits})
+    problem = as_recorded(problem, study)
+    if before:
+        differences = _differences(known["device"], here["device"])
+        listener.note(
+            f"the latencies so far were measured elsewhere ({differences}): they are measured again"
+        )
+    if "latency" in problem.limits and before:
+        listener.phase("latency", "of the front so far, on this device")
+        for done, trial in enumerate(before):
+            listener.progress(done / len(before), f"latency of trial {trial.number}")
+            _time_again(problem, study, trial)
+    return problem
+
+
+def as_recorded(problem: Problem, study: optuna.Study) -> Problem:
+    """The problem with the study's own widths to choose from and latency of the original model.
+
+    They are the same for all workers and all runs, whatever was measured since the study was made.
+    """
+    record = study.user_attrs[ATTRIBUTE]
+    problem = replace(problem, latency_steps=record["latency_steps"])
+    milliseconds = record["baseline"].get("latency_ms")
+    if milliseconds is None or problem.baseline.latency is None:
+        return problem
+    return replace(problem, baseline=replace(problem.baseline, latency=milliseconds * 1e-3))
+
+
+def device_differences(problem: Problem, study: optuna.Study) -> str:
+    """How the device at hand differs from that of the study's latencies; empty where it does not."""
+    known, here = study.user_attrs[ATTRIBUTE], timed_on(problem)
+    if problem.meter is None or known["device_key"] == here["device_key"]:
+        return ""
+    return _differences(known["device"], here["device"])
+
+
+def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> None:
+    """A trial of its own for the latency of a known plan, ahead of all that wait."""
+    mark = {"origin": TIMED_AGAIN, PROCESS: this_process(), "widths": before.user_attrs["widths"]}
+    running = TrialState.RUNNING
+    study.add_trial(
+        create_trial(state=running, params=before.params, distributions=before.distributions, user_attrs=mark)
+    )
+    own = [t for t in study.get_trials(deepcopy=False, states=(running,)) if t.user_attrs == mark]
+    trial = optuna.Trial(study, own[-1]._trial_id)
+    try:
+        tell_again(problem, study, trial, before)
+    except OverBudget as over:
+        trial.set_user_attr("reason", str(over))
+        constrain(problem, trial, over.excess)
+        study.tell(trial, state=TrialState.PRUNED)
+    except AutopruneError as error:
+        trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first few fields of two fingerprints that differ."""
+    fields = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(f"{name} {before.get(name)}, here {now[name]}" for name in fields[:3])

@@ -1,0 +1,176 @@
+"""Opening, continuing and repairing the Optuna study that records a search."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+
+from autoprune.config.granularity import UNITS
+from autoprune.config.settings import Config
+from autoprune.errors import StudyError
+from autoprune.pruning_search.persistence.compatibility import fingerprints, places
+from autoprune.pruning_search.persistence.git_commit import commit_of
+from autoprune.pruning_search.persistence.trial_record import quality_attributes
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.pruning_search.proposals.samplers import make_sampler
+from autoprune.pruning_search.proposals.spaces import space_name
+from autoprune.pruning_search.proposals.spaces.ties import ties
+from autoprune.storages import open_storage
+from autoprune.study.artifacts import study_folder
+from autoprune.utils.redact import without_passwords
+
+ATTRIBUTE = "autoprune"
+MAY_CHANGE = {
+    "budget",
+    "storage",
+    "study",
+    "threads",
+    "latency_seconds",
+    "sampler",
+    "gaps",
+    "device",
+    "ladder",
+    "workers",
+    "engine",
+    "address",
+}
+"""Settings that a continued study may be given anew; the rest decide what its results mean."""
+
+
+def study_name(problem: Problem) -> str:
+    """The configured name, or one made of model, data and model budget, so that equal commands meet again."""
+    if problem.config.study:
+        return problem.config.study
+    data = problem.data.name.rpartition("/")[2]
+    parts = [problem.name.rpartition(":")[2], data, *map(str, problem.budget.limits)]
+    if problem.config.granularity != UNITS:
+        parts.insert(2, problem.config.granularity.replace("block:", "block").replace(":", "of"))
+    text = "-".join(parts).replace("%", "pct")
+    return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in text)
+
+
+def check_continues(problem: Problem, storage: optuna.storages.BaseStorage) -> None:
+    """Raise StudyError where a study of that name was made otherwise, before anything that takes long."""
+    name = study_name(problem)
+    try:
+        study = storage.get_study_id_from_name(name)
+    except KeyError:
+        return
+    known = storage.get_study_user_attrs(study).get(ATTRIBUTE)
+    if known is not None:
+        _check_same(name, known, _record(problem))
+
+
+def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None = None) -> optuna.Study:
+    """Create the study of this problem, or continue it when it exists.
+
+    Raises:
+        StudyError: when a study of that name was made with other settings, weights or package version.
+    """
+    storage = storage or open_storage(problem.config.storage, must_exist=False)
+    name = study_name(problem)
+    higher = problem.qualities
+    directions = [
+        StudyDirection.MAXIMIZE if higher.get(name, False) else StudyDirection.MINIMIZE
+        for name in problem.objectives
+    ]
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    record = _record(problem)
+    known = study.user_attrs.get(ATTRIBUTE)
+    if known is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(problem.objectives))
+        study.set_user_attr(ATTRIBUTE, record)
+    else:
+        _check_same(name, known, record)
+        _bring_up_to_date(study, known, record)
+    study.sampler = make_sampler(
+        problem.config.sampler,
+        groups=len(problem.structure.groups),
+        seed=(problem.config.seed + len(study.get_trials(deepcopy=False))) % 2**32,
+    )
+    return study
+
+
+def constrain(problem: Problem, trial: optuna.Trial, excess: Mapping[str, float]) -> None:
+    """Set every constraint of the budget, in one order; a cost that was not measured counts as met."""
+    for what in problem.limits:
+        trial.set_constraint(what, excess.get(what, 0.0))
+
+
+def _record(problem: Problem) -> dict[str, Any]:
+    """What the study keeps about its problem; see the attribute names in the documentation."""
+    baseline = problem.baseline
+    latency = {} if baseline.latency is None else {"latency_ms": baseline.latency * 1e3}
+    return {
+        "version": version("autoprune"),
+        "commit": commit_of(Path.cwd()),
+        "config": {
+            **problem.config.model_dump(mode="json"),
+            "storage": without_passwords(problem.config.storage),
+        },
+        "places": places(problem.config, study_folder(problem.config.storage, study_name(problem)).path),
+        **fingerprints(problem),
+        "model": problem.name,
+        "weights": problem.weights,
+        "metric": problem.data.task.metric,
+        "higher_is_better": problem.data.task.higher_is_better,
+        "samples": baseline.score.samples,
+        "ranking_samples": 0 if problem.parts.ranking is None else len(problem.parts.ranking),
+        "baseline": {**quality_attributes(problem, baseline.score), **asdict(baseline.costs), **latency},
+        "others": dict(baseline.others),
+        **({} if baseline.sparsified is None else {"sparsified_quality": baseline.sparsified}),
+        "groups": problem.structure.widths,
+        "ties": ties(problem.structure.groups) if space_name(problem) == "criterion" else {},
+        "latency_steps": {name: list(widths) for name, widths in problem.latency_steps.items()},
+        "budget": [str(limit) for limit in problem.budget.limits],
+        "limits": problem.limits,
+        **timed_on(problem),
+    }
+
+
+def timed_on(problem: Problem) -> dict[str, Any]:
+    """The device whose latencies the study shows, with its key; empty where none are measured."""
+    if problem.meter is None:
+        return {"device": {}, "device_key": ""}
+    fingerprint = problem.meter.fingerprint
+    return {"device": asdict(fingerprint), "device_key": fingerprint.key}
+
+
+def _bring_up_to_date(study: optuna.Study, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Record what this search was given anew: workers that join it read it there."""
+    config = {**known["config"], **{key: record["config"][key] for key in MAY_CHANGE}}
+    keys = ("version", "versions", "places", "data", "base", "structure", "ranking")
+    fresh = {key: record[key] for key in keys}
+    if {**known, **fresh, "config": config} != known:
+        study.set_user_attr(ATTRIBUTE, {**known, **fresh, "config": config})
+
+
+def _check_same(name: str, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    # A setting that came with a later version was at its default before.
+    settings = {**Config().model_dump(mode="json"), **known["config"]}
+    differences = [
+        f"{key} was {settings[key]!r} and is {value!r}"
+        for key, value in record["config"].items()
+        if key not in MAY_CHANGE and settings[key] != value
+    ]
+    differences += [f"the {key} differ" for key in ("weights", "groups") if known.get(key) != record[key]]
+    later = {"data": "data", "base": "weights after sparse training"}
+    differences += [
+        f"the {what} differ" for key, what in later.items() if known.get(key, record[key]) != record[key]
+    ]
+    if known.get("budget") != record["budget"]:
+        differences.append(f"the budget was {known.get('budget')} and is {record['budget']}")
+    if differences:
+        raise StudyError(
+            f"study {name!r} was made with other settings ({'; '.join(differences[:3])}): "
+            "use the same ones, or another --study name"
+        )

@@ -1,0 +1,35 @@
+"""The number of CPU threads that computed a study: sums of another number of them round otherwise."""
+
+from __future__ import annotations
+
+import optuna
+import torch
+
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.study.listener import Listener
+from autoprune.tasks.evaluate import device_of
+
+ATTRIBUTE = "threads"
+"""Study attribute: numbers of CPU threads that candidates were recovered with, each change one more."""
+
+
+def record_threads(problem: Problem, study: optuna.Study, listener: Listener) -> None:
+    """Record how many threads this process computes with; the listener is told where others were used.
+
+    Nothing is recorded where another device computes.
+    """
+    if device_of(problem.model).type != "cpu":
+        return
+    known, here = list(study.user_attrs.get(ATTRIBUTE, [])), torch.get_num_threads()
+    if known and known[-1] == here:
+        return
+    if known:
+        listener.note(
+            f"trials so far were computed with {_text(known[-1])}, and with {_text(here)} from now on: "
+            "the same plan gets slightly different weights"
+        )
+    study.set_user_attr(ATTRIBUTE, [*known, here])
+
+
+def _text(threads: int) -> str:
+    return f"{threads} thread{'' if threads == 1 else 's'}"

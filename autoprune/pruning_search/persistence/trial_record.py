@@ -1,0 +1,96 @@
+"""What a finished trial carries for people and programs to read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+
+from autoprune.cost import Latency, MaskCosts
+from autoprune.pruning_search.evaluation.evaluate import Candidate
+from autoprune.pruning_search.evaluation.micro_batches import PIECES
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.study.diagnostics import STAGES
+from autoprune.study.estimates import PREDICTED, STOPPED
+from autoprune.tasks import Score
+
+RECOVERED = "recovered_weights"
+"""Trial attribute: SHA-256 of the weights that were scored."""
+EXPECTED = "expected_quality"
+"""Trial attribute: the quality that a candidate would probably have had that was stopped early."""
+
+
+def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+    """User attributes of an evaluated trial, seconds by stage."""
+    full = problem.baseline.costs
+    costs = candidate.costs
+    recorded: dict[str, Any] = {
+        "plan": candidate.plan.hash if candidate.plan else "original",
+        "widths": candidate.widths,
+        "flops": costs.flops,
+        "parameters": costs.parameters,
+        "size": costs.size,
+        "flops_ratio": round(costs.flops / full.flops, 6),
+        **({PIECES: candidate.pieces} if candidate.pieces > 1 else {}),
+        **_outcome(problem, candidate),
+        **candidate.others,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in candidate.seconds.items()},
+    }
+    if isinstance(costs, MaskCosts):
+        recorded |= {
+            "nonzero": costs.nonzero,
+            "nonzero_ratio": round(costs.nonzero / full.parameters, 6),
+            "effective_multiply_adds": costs.effective_multiply_adds,
+        }
+    if candidate.latency is not None:
+        recorded |= latency_attributes(problem, candidate.latency)
+        if problem.predictor is not None:
+            recorded[PREDICTED] = round(problem.predictor.ratio(candidate.widths), 6)
+    return recorded
+
+
+def _outcome(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+    """How good the candidate is, or why that was not found out, with what each stage decided."""
+    stages = {STAGES: candidate.stages} if candidate.stages else {}
+    stop = candidate.stop
+    if stop is not None:
+        return {EXPECTED: stop.expected, STOPPED: stop.stage, "reason": stop.reason, **stages}
+    return {**quality_attributes(problem, candidate.score), "loss": candidate.score.loss, **stages}
+
+
+def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
+    """Latency in milliseconds, and relative to the original model's with the bounds of its interval.
+
+    The milliseconds are those that the ratio makes of the study's one measurement of the original model: in
+    another hour the machine may be half as fast, but the ratio stays.
+    """
+    original = problem.baseline.latency or latency.reference_seconds
+    return {
+        "latency_ms": latency.ratio * original * 1e3,
+        "latency_ratio": latency.ratio,
+        "latency_low": latency.ratio_low,
+        "latency_high": latency.ratio_high,
+    }
+
+
+def values(problem: Problem, recorded: dict[str, Any]) -> list[float]:
+    """Objective values in the order of ``problem.objectives``."""
+    return [
+        recorded.get("quality", recorded.get(EXPECTED)),
+        *(recorded[name] for name in problem.objectives[1:]),
+    ]
+
+
+def quality_attributes(problem: Problem, score: Score) -> dict[str, float]:
+    """Quality with the standard error and the 95 % interval of its estimate, where they are known."""
+    noise = score.noise(problem.data.task)
+    known = {} if noise is None else {f"quality_{name}": value for name, value in asdict(noise).items()}
+    return {"quality": score.value, **known}
+
+
+def write(trial: optuna.Trial, recorded: dict[str, Any]) -> None:
+    """Set the user attributes."""
+    for key, value in recorded.items():
+        if value is not None:
+            trial.set_user_attr(key, value)

@@ -1,0 +1,64 @@
+"""What an allocator has to know of a problem: curves on the widths that are tried, and exact costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost import CostModel
+from autoprune.pruning_search.problem.problem import CLOSED_FORM, Problem
+from autoprune.pruning_search.problem.pruning import Prices
+from autoprune.pruning_search.proposals.allocator import Curve, Spend, Task
+
+
+def task_of(problem: Problem, curves: Mapping[str, Curve]) -> Task:
+    """The problem's costs, with a curve for every group."""
+    return Task({name: curves[name] for name in problem.structure.widths}, spend_of(problem))
+
+
+def spend_of(problem: Problem) -> Spend:
+    """Shares of all limits on closed-form costs, and of one on latency where that can be predicted.
+
+    Without any, the share of the original model's cost that trials are to lower. See :func:`~.feasible.used`.
+    """
+    limits = {what: limit for what, limit in problem.limits.items() if what in CLOSED_FORM}
+    if not limits and problem.predictor is None:
+        lowered = problem.pruning.cost
+        limits = {lowered: float(getattr(problem.baseline.costs, CLOSED_FORM[lowered]))}
+    closed = closed_form(problem.costs, limits, list(problem.structure.widths))
+
+    def spend(widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        shares = closed(widths)
+        if problem.predictor is not None:
+            predicted = problem.predictor.ratios(widths) * problem.latency_scale
+            shares = np.concatenate([shares, predicted[:, None]], axis=1)
+        return shares / problem.original_share
+
+    return spend
+
+
+def closed_form(costs: Prices, limits: Mapping[str, float], names: Sequence[str]) -> Spend:
+    """Shares of the limits by closed forms.
+
+    Args:
+        costs: of widths.
+        limits: budget name, of those in :data:`CLOSED_FORM` -> the most that may be spent.
+        names: groups in the order of the columns of widths.
+    """
+    fields = {CLOSED_FORM[what]: limit for what, limit in limits.items()}
+
+    def spend(widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        shares = np.empty((len(widths), len(fields)))
+        if isinstance(costs, CostModel):
+            batch = costs.batch(widths)
+            for column, (field, limit) in enumerate(fields.items()):
+                shares[:, column] = getattr(batch, field) / limit
+            return shares
+        for row, each in enumerate(widths.tolist()):
+            known = costs.costs(dict(zip(names, each, strict=True)))
+            shares[row] = [getattr(known, field) / limit for field, limit in fields.items()]
+        return shares
+
+    return spend

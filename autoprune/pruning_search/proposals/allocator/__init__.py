@@ -1,0 +1,8 @@
+"""Spending a budget on the widths of all groups, given what each width of each group loses."""
+
+from autoprune.criteria.curve import Curve, monotone_curve
+from autoprune.pruning_search.proposals.allocator.exact import exact_plans
+from autoprune.pruning_search.proposals.allocator.greedy import Greedy
+from autoprune.pruning_search.proposals.allocator.task import Allocation, Spend, Task
+
+__all__ = ["Allocation", "Curve", "Greedy", "Spend", "Task", "exact_plans", "monotone_curve"]
