@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
@@ -18,6 +18,7 @@ from autoprune.errors import AutopruneError, LostStorageError, StudyError
 from autoprune.storages.address import Address
 from autoprune.storages.held import HeldFile
 from autoprune.storages.memory import KnownStudy
+from autoprune.storages.optuna_private import study_id_of, trial_id_of
 from autoprune.storages.rescued import save
 from autoprune.storages.through import Result, ThroughStorage
 from autoprune.storages.trouble import broken, is_outage, unusable
@@ -89,7 +90,7 @@ class GuardedStorage(ThroughStorage):
             return trouble
         if not isinstance(error, OptunaError) or isinstance(error, StorageInternalError):
             try:
-                there = {study._study_id for study in self._storage.get_all_studies()}
+                there = {study_id_of(study) for study in self._storage.get_all_studies()}
             except Exception:  # whatever is wrong with it: the first error says it
                 there = set(self._known)
             deleted = [known.name for number, known in self._in_use().items() if number not in there]
@@ -131,7 +132,7 @@ class GuardedStorage(ThroughStorage):
     def _learn(self, study_id: int, trials: Iterable[FrozenTrial]) -> None:
         trials = list(trials)
         self._study(study_id).learn(trials)
-        self._study_of |= {trial._trial_id: study_id for trial in trials}
+        self._study_of |= {trial_id_of(trial): study_id for trial in trials}
 
     @override
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:

@@ -9,11 +9,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event
 from typing_extensions import override
+
+from autoprune.storages.optuna_private import bytes_read, database_behind, journal_behind
 
 _BLOCK = 1 << 20
 _WAIT_SECONDS = 60
@@ -69,7 +70,7 @@ class HeldJournal(HeldFile):
 
     @override
     def _is_cut(self, size: int) -> bool:
-        return size < next(reversed(self._backend._log_number_offset.values()))
+        return size < bytes_read(self._backend)
 
     @override
     def copy_to(self, target: Path) -> None:
@@ -120,11 +121,10 @@ class HeldDatabase(HeldFile):
 def hold(storage: BaseStorage, file: Path) -> HeldFile | None:
     """The file of a storage held open; None where that cannot be done."""
     with suppress(OSError, sqlite3.Error):
-        if isinstance(storage, JournalStorage) and isinstance(storage._backend, JournalFileBackend):
-            return HeldJournal(file, storage._backend)
-        backend = storage._backend if isinstance(storage, _CachedStorage) else storage
-        if isinstance(backend, RDBStorage):
-            return HeldDatabase(file, backend)
+        if (journal := journal_behind(storage)) is not None:
+            return HeldJournal(file, journal)
+        if (database := database_behind(storage)) is not None:
+            return HeldDatabase(file, database)
     return None
 
 

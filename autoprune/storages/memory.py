@@ -8,8 +8,10 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.storages.optuna_private import trial_id_of
 
 _NOT_KNOWN = "it was not known to the process that saved the study"
 _DASHBOARD = "dashboard"
@@ -65,7 +67,7 @@ class KnownStudy:
         numbers = {}
         for number in range(max(self.trials, default=-1) + 1):
             trial = self.trials.get(number) or _unknown()
-            numbers[str(trial._trial_id)] = str(storage.create_new_trial(study_id, trial))
+            numbers[str(trial_id_of(trial))] = str(storage.create_new_trial(study_id, trial))
         for key, value in self.user_attrs.items():
             storage.set_study_user_attr(study_id, key, value)
         for key, value in self.system_attrs.items():
