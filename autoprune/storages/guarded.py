@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from autoprune.errors import AutopruneError, LostStorageError, StudyError
 from autoprune.storages.address import Address
+from autoprune.storages.contents import FEWER, Counted
 from autoprune.storages.held import HeldFile
 from autoprune.storages.memory import KnownStudy
 from autoprune.storages.optuna_private import study_id_of, trial_id_of
@@ -62,7 +63,7 @@ class GuardedStorage(ThroughStorage):
             DiskError: when the disk is full.
         """
         if self._lost is None:
-            trouble = "" if self._file is None else self._file.trouble()
+            trouble = self._file_trouble()
             if not trouble:
                 try:
                     return call()
@@ -85,8 +86,7 @@ class GuardedStorage(ThroughStorage):
 
     def _why(self, error: Exception) -> str:
         """What an error says of the storage, as the end of a sentence; empty where it is still of use."""
-        trouble = "" if self._file is None else self._file.trouble()
-        if trouble:
+        if trouble := self._file_trouble():
             return trouble
         if not isinstance(error, OptunaError) or isinstance(error, StorageInternalError):
             try:
@@ -97,6 +97,15 @@ class GuardedStorage(ThroughStorage):
             if deleted:
                 return f"does not hold study {deleted[0]!r} any more, which was deleted"
         return broken(error)
+
+    def _file_trouble(self) -> str:
+        """What happened to the file, as the end of a sentence; whoever only reads needs no writable one."""
+        if self._file is None:
+            return ""
+        return self._file.trouble(self._counted) or (self._file.refusal() if self._written else "")
+
+    def _counted(self) -> dict[int, Counted]:
+        return {number: known.counted() for number, known in list(self._known.items())}
 
     def _in_use(self) -> dict[int, KnownStudy]:
         """The studies that are written, or all that were read where none is."""
@@ -203,7 +212,7 @@ class GuardedStorage(ThroughStorage):
     ) -> list[FrozenTrial]:
         found = self._call(lambda: self._storage.get_all_trials(study_id, deepcopy=False, states=states))
         if states is None and len(found) < len(self._study(study_id).trials):
-            self._lose("lacks trials that it had, as an older copy put in its place would")
+            self._lose(FEWER)
             raise self._loss()
         self._learn(study_id, found)
         return copy.deepcopy(found) if deepcopy else found
