@@ -14,6 +14,7 @@ from typing_extensions import override
 from autoprune.errors import StudyError
 from autoprune.storages.address import Address
 from autoprune.storages.database import check_place
+from autoprune.storages.optuna_private import lead_beside
 
 _BLOCK = 1 << 16
 
@@ -27,6 +28,7 @@ class RepairingLock(JournalFileSymlinkLock):
 
     def __init__(self, file: Path) -> None:
         super().__init__(str(file))
+        lead_beside(self, file)
         self._file = file
 
     @override

@@ -6,6 +6,7 @@ Another version of them may have it no more: no other module names anything priv
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from optuna.samplers import TPESampler
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
@@ -58,6 +59,14 @@ def journal_behind(storage: BaseStorage) -> JournalFileBackend | None:
 def bytes_read(journal: JournalFileBackend) -> int:
     """How much of its file a journal has read: the end of the last line."""
     return next(reversed(journal._log_number_offset.values()))
+
+
+def lead_beside(lock: JournalFileSymlinkLock, file: Path) -> None:
+    """Have the link that locks a journal lead to the file beside it, whatever the working folder.
+
+    One that leads nowhere is never given up after its process died: the age of what it leads to tells.
+    """
+    lock._lock_target_file = file.name
 
 
 def drawn_by_tpe(

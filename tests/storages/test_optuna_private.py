@@ -16,7 +16,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 import autoprune
@@ -57,6 +57,7 @@ FIELDS: dict[str, tuple[Callable[[Path], object], Sequence[str]]] = {
     "a listed study": (lambda _: optuna.create_study()._storage.get_all_studies()[0], ["_study_id"]),
     "a database kept in memory": (lambda _: optuna.storages.get_storage("sqlite://"), ["_backend.engine"]),
     "a journal": (lambda folder: journal(folder / "a.journal"), ["_backend._log_number_offset"]),
+    "a lock of a journal": (lambda _: JournalFileSymlinkLock("a.journal"), ["_lock_target_file"]),
     "the sampler TPE": (
         lambda _: TPESampler(),
         ["_parzen_estimator_cls", "_parzen_estimator_parameters", "_rng.rng", "_n_ei_candidates"],
