@@ -17,6 +17,7 @@ from autoprune.errors import DiskError
 from autoprune.export.card import findings_text
 from autoprune.review.card import card_of
 from autoprune.review.words import study_text, trial_text
+from autoprune.storages.optuna_private import storage_of, study_id_of, trial_id_of
 from autoprune.study.artifacts import folder_beside, kept_plan, study_folder
 from autoprune.study.attributes import attributes_of, trials_of
 from autoprune.study.front import front_trials
@@ -127,5 +128,5 @@ def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
         store.write(key, io.BytesIO(content))
         meta = {"artifact_id": key, "filename": name, "mimetype": kind, "encoding": None}
         # Optuna's own upload writes to the trial, which no longer takes any; the dashboard looks here too.
-        place = f"dashboard:artifacts:{trial._trial_id}:{key}"
-        study._storage.set_study_system_attr(study._study_id, place, json.dumps(meta))
+        place = f"dashboard:artifacts:{trial_id_of(trial)}:{key}"
+        storage_of(study).set_study_system_attr(study_id_of(study), place, json.dumps(meta))

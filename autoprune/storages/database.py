@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from autoprune.utils.untrusted import short
 # A writer holds the file for milliseconds, a reader of a long study for seconds.
 _SQLITE_WAIT_SECONDS = 60
 _CONNECT_SECONDS = 10
+_LONGEST_SHOWN = 300
 _ATTEMPTS, _PAUSE_SECONDS = 10, 0.3
 _UNSEEN = logging.NullHandler()
 """For what SQLAlchemy logs of connections that broke off: what it raises says it, and a stop is no error."""
@@ -136,20 +138,32 @@ def _check_file(address: Address, must_exist: bool) -> Connect | None:
 
 def check_place(path: Path, must_exist: bool) -> None:
     """Raise StudyError where a storage's file is not, or cannot be made."""
+    shown = _shown(path)
     try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:  # a name that no file system takes
-        raise StudyError(f"the storage {short(str(path))} cannot be used: {error.strerror}") from None
-    if is_folder:
-        raise StudyError(f"the storage {path} is a folder: name a file in it")
-    if exists and not path.is_file():
-        raise StudyError(f"the storage {path} is no ordinary file: name another one")
-    if exists:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a name that no file system takes, or a link that leads to itself
+        raise StudyError(
+            f"the storage {shown} cannot be used: {error.strerror}: name another file as the storage"
+        ) from None
+    else:
+        if stat.S_ISDIR(mode):
+            raise StudyError(f"the storage {shown} is a folder: name a file in it")
+        if not stat.S_ISREG(mode):
+            raise StudyError(f"the storage {shown} is no ordinary file: name another one")
         return
     if must_exist:
-        raise StudyError(f"there is no storage {path}: run autoprune search first, or name another storage")
-    if not path.parent.is_dir():
-        raise StudyError(f"the storage {path} cannot be created: make the folder {path.parent} first")
+        raise StudyError(f"there is no storage {shown}: run autoprune search first, or name another storage")
+    # A link may lead to a file that is not there yet.
+    folder = path.resolve().parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise StudyError(f"the storage {shown} cannot be created: make the folder {_shown(folder)} first")
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= _LONGEST_SHOWN else short(text)
 
 
 def _check_header(path: Path, connect: Connect) -> None:

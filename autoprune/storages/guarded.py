@@ -9,15 +9,17 @@ from typing import Any
 
 from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import BaseStorage
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from autoprune.errors import AutopruneError, LostStorageError, StudyError
 from autoprune.storages.address import Address
+from autoprune.storages.contents import FEWER, Counted
 from autoprune.storages.held import HeldFile
 from autoprune.storages.memory import KnownStudy
+from autoprune.storages.optuna_private import study_id_of, trial_id_of
 from autoprune.storages.rescued import save
 from autoprune.storages.through import Result, ThroughStorage
 from autoprune.storages.trouble import broken, is_outage, unusable
@@ -61,7 +63,7 @@ class GuardedStorage(ThroughStorage):
             DiskError: when the disk is full.
         """
         if self._lost is None:
-            trouble = "" if self._file is None else self._file.trouble()
+            trouble = self._file_trouble()
             if not trouble:
                 try:
                     return call()
@@ -84,18 +86,26 @@ class GuardedStorage(ThroughStorage):
 
     def _why(self, error: Exception) -> str:
         """What an error says of the storage, as the end of a sentence; empty where it is still of use."""
-        trouble = "" if self._file is None else self._file.trouble()
-        if trouble:
+        if trouble := self._file_trouble():
             return trouble
         if not isinstance(error, OptunaError) or isinstance(error, StorageInternalError):
             try:
-                there = {study._study_id for study in self._storage.get_all_studies()}
+                there = {study_id_of(study) for study in self._storage.get_all_studies()}
             except Exception:  # whatever is wrong with it: the first error says it
                 there = set(self._known)
             deleted = [known.name for number, known in self._in_use().items() if number not in there]
             if deleted:
                 return f"does not hold study {deleted[0]!r} any more, which was deleted"
         return broken(error)
+
+    def _file_trouble(self) -> str:
+        """What happened to the file, as the end of a sentence; whoever only reads needs no writable one."""
+        if self._file is None:
+            return ""
+        return self._file.trouble(self._counted) or (self._file.refusal() if self._written else "")
+
+    def _counted(self) -> dict[int, Counted]:
+        return {number: known.counted() for number, known in list(self._known.items())}
 
     def _in_use(self) -> dict[int, KnownStudy]:
         """The studies that are written, or all that were read where none is."""
@@ -131,7 +141,7 @@ class GuardedStorage(ThroughStorage):
     def _learn(self, study_id: int, trials: Iterable[FrozenTrial]) -> None:
         trials = list(trials)
         self._study(study_id).learn(trials)
-        self._study_of |= {trial._trial_id: study_id for trial in trials}
+        self._study_of |= {trial_id_of(trial): study_id for trial in trials}
 
     @override
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
@@ -202,7 +212,7 @@ class GuardedStorage(ThroughStorage):
     ) -> list[FrozenTrial]:
         found = self._call(lambda: self._storage.get_all_trials(study_id, deepcopy=False, states=states))
         if states is None and len(found) < len(self._study(study_id).trials):
-            self._lose("lacks trials that it had, as an older copy put in its place would")
+            self._lose(FEWER)
             raise self._loss()
         self._learn(study_id, found)
         return copy.deepcopy(found) if deepcopy else found

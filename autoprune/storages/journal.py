@@ -9,16 +9,17 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.storages.journal._file import BaseJournalFileLock
+from typing_extensions import override
 
 from autoprune.errors import StudyError
 from autoprune.storages.address import Address
 from autoprune.storages.database import check_place
+from autoprune.storages.optuna_private import lead_beside
 
 _BLOCK = 1 << 16
 
 
-class RepairingLock(BaseJournalFileLock):
+class RepairingLock(JournalFileSymlinkLock):
     """The journal's lock; whoever gets it cuts off the line that a killed writer left half written.
 
     Such a tail is skipped when the journal is read, but what is appended after it would be lost with it,
@@ -26,22 +27,20 @@ class RepairingLock(BaseJournalFileLock):
     """
 
     def __init__(self, file: Path) -> None:
+        super().__init__(str(file))
+        lead_beside(self, file)
         self._file = file
-        self._lock = JournalFileSymlinkLock(str(file))
 
+    @override
     def acquire(self) -> bool:
         """Wait for the lock, then see to the file's end."""
-        self._lock.acquire()
+        super().acquire()
         try:
             repair(self._file)
         except BaseException:
-            self._lock.release()
+            self.release()
             raise
         return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
 
 
 def open_journal(address: Address, *, must_exist: bool) -> BaseStorage:

@@ -8,8 +8,11 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from autoprune.storages.contents import Counted
+from autoprune.storages.optuna_private import trial_id_of
 
 _NOT_KNOWN = "it was not known to the process that saved the study"
 _DASHBOARD = "dashboard"
@@ -47,6 +50,11 @@ class KnownStudy:
         """Take over trials as they are now."""
         self.trials |= {trial.number: trial for trial in trials}
 
+    def counted(self) -> Counted:
+        """How many trials are known."""
+        trials = list(self.trials.values())
+        return Counted(len(trials), sum(trial.state.is_finished() for trial in trials))
+
     def is_in(self, storage: BaseStorage) -> bool:
         """Whether a storage holds the study, with all trials that are known and as far as they are."""
         try:
@@ -55,7 +63,7 @@ class KnownStudy:
             return False
         found = {trial.number: trial for trial in there}
         return all(
-            number in found and (found[number].state is known.state or not known.state.is_finished())
+            number in found and (not known.state.is_finished() or _holds_the_same(found[number], known))
             for number, known in self.trials.items()
         )
 
@@ -65,11 +73,19 @@ class KnownStudy:
         numbers = {}
         for number in range(max(self.trials, default=-1) + 1):
             trial = self.trials.get(number) or _unknown()
-            numbers[str(trial._trial_id)] = str(storage.create_new_trial(study_id, trial))
+            numbers[str(trial_id_of(trial))] = str(storage.create_new_trial(study_id, trial))
         for key, value in self.user_attrs.items():
             storage.set_study_user_attr(study_id, key, value)
         for key, value in self.system_attrs.items():
             storage.set_study_system_attr(study_id, _renumbered(key, numbers), value)
+
+
+def _holds_the_same(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Whether two finished trials are equal but for their number in the storage."""
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("state", "values", "params", "distributions", "user_attrs")
+    )
 
 
 def _unknown() -> FrozenTrial:

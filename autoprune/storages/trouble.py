@@ -41,9 +41,13 @@ def explained(address: Address) -> Iterator[None]:
     except RuntimeError as error:
         if "schema" not in str(error):
             raise
+        # Optuna proposes an upgrade of the tables where it knows their version.
+        if "storage upgrade" in str(error):
+            found, advice = "an older", "run optuna storage upgrade --storage URL, or install that version"
+        else:
+            found, advice = "a newer", "run pip install --upgrade optuna, or name another storage"
         raise StudyError(
-            f"the storage {address.shown} was made by another version of Optuna: "
-            "run optuna storage upgrade --storage URL, or install that version"
+            f"the storage {address.shown} was made by {found} version of Optuna: {advice}"
         ) from None
     except (StorageInternalError, SQLAlchemyError) as error:
         raise unusable(address, error) from None

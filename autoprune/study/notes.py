@@ -7,6 +7,8 @@ import re
 import optuna
 from optuna.trial import FrozenTrial
 
+from autoprune.storages.optuna_private import note_in, storage_of, study_id_of, trial_id_of, writable_trial
+
 MARK = "#export"
 """Written in a trial's note, it marks the trial for export."""
 FENCE = "*Below this line the note is yours; what is above is written anew.*"
@@ -22,15 +24,11 @@ class Notes:
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
         # One read: the pictures of a study are among these attributes, and its trials may be thousands.
-        self._attributes = study._storage.get_study_system_attrs(study._study_id)
+        self._attributes = storage_of(study).get_study_system_attrs(study_id_of(study))
 
     def of(self, trial: FrozenTrial | None = None) -> str:
         """The note of a trial, or of the study; empty where there is none."""
-        # Imported here, as below: it brings scikit-learn, for which no other command should wait.
-        from optuna_dashboard._note import get_note_from_system_attrs
-
-        number = None if trial is None else trial._trial_id
-        return str(get_note_from_system_attrs(self._attributes, number)["body"])
+        return note_in(self._attributes, None if trial is None else trial_id_of(trial))
 
     def write(self, text: str, trial: FrozenTrial | None = None) -> None:
         """Replace the upper part of a note; the reader's part and a mark for export stay."""
@@ -38,10 +36,11 @@ class Notes:
 
     def replace(self, note: str, trial: FrozenTrial | None = None) -> None:
         """Replace a whole note."""
+        # Imported here: it brings scikit-learn, for which no other command should wait.
         from optuna_dashboard import save_note
 
         if note != self.of(trial):
-            save_note(self._study if trial is None else optuna.Trial(self._study, trial._trial_id), note)
+            save_note(self._study if trial is None else writable_trial(self._study, trial), note)
 
 
 def is_marked(note: str) -> bool:

@@ -45,9 +45,7 @@ def with_bends(graph: nx.DiGraph[str]) -> tuple[nx.DiGraph[str], dict[str, int]]
 
     Example: an arrow from row 1 to row 4 becomes three, by bends in rows 2 and 3, so that it passes between boxes.
     """
-    row = {
-        name: number for number, names in enumerate(nx.topological_generations(graph)) for name in names
-    }
+    row = {name: number for number, names in enumerate(nx.topological_generations(graph)) for name in names}
     bent: nx.DiGraph[str] = nx.DiGraph()
     for start, end in graph.edges:
         path = [start, *(f"{start} {end} {number}" for number in range(row[start] + 1, row[end])), end]
@@ -104,7 +102,13 @@ def draw() -> None:
                 text(x, y + 18, name, size=15, colour=BLUE),
                 text(x, y + 33, f"{files} modules" if files > 1 else "one module", size=11),
             ]
-    svg("architecture", "Folders of the package: each imports from those below it", width, 60 + len(rows) * ROW, parts)
+    svg(
+        "architecture",
+        "Folders of the package: each imports from those below it",
+        width,
+        60 + len(rows) * ROW,
+        parts,
+    )
 
 
 if __name__ == "__main__":

@@ -125,6 +125,17 @@ def empty_storage() -> str:
     return call("front", "--storage", "sqlite:///empty.db")
 
 
+def newer_optuna() -> str:
+    with copied("newer.db") as copy:
+        copy.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    return call("front", "--storage", "newer.db")
+
+
+def storage_in_a_circle() -> str:
+    Path("circle.db").symlink_to("circle.db")
+    return search("--storage", "circle.db")
+
+
 def missing_extra() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
@@ -207,6 +218,17 @@ class Told(Listener):
         self.notes.append(text)
 
 
+class Deleting(Told):
+    """Deletes the storage once a trial is running."""
+
+    def trial_started(self, *_: object) -> None:
+        Path("lost.db").unlink(missing_ok=True)
+
+
+def lost_storage() -> str:
+    return given(storage="lost.db", listener=Deleting())
+
+
 class Drawn(Dataset[tuple[Tensor, int]]):
     """Other inputs each time."""
 
@@ -238,17 +260,24 @@ def classifier(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(20, 8), *layers, nn.ReLU(), nn.Linear(8, 2))
 
 
-def given(model: nn.Module | None = None, *, budget: str = "trials=1", **data: Any) -> str:
+def given(
+    model: nn.Module | None = None,
+    *,
+    budget: str = "trials=1",
+    storage: str | None = None,
+    listener: Told | None = None,
+    **data: Any,
+) -> str:
     """The error that a model with data gives in Python, or the notes of its search."""
     split = (torch.randn(32, 20, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 2)
-    told = Told()
+    told = listener or Told()
     settings = {"finetune_steps": 1, "latency": False, "calibration_batches": 1, "preview": "never"}
     try:
         autoprune.search(
             model or classifier(),
             {"train": split, "validation": split, "test": split} | data,
             budget=f"flops=80%,{budget}",
-            storage=f"sqlite:///{tempfile.mkdtemp()}/given.db",
+            storage=storage or f"sqlite:///{tempfile.mkdtemp()}/given.db",
             listener=told,
             **settings,
         )
@@ -338,6 +367,9 @@ FROM = {
     "continues study": lambda: search("--study", "known"),
     "the last 40 suggestions were plans that are known already": exhausted,
     "make the folder ... first": lambda: search("--storage", "sqlite:///missing/study.db"),
+    "the study was saved to ...: go on with --storage": lost_storage,
+    "was made by a newer version of Optuna": newer_optuna,
+    "Too many levels of symbolic links": storage_in_a_circle,
     "holds no study of autoprune": empty_storage,
     "is not installed: pip install 'autoprune[onnx]'": missing_extra,
     "other processes have held ... for": kept_lock,

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import optuna
@@ -20,6 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 from autoprune.errors import StudyError, UserError
 from autoprune.storages import open_storage
+from autoprune.storages.journal import RepairingLock
 from autoprune.storages.proxy import start_server
 
 KINDS = ("sqlite", "postgresql", "mysql", "journal", "grpc")
@@ -187,6 +188,71 @@ def test_a_torn_journal_is_repaired_before_anything_is_appended(tmp_path: Path, 
     assert file.read_bytes().startswith(whole + b"{")
     again = study_in(open_storage(str(file), must_exist=True))
     assert [trial.values for trial in again.trials] == [[0.5, 1.0], [0.6, 1.0]]
+
+
+def test_a_lock_that_a_killed_process_left_is_given_up_wherever_the_journal_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    place = Path("below", "studies.journal")
+    study_in(open_storage(str(place), must_exist=False))
+    left, mine = RepairingLock(place), RepairingLock(place)
+    assert left.acquire()
+    mine.grace_period = 0
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(mine.acquire).result(timeout=20)
+
+
+OTHERS = {
+    "UPDATE alembic_version SET version_num = 'v99.0.0.a'": "a newer version of Optuna: run pip install",
+    "UPDATE alembic_version SET version_num = 'v1.3.0.a'": "an older version of Optuna: run optuna storage",
+}
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_a_database_of_another_version_of_optuna_is_refused(tmp_path: Path, change: str) -> None:
+    file = tmp_path / "studies.db"
+    study_in(open_storage(str(file), must_exist=False))
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(change)
+    for must_exist in (False, True):
+        with pytest.raises(StudyError, match=f"was made by {OTHERS[change]}"):
+            open_storage(str(file), must_exist=must_exist)
+
+
+LINKS = {
+    "itself.db": ("itself.db", r"cannot be used: Too many levels of symbolic links: name another file"),
+    "itself.journal": ("itself.journal", r"cannot be used: Too many levels of symbolic links"),
+    "circle/a.db": ("circle", r"cannot be used: Too many levels of symbolic links"),
+    "away.db": ("nowhere/a.db", r"cannot be created: make the folder .*nowhere first"),
+    "away.journal": ("nowhere/a.journal", r"cannot be created: make the folder .*nowhere first"),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_that_leads_to_no_storage_is_named(tmp_path: Path, name: str) -> None:
+    target, message = LINKS[name]
+    link = tmp_path / Path(name).parts[0]
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(StudyError, match=message):
+        open_storage(str(tmp_path / name), must_exist=False)
+    with pytest.raises(StudyError, match=r"there is no storage|cannot be used: Too many levels"):
+        open_storage(str(tmp_path / name), must_exist=True)
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "made.db")
+    study_in(open_storage(str(tmp_path / "link.db"), must_exist=False))
+    assert (tmp_path / "made.db").stat().st_size > 0
+
+
+@pytest.mark.parametrize("path", ["x" * 300 + ".db", "x/" * 1500 + "a.db", "journal:" + "x" * 300])
+def test_a_path_that_is_too_long_is_not_shown_whole(tmp_path: Path, path: str) -> None:
+    for must_exist in (False, True):
+        with pytest.raises(StudyError) as caught:
+            open_storage(path, must_exist=must_exist)
+        assert len(str(caught.value)) < 400
 
 
 def test_a_journal_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -65,7 +66,57 @@ def delete_study(file: Path) -> None:
     optuna.delete_study(study_name="one", storage=open_storage(str(file), must_exist=True))
 
 
-FAULTS = (remove, move, replace, empty, halve, remove_folder, delete_study)
+def by_another_process(code: str, file: Path) -> None:
+    """Run code that knows the file, its bytes, and its database."""
+    known = "import os, sqlite3, sys; file = sys.argv[1]; content = open(file, 'rb').read()\n"
+    connected = "connect = lambda: sqlite3.connect(file, isolation_level=None, timeout=9)\n"
+    subprocess.run([sys.executable, "-c", known + connected + code, file], check=True)
+
+
+def write_back(file: Path) -> None:
+    """Have the log of a database in its file."""
+    if file.suffix == ".db":
+        by_another_process("connect().execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()", file)
+
+
+def overwrite(file: Path) -> None:
+    by_another_process("open(file, 'r+b').write(os.urandom(len(content)))", file)
+
+
+def overwrite_all_but_the_beginning(file: Path) -> None:
+    write_back(file)
+    by_another_process(
+        "opened = open(file, 'r+b'); opened.seek(4096); opened.write(os.urandom(max(0, len(content) - 4096)))"
+        if file.suffix == ".db"
+        else "opened = open(file, 'r+b'); opened.seek(-200, 2); opened.write(bytes(200))",
+        file,
+    )
+
+
+def restore(file: Path) -> None:
+    """Put an older copy into the file, which lacks the last trials."""
+    if file.suffix != ".db":
+        halve(file)
+        return
+    write_back(file)
+    by_another_process(
+        """
+old = sqlite3.connect(file + ".old", isolation_level=None)
+connect().backup(old)
+old.execute("DELETE FROM trials WHERE number > 1")
+old.execute("PRAGMA journal_mode = DELETE")
+older = open(file + ".old", "rb").read()
+opened = open(file, "r+b")
+opened.write(older)
+""",
+        file,
+    )
+
+
+FAULTS = (
+    *(remove, move, replace, empty, halve, remove_folder, delete_study),
+    *(overwrite, overwrite_all_but_the_beginning, restore),
+)
 
 
 @pytest.fixture
@@ -101,17 +152,75 @@ def test_what_finished_is_saved_when_the_storage_is_lost(
         study.ask()
 
 
-def test_a_lost_log_of_a_database_takes_no_trial_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("log", ["-wal", "-shm"])
+def test_a_lost_log_of_a_database_takes_no_trial_with_it(tmp_path: Path, log: str) -> None:
     file = tmp_path / "study.db"
     study = begun(file)
-    log = Path(f"{file}-wal")
-    if not log.exists():
+    beside = Path(f"{file}{log}")
+    if not beside.exists():
         pytest.skip("this SQLite keeps no log beside the file")
-    log.unlink()
+    beside.unlink()
     with pytest.raises(LostStorageError, match="lost its log"):
         study.ask({"x": FloatDistribution(0, 1)})
     saved = open_storage(str(tmp_path / "study.rescued.db"), must_exist=True)
     assert len(optuna.load_study(study_name="one", storage=saved).trials) >= FINISHED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", ["", "-wal"])
+def test_a_storage_that_takes_no_more_writes_is_lost(tmp_path: Path, kind: str, part: str) -> None:
+    file = tmp_path / kind
+    study, shut = begun(file), Path(f"{file}{part}")
+    if not shut.exists():
+        pytest.skip("a journal has no log beside it")
+    if subprocess.run(["chattr", "+i", shut], capture_output=True).returncode:
+        pytest.skip("no file can be made immutable here")
+    try:
+        reader = optuna.load_study(study_name="one", storage=open_storage(str(file), must_exist=True))
+        assert len(reader.trials) == FINISHED
+        with pytest.raises(LostStorageError, match=r"cannot be written any more.* was saved to "):
+            study.ask({"x": FloatDistribution(0, 1)})
+    finally:
+        subprocess.run(["chattr", "-i", shut], check=True)
+    saved = open_storage(str(tmp_path / f"study.rescued{file.suffix}"), must_exist=True)
+    assert [t.values for t in optuna.load_study(study_name="one", storage=saved).trials] == [
+        [0.0],
+        [1.0],
+        [2.0],
+    ]
+
+
+VACUUM = "connect().execute('VACUUM')"
+GROWN = """
+connection = connect()
+connection.execute("CREATE TABLE IF NOT EXISTS big(x)")
+connection.execute("INSERT INTO big SELECT hex(zeroblob(500000))")
+connection.execute("DELETE FROM big")
+"""
+TOLD = """
+connection = connect()
+connection.execute("INSERT INTO trials(number, study_id, state) SELECT 99, study_id, 'WAITING' FROM studies")
+"""
+CHECKPOINT = "connect().execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()"
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+@pytest.mark.parametrize("work", [(VACUUM,), (GROWN, CHECKPOINT, VACUUM, CHECKPOINT), (TOLD, CHECKPOINT)])
+def test_what_other_processes_do_with_a_database_is_no_loss(
+    tmp_path: Path, mode: str, work: tuple[str, ...]
+) -> None:
+    file = tmp_path / "study.db"
+    if mode == "WAL":
+        begun(file, trials=1)
+    else:
+        optuna.create_study(storage=f"sqlite:///{file}", study_name="one")
+    study = optuna.load_study(study_name="one", storage=open_storage(str(file), must_exist=True))
+    study.set_user_attr("kept", "yes")
+    for code in work:
+        by_another_process(code, file)
+        study.tell(study.ask({"x": FloatDistribution(0, 1)}), 1.0)
+    assert sum(trial.value == 1.0 for trial in study.trials) == len(work)
+    assert not list(tmp_path.glob("*.rescued*"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,8 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
+from autoprune.storages.optuna_private import storage_of, trial_id_of
+
 PROCESS, BEAT = "process", "beat"
 """Trial attributes: who runs it, and a number that grows while it does."""
 BEAT_SECONDS = 15.0
@@ -94,7 +96,7 @@ class Heartbeat:
     def of(self, trial: optuna.Trial) -> Iterator[None]:
         """Beat for this trial meanwhile."""
         over = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(trial._trial_id, over), daemon=True)
+        thread = threading.Thread(target=self._beat, args=(trial_id_of(trial), over), daemon=True)
         thread.start()
         try:
             yield
@@ -106,7 +108,7 @@ class Heartbeat:
         while not over.wait(self._seconds):
             count += 1
             try:
-                self._study._storage.set_trial_user_attr(trial_id, BEAT, count)
+                storage_of(self._study).set_trial_user_attr(trial_id, BEAT, count)
             except UpdateFinishedTrialError:
                 return
             except Exception:  # the trial's own calls meet the same trouble, and report it

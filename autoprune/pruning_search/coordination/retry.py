@@ -10,6 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.pruning_search.coordination.heartbeat import Watch
+from autoprune.storages.optuna_private import storage_of, trial_id_of, writable_trial
 from autoprune.study.estimates import UNTRAINED
 from autoprune.study.explanation import SCALES
 from autoprune.study.open import open_study
@@ -40,7 +41,7 @@ def revive(
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """End a running trial as failed; false when another process was faster."""
     try:
-        study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+        storage_of(study).set_trial_user_attr(trial_id_of(trial), "reason", reason)
         study.tell(trial.number, state=TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
         return False
@@ -76,8 +77,8 @@ def retried(study: optuna.Study) -> optuna.Trial | None:
         if "retry_of" not in trial.user_attrs:
             continue
         with suppress(UpdateFinishedTrialError):
-            if study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING):
-                return optuna.Trial(study, trial._trial_id)
+            if storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.RUNNING):
+                return writable_trial(study, trial)
     return None
 
 
@@ -86,7 +87,7 @@ def saved_trial(storage: str, name: str, number: int) -> tuple[optuna.Study, opt
     study = open_study(storage, name)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number == number:
-            return study, optuna.Trial(study, trial._trial_id)
+            return study, writable_trial(study, trial)
     return None
 
 

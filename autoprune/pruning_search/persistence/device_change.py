@@ -15,6 +15,7 @@ from autoprune.pruning_search.evaluation.evaluate import OverBudget
 from autoprune.pruning_search.persistence.duplicates import tell_again
 from autoprune.pruning_search.persistence.study import ATTRIBUTE, constrain, timed_on
 from autoprune.pruning_search.problem.problem import Problem
+from autoprune.storages.optuna_private import writable_trial
 from autoprune.study.front import front_trials
 from autoprune.study.listener import Listener
 
@@ -79,7 +80,7 @@ def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> N
         create_trial(state=running, params=before.params, distributions=before.distributions, user_attrs=mark)
     )
     own = [t for t in study.get_trials(deepcopy=False, states=(running,)) if t.user_attrs == mark]
-    trial = optuna.Trial(study, own[-1]._trial_id)
+    trial = writable_trial(study, own[-1])
     try:
         tell_again(problem, study, trial, before)
     except OverBudget as over:

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from autoprune.pruning_search.proposals.joint_tpe import JointTPE
+from autoprune.storages.optuna_private import storage_of, study_id_of
 
 
 def ask(study: optuna.Study, marks: Mapping[str, Any]) -> optuna.Trial:
@@ -35,7 +36,8 @@ def begun(
         distributions=dict(space),
         user_attrs=dict(marks),
     )
-    return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template_trial=template))
+    trial_id = storage_of(study).create_new_trial(study_id_of(study), template_trial=template)
+    return optuna.Trial(study, trial_id)
 
 
 def _drawn(study: optuna.Study, marks: Mapping[str, Any]) -> optuna.Trial | None:

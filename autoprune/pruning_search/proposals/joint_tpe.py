@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
+
+from autoprune.storages.optuna_private import drawn_by_tpe
 
 FIRST_TRIALS = 10
 """Trials that are drawn at random before any is inferred."""
@@ -27,40 +28,22 @@ class JointTPE(TPESampler):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed=seed, n_startup_trials=FIRST_TRIALS)
+        self._known_space = IntersectionSearchSpace(include_pruned=True)
 
     @override
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        known = self._search_space.calculate(study, use_cache=True)
+        known = self._known_space.calculate(study)
         return {name: distribution for name, distribution in known.items() if not distribution.single()}
 
     @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        known = study._get_trials(deepcopy=False, states=_KNOWN)
+        known = study.get_trials(deepcopy=False, states=_KNOWN)
         others = [other for other in known if other.number != trial.number]
         ended = sum(other.state.is_finished() for other in others)
         if not search_space or ended < FIRST_TRIALS:
             return {}
-        halves = _split_trials(study, others, default_gamma_multiobjective(ended))
-        good, bad = (self._get_internal_repr(half, search_space, study) for half in halves)
-        drawn = {name: self._draw(search_space, name, good, bad) for name in search_space}
-        return {name: search_space[name].to_external_repr(value) for name, value in drawn.items()}
-
-    def _draw(
-        self,
-        search_space: dict[str, BaseDistribution],
-        name: str,
-        good: dict[str, np.ndarray],
-        bad: dict[str, np.ndarray],
-    ) -> float:
-        """One parameter, from the candidates that good trials suggest the one that bad ones suggest least."""
-        space, kernels = {name: search_space[name]}, self._parzen_estimator_parameters
-        weights = np.ones(len(good[name]))
-        below = self._parzen_estimator_cls({name: good[name]}, space, kernels, weights)
-        above = self._parzen_estimator_cls({name: bad[name]}, space, kernels)
-        candidates = below.sample(self._rng.rng, self._n_ei_candidates)
-        gains = self._compute_acquisition_func(candidates, below, above)
-        return self._compare(candidates, gains)[name]
+        return drawn_by_tpe(self, study, others, search_space)
