@@ -57,14 +57,14 @@ def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
 
 
 def latency_shares(
-    model: nn.Module, structure: Structure, inputs: Inputs, setting: Setting, *, max_seconds: float
+    model: nn.Module, structure: Structure, inputs: Inputs, setting: Setting
 ) -> Iterator[tuple[str, LatencyShare]]:
     """Group by group, the share of measured latency that is gone when one unit of it is left.
 
     Groups that do the same work are measured once.
-    Raises TrialError if a model does not run. One measurement takes `max_seconds` at most, beside warm-up.
+    Raises TrialError if a model does not run.
     """
-    meter = Meter(model, inputs, setting, max_seconds=max_seconds, cuts=True)
+    meter = Meter(model, inputs, setting, cuts=True)
     known: dict[object, LatencyShare] = {}
     for group in structure.groups:
         work = work_of(structure, group)
