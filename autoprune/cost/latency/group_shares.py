@@ -39,11 +39,6 @@ class LatencyShare:
     low: float
     high: float
 
-    @property
-    def is_known(self) -> bool:
-        """Whether the interval leaves out zero: else the difference is within the noise of the timing."""
-        return not self.low <= 0 <= self.high
-
 
 def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
     """Group -> its shares, from the closed forms."""
