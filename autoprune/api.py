@@ -17,6 +17,7 @@ from torch import nn
 
 from autoprune import review
 from autoprune.config.settings import Config
+from autoprune.cost import Setting
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.engines.choice import engine_ready
 from autoprune.errors import ConfigError, StudyError
@@ -128,7 +129,7 @@ class Study:
             gradual = whole_number("gradual", gradual)
         listener, chosen = told(listener, ()), self._trial(trial)
         model, plan, longer = self._recovered(chosen, finetune, gradual, rebuild, listener)
-        problem = self.problem
+        problem, config = self.problem, self.problem.config
         card = review.card_of(self.optuna, chosen, data=problem.data.name)
         if longer is not None:
             card = finetuned_card(card, longer.how, longer.before, longer.quality, longer.test, longer.others)
@@ -148,11 +149,12 @@ class Study:
         return export_candidate(
             candidate,
             card,
-            problem.config.to_toml(),
+            config.to_toml(),
             folder,
             default_formats() if formats is None else formats,
-            seconds=problem.config.latency_seconds if problem.config.latency else 0.0,
-            threads=problem.config.threads,
+            timing=Setting(threads=config.threads, max_seconds=config.latency_seconds)
+            if config.latency
+            else None,
         )
 
     def _recovered(

@@ -34,12 +34,6 @@ def storage_words(storage: str) -> tuple[str, ...]:
     return () if storage == default else flag("--storage", without_passwords(storage))
 
 
-def path_word(path: object) -> str:
-    """A path as an argument, which stays one where it begins with ``-``."""
-    text = str(path)
-    return f"./{text}" if text.startswith("-") else text
-
-
 def is_plain(word: str) -> bool:
     """Whether a shell reads a word as it stands, without quotes."""
     return _quoted(word) == word

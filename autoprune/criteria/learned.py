@@ -21,7 +21,6 @@ from autoprune.utils.atomic_files import replace_file, why_not_written
 from autoprune.utils.untrusted import MOST_GROUPS, MOST_UNITS, json_object, read_text, short
 
 SCHEMA: Literal[1] = 1
-SUFFIX = ".json"
 MOST_POINTS, MOST_BASES = 256, 32
 """Measured widths of a group, and criteria that count in it, in a file."""
 _SHOWN = 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from autoprune.criteria.ranking import Ranking, relative_to_mean
+from autoprune.structure import Plan, Structure
 from autoprune.structure.plans import Widths
 
 Scope = Literal["local", "global"]
@@ -45,6 +46,22 @@ def ranked_widths(ranking: Ranking) -> Callable[[float], Widths]:
         return dict(zip(names, counts.tolist(), strict=True))
 
     return at
+
+
+def plan_of(
+    ranking: Ranking, widths: Mapping[str, int], structure: Structure, *, model: str = "", weights: str = ""
+) -> Plan:
+    """The plan that keeps the highest-ranked units of every group, and the blocks whose width is not 0.
+
+    Neither a group of full width nor one within a removed block is named in it.
+    """
+    full, canonical = structure.widths, structure.settled(widths)
+    keep = {
+        name: () if name in structure.blocks else ranking.keep(name, width)
+        for name, width in canonical.items()
+        if width < full[name]
+    }
+    return Plan.of(structure, keep, model=model, weights=weights)
 
 
 def widths_at_sparsity(ranking: Ranking, sparsity: float, scope: Scope) -> Widths:

@@ -9,7 +9,7 @@ import torch
 
 from autoprune.config.settings import Config
 from autoprune.engines.base import STOP_SECONDS, End
-from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
+from autoprune.engines.process import WorkerProcess, WorkerSpec, stop_processes, worker_code
 
 
 class LocalEngine:
@@ -29,7 +29,7 @@ class LocalEngine:
         """Start all workers; returns what each of them has, in words."""
         threads = threads_each(self._config)
         for number in range(self._config.workers):
-            order = Order(
+            spec = WorkerSpec(
                 name=str(number + 1),
                 storage=self._config.storage,
                 study=self._study,
@@ -40,7 +40,7 @@ class LocalEngine:
                 paths=tuple(sys.path),
                 code=worker_code(self._config, Path.cwd()),
             )
-            self._workers.append(WorkerProcess.start(order))
+            self._workers.append(WorkerProcess.start(spec))
         return f"{threads} thread(s) each"
 
     @property

@@ -25,7 +25,7 @@ STORAGE_VARIABLE = "AUTOPRUNE_STORAGE"
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerSpec:
     """What a worker process is to do.
 
     Attributes:
@@ -71,9 +71,9 @@ class WorkerProcess:
     log: Path
 
     @classmethod
-    def start(cls, order: Order) -> WorkerProcess:
+    def start(cls, spec: WorkerSpec) -> WorkerProcess:
         """Start it; it may run the code that the user named when the search was started, and no other."""
-        log = order.folder / order.logs / f"worker-{order.name}.log"
+        log = spec.folder / spec.logs / f"worker-{spec.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         # -P keeps the working folder, where data lies, from standing in for the standard library.
         command = [
@@ -82,24 +82,24 @@ class WorkerProcess:
             "-m",
             "autoprune",
             "worker",
-            *flag("--study", order.study),
+            *flag("--study", spec.study),
             "--quiet",
         ]
-        command += ["--threads", str(order.threads), "--name", order.name, "--device", order.device]
-        command += order.code
+        command += ["--threads", str(spec.threads), "--name", spec.name, "--device", spec.device]
+        command += spec.code
         environment = {
             **os.environ,
-            STORAGE_VARIABLE: order.storage,
+            STORAGE_VARIABLE: spec.storage,
             PARENT_VARIABLE: str(os.getpid()),
-            "OMP_NUM_THREADS": str(order.threads),
-            "PYTHONPATH": os.pathsep.join(path or str(order.folder) for path in order.paths),
+            "OMP_NUM_THREADS": str(spec.threads),
+            "PYTHONPATH": os.pathsep.join(path or str(spec.folder) for path in spec.paths),
         }
         # A file of its own: a link in its place could lead anywhere.
         log.unlink(missing_ok=True)
         with log.open("xb") as file:
             process = subprocess.Popen(
                 command,
-                cwd=order.folder,
+                cwd=spec.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -107,7 +107,7 @@ class WorkerProcess:
                 # Ctrl-C in the terminal is for the process that looks after the workers, which tells them.
                 start_new_session=True,
             )
-        return cls(order.name, process, log)
+        return cls(spec.name, process, log)
 
     @property
     def end(self) -> End | None:

@@ -23,8 +23,8 @@ from typing import Any
 
 from autoprune.config.settings import Config
 from autoprune.engines.base import STOP_SECONDS, End
-from autoprune.engines.post import Post
-from autoprune.engines.process import Order, worker_code
+from autoprune.engines.process import WorkerSpec, worker_code
+from autoprune.engines.ray_actor import WorkerActor
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
 from autoprune.utils.untrusted import short_line
@@ -131,11 +131,11 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seat:
-    """A worker on the cluster: its actor, and what Ray will tell of its node and of its end."""
+class _Actor:
+    """The Ray actor of a worker: its handle, and references to its node's address and to the worker's end."""
 
     name: str
-    actor: Any
+    handle: Any
     place: Any
     end: Any
 
@@ -159,7 +159,7 @@ class RayEngine:
         self._cpus = config.threads or equal_threads([r.get("CPU", 0.0) for r in resources], config.workers)
         wants_gpu = config.device.startswith("cuda") or (config.device == "auto" and any(gpus))
         self._gpus = equal_gpus(gpus, config.workers) if wants_gpu else 0.0
-        self._order = Order(
+        self._spec = WorkerSpec(
             name="",
             storage=config.storage,
             study=study,
@@ -171,83 +171,84 @@ class RayEngine:
             paths=tuple(sys.path),
             code=worker_code(config, Path.cwd()),
         )
-        self._seats: list[_Seat] = []
-        self._placed: set[_Seat] = set()
+        self._actors: list[_Actor] = []
+        self._placed: set[_Actor] = set()
         self._losses: Counter[str] = Counter()
         self._over = False
         self._wait_told = time.monotonic() + WAIT_SECONDS
 
     def start(self) -> str:
         """Ask Ray to start all workers; returns what each of them has, in words."""
-        self._seats = [self._seat(str(number + 1)) for number in range(self._config.workers)]
+        self._actors = [self._actor(str(number + 1)) for number in range(self._config.workers)]
         return f"{self._needs} each on Ray"
 
     @property
     def left(self) -> int:
         """Workers that have not ended, those included that wait for room."""
-        return len(self._seats)
+        return len(self._actors)
 
     def ended(self) -> list[End]:
         """Those that ended since the last time. One that was lost has another in its place already."""
-        over = _ready([seat.end for seat in self._seats])
-        ends = [self._replaced(seat, _end_of(seat)) for seat in list(self._seats) if seat.end in over]
+        over = _ready([actor.end for actor in self._actors])
+        ends = [self._replaced(actor, _end_of(actor)) for actor in list(self._actors) if actor.end in over]
         self._over = self._over or any(not end.why for end in ends)
         self._tell_places()
         if self._over:
             # Without a budget left, there is nothing to do for those that still wait for room.
-            self._leave([seat for seat in self._seats if seat not in self._placed])
+            self._leave([actor for actor in self._actors if actor not in self._placed])
         return ends
 
     def stop(self) -> None:
         """End all workers within :data:`STOP_SECONDS`."""
         import ray
 
-        asked = [seat.actor.stop.remote(STOP_SECONDS) for seat in self._seats if seat in self._placed]
+        asked = [actor.handle.stop.remote(STOP_SECONDS) for actor in self._actors if actor in self._placed]
         if asked:
             ray.wait(asked, num_returns=len(asked), timeout=STOP_SECONDS + 0.5)
-        self._leave(self._seats)
+        self._leave(self._actors)
 
     @property
     def _needs(self) -> str:
         gpus = f" and {self._gpus:g} GPU" if self._gpus else ""
         return f"{self._cpus} CPU(s){gpus}"
 
-    def _seat(self, name: str) -> _Seat:
+    def _actor(self, name: str) -> _Actor:
         import ray
 
         # Two calls at once: a worker that works can be asked to stop.
-        actor = ray.remote(Post).options(num_cpus=self._cpus, num_gpus=self._gpus, max_concurrency=2).remote()
-        return _Seat(name, actor, actor.place.remote(), actor.work.remote(replace(self._order, name=name)))
+        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_concurrency": 2}
+        handle = ray.remote(WorkerActor).options(**options).remote()
+        return _Actor(name, handle, handle.place.remote(), handle.work.remote(replace(self._spec, name=name)))
 
-    def _replaced(self, seat: _Seat, end: End) -> End:
+    def _replaced(self, actor: _Actor, end: End) -> End:
         """The end of a worker, in whose place another one is asked for if it was lost."""
-        self._leave([seat])
-        self._losses[seat.name] += end.lost
-        again = end.lost and not self._over and self._losses[seat.name] < MOST_LOSSES
+        self._leave([actor])
+        self._losses[actor.name] += end.lost
+        again = end.lost and not self._over and self._losses[actor.name] < MOST_LOSSES
         if again:
-            self._seats.append(self._seat(seat.name))
+            self._actors.append(self._actor(actor.name))
         return replace(end, again=again)
 
-    def _leave(self, seats: list[_Seat]) -> None:
+    def _leave(self, actors: list[_Actor]) -> None:
         """End the actors; a worker that still runs ends with its actor."""
         import ray
 
-        for seat in list(seats):
+        for actor in list(actors):
             with suppress(ray.exceptions.RayError):
-                ray.kill(seat.actor)
-            self._seats.remove(seat)
+                ray.kill(actor.handle)
+            self._actors.remove(actor)
 
     def _tell_places(self) -> None:
         import ray
 
-        waiting = [seat for seat in self._seats if seat not in self._placed]
-        found = _ready([seat.place for seat in waiting])
-        for seat in [seat for seat in waiting if seat.place in found]:
-            self._placed.add(seat)
-            waiting.remove(seat)
+        waiting = [actor for actor in self._actors if actor not in self._placed]
+        found = _ready([actor.place for actor in waiting])
+        for actor in [actor for actor in waiting if actor.place in found]:
+            self._placed.add(actor)
+            waiting.remove(actor)
             # Lost already: its end will be told.
             with suppress(ray.exceptions.RayError):
-                self._note(f"worker {seat.name} runs on {ray.get(seat.place)}")
+                self._note(f"worker {actor.name} runs on {ray.get(actor.place)}")
         if waiting and not self._over and time.monotonic() > self._wait_told:
             self._wait_told = math.inf
             self._note(f"{len(waiting)} worker(s) wait for a node of the cluster with room: {self._needs}")
@@ -260,15 +261,15 @@ def _ready(references: list[Any]) -> set[Any]:
     return set(ray.wait(references, num_returns=len(references), timeout=0)[0]) if references else set()
 
 
-def _end_of(seat: _Seat) -> End:
+def _end_of(actor: _Actor) -> End:
     import ray
 
     try:
-        end: End = ray.get(seat.end)
+        end: End = ray.get(actor.end)
     except ray.exceptions.RayActorError:
-        return End(seat.name, "its node or its actor was lost", lost=True)
+        return End(actor.name, "its node or its actor was lost", lost=True)
     except (ray.exceptions.RayError, OSError) as error:
-        return End(seat.name, f"it could not be started: {short_line(error)}")
+        return End(actor.name, f"it could not be started: {short_line(error)}")
     return end
 
 

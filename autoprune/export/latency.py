@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 from autoprune.cost import Latency, Meter, Setting
@@ -16,16 +17,16 @@ def file_latency(
     subject: Subject,
     candidate: Candidate,
     folder: Path,
-    seconds: float,
-    threads: int | None,
+    setting: Setting,
 ) -> Latency:
     """Time the format's file in a folder against the original model in the same form, one sample at a time.
+
+    The file's own runtime takes the place of that of the setting.
 
     Raises:
         TrialError: when one of them does not run, or another process keeps the timing lock.
         ExportError: when the original model cannot be written in this format.
     """
     original = copy.deepcopy(candidate.base).cpu().eval()
-    setting = Setting(form.runtime(subject, candidate, folder), threads=threads)
-    meter = Meter(original, (subject.smallest.contiguous(),), setting, max_seconds=seconds)
-    return meter.measure(subject.model)
+    setting = replace(setting, runtime=form.runtime(subject, candidate, folder))
+    return Meter(original, (subject.smallest.contiguous(),), setting).measure(subject.model)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from autoprune.cost import Setting
 from autoprune.errors import ExportError, UserError
 from autoprune.export.card import CRITERION_FILE, CardContext, card_text
 from autoprune.export.formats import FORMATS, formats_named
@@ -31,8 +32,7 @@ def export_candidate(
     to: Path,
     formats: Sequence[str],
     *,
-    seconds: float = 0.0,
-    threads: int | None = None,
+    timing: Setting | None = None,
 ) -> tuple[Exported, ...]:
     """Write a pruned model, load every file back and compare its outputs with the model's.
 
@@ -46,8 +46,7 @@ def export_candidate(
         config_toml: the settings that made it, as TOML text.
         to: folder to write to; made if need be.
         formats: names from ``FORMATS``.
-        seconds: most seconds that the timing of one file takes; with 0 none is timed.
-        threads: that it takes, within an operator; None for what torch uses now.
+        timing: threads and seconds of the timing of each file; None where none is timed.
 
     Returns:
         What was written, one entry a format.
@@ -72,8 +71,8 @@ def export_candidate(
             if isinstance(candidate.plan, MaskPlan):
                 note += "; " + confirm_zeros(name, staging / entry.file, subject.model)
             latency = None
-            if seconds > 0:
-                latency = file_latency(entry, subject, candidate, staging, seconds, threads)
+            if timing is not None:
+                latency = file_latency(entry, subject, candidate, staging, timing)
             exported.append(Exported(name, to / entry.file, difference, note, latency))
         context = CardContext(
             sample=subject.smallest,

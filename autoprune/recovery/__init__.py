@@ -5,6 +5,7 @@ from autoprune.recovery.batchnorm import recalibrate
 from autoprune.recovery.reconstruction.compensation import Compensator
 from autoprune.recovery.reconstruction.input_moments import Moments, collect_moments
 from autoprune.recovery.reconstruction.layerwise import Rebuilder
+from autoprune.recovery.repair import Repair
 from autoprune.recovery.training.checkpoint import Checkpoint
 from autoprune.recovery.training.finetune import FineTuned, OnStep, finetune
 from autoprune.recovery.training.recipe import Recipe, steps_for_epochs
@@ -19,6 +20,7 @@ __all__ = [
     "OnStep",
     "Rebuilder",
     "Recipe",
+    "Repair",
     "baseline_path",
     "cache_batches",
     "collect_moments",

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from autoprune.tasks.task import Task
 
-Z95 = 1.959964
-"""Half the width of a 95 % interval, in standard errors of a normal distribution."""
 BLOCKS = 32
 """Blocks that a split is cut into for the bootstrap."""
 DRAWS = 1000
@@ -34,11 +33,9 @@ def counts_samples(task: Task) -> bool:
 
 def wilson(share: float, samples: int) -> Noise:
     """Binomial standard error and Wilson's interval (1927) of a share of so many samples."""
-    z2 = Z95**2
-    centre = (share + z2 / (2 * samples)) / (1 + z2 / samples)
-    half = Z95 / (1 + z2 / samples) * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples**2))
+    interval = stats.binomtest(round(share * samples), samples).proportion_ci(method="wilson")
     # Rounding must not leave the estimate outside of its own interval.
-    low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    low, high = min(share, float(interval.low)), max(share, float(interval.high))
     return Noise(math.sqrt(share * (1 - share) / samples), low, high)
 
 
@@ -51,7 +48,8 @@ def bootstrap(value: float, blocks: Sequence[float]) -> Noise | None:
     if len(blocks) < 2 or not all(map(math.isfinite, blocks)):
         return None
     values = np.asarray(blocks, dtype=np.float64)
-    chosen = np.random.default_rng(0).integers(len(values), size=(DRAWS, len(values)))
-    means = values[chosen].mean(axis=1)
-    low, high = np.quantile(means - values.mean(), (0.025, 0.975))
-    return Noise(float(means.std(ddof=1)), value + min(0.0, float(low)), value + max(0.0, float(high)))
+    drawn = stats.bootstrap(
+        (values,), np.mean, n_resamples=DRAWS, method="percentile", rng=np.random.default_rng(0)
+    )
+    low, high = (float(end) - float(values.mean()) for end in drawn.confidence_interval)
+    return Noise(float(drawn.standard_error), value + min(0.0, low), value + max(0.0, high))

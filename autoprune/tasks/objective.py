@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from autoprune.config.references import Code, Named, OwnObject, Quality, parse_quality
+from autoprune.config.references import Code, Named, OwnObject, Quality
 from autoprune.config.user_code import Permit, load_object
 from autoprune.errors import DataError
 from autoprune.tasks.corruption import CorruptedSplit, Corruption, parse_corruption
@@ -52,17 +52,11 @@ class Objective:
         return split if self.corruption is None else held(CorruptedSplit(split, self.corruption, seed))
 
 
-def parse_objective(text: str) -> Objective:
-    """``f1``, ``accuracy@gaussian:0.1`` or ``path/file.py:Metric@salt-and-pepper:0.05``.
-
-    Raises DataError for noise that cannot be read; metrics are looked up by the task.
-    """
-    quality = parse_quality(text)
-    return objective_of(quality, Permit.naming(quality))
-
-
 def objective_of(quality: Quality | None, permit: Permit) -> Objective:
-    """The quality that a setting names, the task's own for None; raises as :func:`parse_objective`."""
+    """The quality that a setting names, the task's own for None; metrics are looked up by the task.
+
+    Raises DataError for noise that cannot be read.
+    """
     if quality is None:
         return Objective("")
     metric = quality.metric

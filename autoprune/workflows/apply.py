@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from autoprune.errors import ConfigError, UserError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
 from autoprune.pruning_search import Problem, classes_of, prepare
 from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
+from autoprune.pruning_search.persistence.trial_record import latency_attributes
 from autoprune.pruning_search.problem.build import model_spec, pruning_of
 from autoprune.pruning_search.problem.latency import measured_profile, offered_widths
 from autoprune.pruning_search.problem.pruning import Origin, Prunable, Pruning
@@ -216,12 +218,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
     )
     timed = {}
     if latency is not None:
-        timed = {
-            "latency_ms": latency.seconds * 1e3,
-            "latency_ratio": latency.ratio,
-            "latency_low": latency.ratio_low,
-            "latency_high": latency.ratio_high,
-        }
+        timed = latency_attributes(problem, latency) | {"latency_ms": latency.seconds * 1e3}
     after = _numbers(made.costs, quality=made.score.value if request.validate else None, **timed)
     card = Card(
         title=problem.name,
@@ -302,28 +299,10 @@ _NO_LEAST_DENSITY = 1e-9
 """The share that a search leaves everywhere is none of a request that says itself how much stays."""
 
 
-def _numbers(
-    costs: Costs,
-    *,
-    quality: float | None = None,
-    latency_ms: float | None = None,
-    latency_ratio: float | None = None,
-    latency_low: float | None = None,
-    latency_high: float | None = None,
-) -> Numbers:
-    masked = costs if isinstance(costs, MaskCosts) else None
-    return Numbers(
-        flops=costs.flops,
-        parameters=costs.parameters,
-        size=costs.size,
-        quality=quality,
-        latency_ms=latency_ms,
-        latency_ratio=latency_ratio,
-        latency_low=latency_low,
-        latency_high=latency_high,
-        nonzero=None if masked is None else masked.nonzero,
-        effective_multiply_adds=None if masked is None else masked.effective_multiply_adds,
-    )
+def _numbers(costs: Costs, **measured: Any) -> Numbers:
+    if isinstance(costs, MaskCosts):
+        measured |= {"nonzero": costs.nonzero, "effective_multiply_adds": costs.effective_multiply_adds}
+    return Numbers(costs.flops, costs.parameters, costs.size, **measured)
 
 
 def _widths(structure: Prunable, after: dict[str, int]) -> dict[str, tuple[int, int]]:

@@ -110,10 +110,7 @@ def inspect(
         return found
     listener.phase("latency", "of each group")
     latency: dict[str, LatencyShare] = {}
-    setting = setting_of(config)
-    for group, share in latency_shares(
-        model, structure, example, setting, max_seconds=config.latency_seconds
-    ):
+    for group, share in latency_shares(model, structure, example, setting_of(config)):
         latency[group] = share
         listener.progress(len(latency) / len(structure.groups), group)
     return replace(found, latency=latency)

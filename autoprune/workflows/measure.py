@@ -77,7 +77,7 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
     structure = discover_for(config, model, example)
     if not structure.groups:
         raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
-    meter = profiling_meter(model, batch, setting, config.latency_seconds)
+    meter = profiling_meter(model, batch, setting)
     file = profile_path(model, structure, meter.fingerprint)
     known = None if again else load_profile(file)
     profile = known or measured_anew(model, structure, meter, file, listener)

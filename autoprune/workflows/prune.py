@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast, get_args
 
@@ -14,14 +14,14 @@ from autoprune.cost.unit_prices import unit_prices
 from autoprune.criteria import Context, Ranking, rankings
 from autoprune.criteria import criterion as criterion_named
 from autoprune.criteria.base import Batches, Loss
-from autoprune.criteria.selection import Scope, widths_above, widths_at_sparsity
+from autoprune.criteria.selection import Scope, plan_of, widths_above, widths_at_sparsity
 from autoprune.errors import PlanError
-from autoprune.recovery import Compensator, collect_moments, recalibrate
-from autoprune.structure import Plan, Structure, apply, discover
+from autoprune.recovery import Repair
+from autoprune.structure import Structure, apply, discover
 from autoprune.structure.graph.values import ExampleInputs
 from autoprune.structure.plans import Widths
 from autoprune.structure.wrappers import unwrapped
-from autoprune.tasks import Data, data_of, weights_hash
+from autoprune.tasks import Data, data_of
 from autoprune.utils.arguments import check_share, check_type
 
 CALIBRATION_BATCHES, BATCH_SIZE = 8, 128
@@ -140,11 +140,12 @@ def prune(
         sparsity = {name: share for name, share in sparsity.items() if name not in structure.blocks}
     selection = Selection(sparsity, threshold, scope)
     ranking = rank(model, structure, criterion, known)
-    plan = plan_of(ranking, selection.widths(ranking), structure, weights=weights_hash(model))
-    plan = replace(plan, keep={**plan.keep, **dict.fromkeys(blocks, ())})
+    widths = structure.widths | selection.widths(ranking) | dict.fromkeys(blocks, 0)
+    plan = plan_of(ranking, widths, structure)
     pruned = apply(model, plan, structure)
-    if known is not None and compensate:
-        _repair(model, pruned, plan, structure, known)
+    batches, _ = calibration(known)
+    if batches is not None and compensate:
+        Repair(model, structure, [inputs for inputs, _ in batches()])(pruned, plan)
     return pruned
 
 
@@ -161,13 +162,6 @@ def given_data(data: object) -> Data | None:
         return data_of("data", data)
     check_type("data", data, (Data, type(None)), DATA, is_made=True)
     return cast(Data | None, data)
-
-
-def _repair(model: nn.Module, pruned: nn.Module, plan: Plan, structure: Structure, data: Data) -> None:
-    """Compensate the cut model and estimate its BatchNorm statistics, in place."""
-    batches = [inputs for inputs, _ in islice(data.train.batches(BATCH_SIZE), CALIBRATION_BATCHES)]
-    Compensator(model, structure, collect_moments(model, structure, batches))(pruned, plan)
-    recalibrate(pruned, batches)
 
 
 def _blocks_to_take_out(sparsity: Mapping[str, float], structure: Structure) -> list[str]:
@@ -191,16 +185,6 @@ def calibration(data: Data | None) -> tuple[Batches | None, Loss | None]:
     if data is None:
         return None, None
     return lambda: islice(data.train.batches(BATCH_SIZE), CALIBRATION_BATCHES), data.task.loss
-
-
-def plan_of(
-    ranking: Ranking, widths: Widths, structure: Structure, *, model: str = "", weights: str = ""
-) -> Plan:
-    """The plan that keeps the highest-ranked units; a group of full width is not named in it."""
-    keep = {
-        name: ranking.keep(name, width) for name, width in widths.items() if width < len(ranking.scores[name])
-    }
-    return Plan.of(structure, keep, model=model, weights=weights)
 
 
 def _checked(sparsity: float, where: str) -> float:

@@ -29,7 +29,7 @@ from autoprune.criteria.curve import Curve
 from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
 from autoprune.pruning_search import Problem, prepare
-from autoprune.pruning_search.evaluation.evaluate import Stopwatch, cut_model, recover, repair
+from autoprune.pruning_search.evaluation.evaluate import cut_model, recover
 from autoprune.pruning_search.proposals.learned_criterion import allocated
 from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
 from autoprune.review import Listener
@@ -116,7 +116,7 @@ def rows(
         widths = method.widths(problem)
         plan = problem.plan(widths, method.mixture(problem))
         repaired = cut_model(problem, plan)
-        repair(problem, repaired, plan, Stopwatch())
+        problem.repair(repaired, plan)
         yield {
             "checkpoint": name,
             "level": level,

@@ -123,8 +123,8 @@ def main() -> None:
             structure = autoprune.discover(model, batch)
             halves = {group: max(1, width // 2) for group, width in structure.widths.items() if width > 1}
             half = narrowed(model, structure, halves)
-            setting = Setting(runtime_by_name(runtime), threads=1)
-            meter = Meter(model, (batch,), setting, max_seconds=arguments.seconds)
+            setting = Setting(runtime_by_name(runtime), threads=1, max_seconds=arguments.seconds)
+            meter = Meter(model, (batch,), setting)
             call = setting.runtime.prepare(*setting.form(half, (batch,)))
             found = {}
             for kind in (QUIET, *BUSY):

@@ -37,8 +37,8 @@ def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[f
     """Predicted ratio of each plan, and the measured one of the first and of the second round."""
     model, batch = subject(name)
     structure = autoprune.discover(model, batch)
-    setting = Setting(runtime_by_name(runtime), threads=1)
-    meter = profiling_meter(model, (batch,), setting, seconds)
+    setting = Setting(runtime_by_name(runtime), threads=1, max_seconds=seconds)
+    meter = profiling_meter(model, (batch,), setting)
     file = profile_path(model, structure, meter.fingerprint)
     profile = load_profile(file) or measured_anew(model, structure, meter, file, Listener())
     predictor = Predictor.of(structure, profile)

@@ -49,7 +49,8 @@ FIELDS = (
 def cut_by_autoprune(model: nn.Module, image: Tensor) -> tuple[nn.Module, float, float]:
     """The smaller model, seconds of discovery, seconds of surgery."""
     import autoprune
-    from autoprune.workflows.prune import Selection, plan_of, rank
+    from autoprune.criteria.selection import plan_of
+    from autoprune.workflows.prune import Selection, rank
 
     start = time.perf_counter()
     structure = autoprune.discover(model, image)

@@ -10,7 +10,7 @@ import pytest
 import autoprune
 from autoprune.config.settings import load_config
 from autoprune.engines.choice import engine_ready
-from autoprune.engines.process import Order, WorkerProcess, stop_processes, worker_code
+from autoprune.engines.process import WorkerProcess, WorkerSpec, stop_processes, worker_code
 from autoprune.engines.ray import equal_gpus, equal_threads
 from autoprune.errors import ConfigError, MissingExtraError
 from autoprune.storages import read_address
@@ -90,10 +90,10 @@ def test_a_python_object_cannot_go_to_a_cluster() -> None:
 
 
 def test_a_process_ends_with_its_last_words(tmp_path: Path) -> None:
-    order = Order(
+    spec = WorkerSpec(
         "1", f"sqlite:///{tmp_path}/none.db", "one", "cpu", 1, tmp_path, Path("logs"), tuple(sys.path)
     )
-    worker = WorkerProcess.start(order)
+    worker = WorkerProcess.start(spec)
     assert worker.end is None
     assert worker.process.wait(timeout=60) == 2
     assert worker.end is not None
@@ -108,8 +108,8 @@ SHADOWS = ("random", "json", "torch", "optuna", "typing")
 def test_a_process_takes_no_module_from_its_folder(tmp_path: Path) -> None:
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit('shadowed')\n")
-    order = Order("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), tuple(sys.path))
-    worker = WorkerProcess.start(order)
+    spec = WorkerSpec("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), tuple(sys.path))
+    worker = WorkerProcess.start(spec)
     assert worker.process.wait(timeout=120) == 2
     assert worker.end is not None
     assert worker.end.why.startswith("exit code 2: there is no storage")
@@ -120,8 +120,8 @@ def test_a_process_finds_modules_where_its_parent_does(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("open('ran', 'w')\n")
     (tmp_path / "sitecustomize.py").write_text("import mine\n")
     # An interactive session looks in its working folder, which it calls "".
-    order = Order("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), ("", *sys.path))
-    assert WorkerProcess.start(order).process.wait(timeout=120) == 2
+    spec = WorkerSpec("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), ("", *sys.path))
+    assert WorkerProcess.start(spec).process.wait(timeout=120) == 2
     assert (tmp_path / "ran").exists()
 
 
@@ -136,8 +136,10 @@ def test_a_worker_is_given_the_code_that_the_user_named(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_stopped_is_lost(tmp_path: Path) -> None:
-    order = Order("1", str(tmp_path / "none.db"), "one", "cpu", 1, tmp_path, Path("logs"), tuple(sys.path))
-    worker = WorkerProcess.start(order)
+    spec = WorkerSpec(
+        "1", str(tmp_path / "none.db"), "one", "cpu", 1, tmp_path, Path("logs"), tuple(sys.path)
+    )
+    worker = WorkerProcess.start(spec)
     stop_processes([worker], seconds=0)
     assert worker.end is not None
     assert worker.end.why.startswith("killed by SIG")

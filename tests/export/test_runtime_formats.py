@@ -72,7 +72,9 @@ def test_openvino_equals_the_pruned_model_for_any_batch(prepared, card, tmp_path
 
 def test_each_file_is_timed_in_what_runs_it(prepared, card, tmp_path):
     formats = ["state", "pt2", "onnx", "int8"]
-    written = export_candidate(prepared, card, "", tmp_path, formats, seconds=0.05, threads=1)
+    written = export_candidate(
+        prepared, card, "", tmp_path, formats, timing=Setting(threads=1, max_seconds=0.05)
+    )
     assert {item.latency.fingerprint.threads for item in written} == {1}
     runtimes = [item.latency.fingerprint.runtime for item in written]
     assert runtimes == ["eager", "torch.export program", "onnxruntime", "onnxruntime"]
@@ -97,7 +99,9 @@ def test_only_the_usual_formats_are_written_by_default():
 
 
 def test_torchscript_equals_the_pruned_model_for_any_batch(prepared, card, tmp_path):
-    (written,) = export_candidate(prepared, card, "", tmp_path, ["torchscript"], seconds=0.1)
+    (written,) = export_candidate(
+        prepared, card, "", tmp_path, ["torchscript"], timing=Setting(max_seconds=0.1)
+    )
     assert written.note == "any batch size"
     assert written.max_difference < 1e-5
     assert written.latency is not None and written.latency.fingerprint.runtime == "TorchScript"
@@ -121,7 +125,9 @@ def test_torchscript_of_a_model_that_cannot_be_traced_says_what_to_do(prepared, 
 
 def test_executorch_equals_the_pruned_model_for_one_sample(prepared, card, tmp_path):
     pytest.importorskip("executorch", reason="executorch is not installed")
-    (written,) = export_candidate(prepared, card, "", tmp_path, ["executorch"], seconds=0.1)
+    (written,) = export_candidate(
+        prepared, card, "", tmp_path, ["executorch"], timing=Setting(max_seconds=0.1)
+    )
     assert written.note.startswith("batch size fixed at 1")
     assert written.max_difference < 1e-4
     assert written.latency is not None and written.latency.fingerprint.runtime == "executorch"

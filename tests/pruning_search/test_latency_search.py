@@ -60,7 +60,7 @@ class Watcher(Listener):
 def on_paper(problem: Problem, runtime: Paper) -> Problem:
     """The problem with latencies of a device on paper."""
     inputs = (problem.data.example(1),)
-    meter = Meter(problem.model, inputs, Setting(runtime, threads=1), max_seconds=0.01, warmup=0.0)
+    meter = Meter(problem.model, inputs, Setting(runtime, threads=1, max_seconds=0.01), warmup=0.0)
     latency = meter.measure(problem.model).reference_seconds
     return dataclasses.replace(
         problem, meter=meter, baseline=dataclasses.replace(problem.baseline, latency=latency)

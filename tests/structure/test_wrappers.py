@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.cost import Meter
+from autoprune.cost import Meter, Setting
 from autoprune.review import study_record
 from autoprune.structure.masks import discover_masks
 from autoprune.structure.wrappers import unwrapped
@@ -134,7 +134,7 @@ def test_factories(tmp_path, monkeypatch):
 
 
 def test_timed_models():
-    meter = Meter(torch.compile(net()), (X,), max_seconds=0.01, warmup=0)
+    meter = Meter(torch.compile(net()), (X,), Setting(max_seconds=0.01), warmup=0)
     assert type(meter.reference) is nn.Sequential
 
 

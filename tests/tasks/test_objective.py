@@ -1,11 +1,18 @@
 import pytest
 import torch
 
+from autoprune.config.references import parse_quality
+from autoprune.config.user_code import Permit
 from autoprune.errors import DataError
 from autoprune.tasks import TensorSplit, classification
 from autoprune.tasks.corruption import Corruption
 from autoprune.tasks.noise import counts_samples
-from autoprune.tasks.objective import Objective, parse_objective
+from autoprune.tasks.objective import Objective, objective_of
+
+
+def parse_objective(text):
+    quality = parse_quality(text)
+    return objective_of(quality, Permit.naming(quality))
 
 
 def test_a_metric_and_its_noise_are_read():

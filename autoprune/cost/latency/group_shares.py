@@ -39,11 +39,6 @@ class LatencyShare:
     low: float
     high: float
 
-    @property
-    def is_known(self) -> bool:
-        """Whether the interval leaves out zero: else the difference is within the noise of the timing."""
-        return not self.low <= 0 <= self.high
-
 
 def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
     """Group -> its shares, from the closed forms."""
@@ -57,14 +52,14 @@ def cost_shares(structure: Structure, costs: CostModel) -> dict[str, Shares]:
 
 
 def latency_shares(
-    model: nn.Module, structure: Structure, inputs: Inputs, setting: Setting, *, max_seconds: float
+    model: nn.Module, structure: Structure, inputs: Inputs, setting: Setting
 ) -> Iterator[tuple[str, LatencyShare]]:
     """Group by group, the share of measured latency that is gone when one unit of it is left.
 
     Groups that do the same work are measured once.
-    Raises TrialError if a model does not run. One measurement takes `max_seconds` at most, beside warm-up.
+    Raises TrialError if a model does not run.
     """
-    meter = Meter(model, inputs, setting, max_seconds=max_seconds, cuts=True)
+    meter = Meter(model, inputs, setting, cuts=True)
     known: dict[object, LatencyShare] = {}
     for group in structure.groups:
         work = work_of(structure, group)

@@ -22,30 +22,15 @@ from autoprune.structure.wrappers import unwrapped
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(Comparison):
     """A measured latency. The ratio carries over to another hour on the same device; seconds do less so.
 
+    With one thread on the CPU, seconds are without those in which other programs had the core.
+
     Attributes:
-        seconds: median seconds a call of the candidate; with one thread on the CPU without those in which
-            other programs had the core.
-        reference_seconds: median seconds a call of the reference, in the same window.
-        ratio: ``seconds / reference_seconds``.
-        ratio_low: lower bound of the ratio's 95 % confidence interval.
-        ratio_high: upper bound.
-        repeats: pairs of samples in the window.
-        converged: the interval is narrow enough and the reference held its speed during the window.
-        drift: relative change of the reference from the window's first half to its second.
         fingerprint: where and how it was measured.
     """
 
-    seconds: float
-    reference_seconds: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    repeats: int
-    converged: bool
-    drift: float
     fingerprint: DeviceFingerprint
 
 
@@ -57,7 +42,6 @@ class Meter:
         inputs: positional arguments of all models.
         setting: what runs the models.
         tolerance: relative half-width of the ratio's 95 % interval at which measuring stops.
-        max_seconds: cap on one window; a window in which the reference drifts is repeated once.
         warmup: seconds that each model runs before it is timed.
         cuts: the candidates are cut copies of the reference and matter for their shapes alone, so that a
             runtime may reuse what it has made of the reference.
@@ -72,16 +56,15 @@ class Meter:
         setting: Setting | None = None,
         *,
         tolerance: float = 0.02,
-        max_seconds: float = 2.0,
         warmup: float = 0.1,
         cuts: bool = False,
     ) -> None:
-        if not (tolerance > 0 and max_seconds > 0 and warmup >= 0):
-            raise ConfigError("a latency needs tolerance > 0, max_seconds > 0 and warmup >= 0: correct them")
         self.reference = unwrapped(reference)
         self.inputs = inputs
         self.setting = setting or Setting()
-        self._tolerance, self._max_seconds, self._warmup = tolerance, max_seconds, warmup
+        if not (tolerance > 0 and self.setting.max_seconds > 0 and warmup >= 0):
+            raise ConfigError("a latency needs tolerance > 0, max_seconds > 0 and warmup >= 0: correct them")
+        self._tolerance, self._warmup = tolerance, warmup
         self._cuts = cuts
         self._ready: tuple[int, Call, Callable[[nn.Module], Call]] | None = None
 
@@ -112,11 +95,11 @@ class Meter:
                 call,
                 reference,
                 tolerance=self._tolerance,
-                max_seconds=self._max_seconds,
+                max_seconds=self.setting.max_seconds,
                 warmup=self._warmup,
                 stopwatch=self.setting.stopwatch(self.inputs),
             )
-        return _latency(comparison, self.fingerprint)
+        return Latency(**vars(comparison), fingerprint=self.fingerprint)
 
     def reference_seconds(self) -> float:
         """Seconds of the reference by itself. Raises ModelError when it cannot be timed."""
@@ -152,18 +135,3 @@ class Meter:
                 f"{first_line(error)}"
             ) from error
         return call
-
-
-def _latency(comparison: Comparison, fingerprint: DeviceFingerprint) -> Latency:
-    interval = comparison.interval
-    return Latency(
-        seconds=comparison.seconds,
-        reference_seconds=comparison.reference_seconds,
-        ratio=interval.ratio,
-        ratio_low=interval.low,
-        ratio_high=interval.high,
-        repeats=comparison.pairs,
-        converged=comparison.converged,
-        drift=comparison.drift,
-        fingerprint=fingerprint,
-    )

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+Samples = NDArray[np.float64]
 
 _RESAMPLES = 999
 
@@ -36,16 +40,25 @@ def ratio_interval(
     sequences of different lengths or without samples.
     """
     pairs = np.array([candidate, reference], dtype=np.float64)
-    count = pairs.shape[1]
-    if count == 0:
-        raise ValueError("no samples")
-    resampled = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))
-    medians = np.median(pairs[:, resampled], axis=2)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(medians[0] / medians[1], [tail, 1 - tail])
-    middle = np.median(pairs, axis=1)
-    ratio = float(middle[0] / middle[1])
+    if pairs.shape[1] == 1:
+        # Fewer than two are not resampled; two that are equal give the ratio of the one.
+        pairs = pairs.repeat(2, axis=1)
+    low, high = bootstrap(
+        pairs,
+        _ratio_of_medians,
+        n_resamples=_RESAMPLES,
+        paired=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    ratio = float(_ratio_of_medians(*pairs))
     return RatioInterval(ratio, min(float(low), ratio), max(float(high), ratio))
+
+
+def _ratio_of_medians(candidate: Samples, reference: Samples, axis: int = -1) -> Samples:
+    ratio: Samples = np.median(candidate, axis=axis) / np.median(reference, axis=axis)
+    return ratio
 
 
 def drift(samples: Sequence[float]) -> float:

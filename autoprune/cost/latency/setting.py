@@ -1,4 +1,4 @@
-"""How a model is run when it is timed."""
+"""How a model is run when it is timed, and for how long."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _FINE_SECONDS = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """What runs the model, and in which form.
+    """What runs the model, in which form, and for how long.
 
     Attributes:
         runtime: what runs it.
         threads: within an operator; None for what torch uses now.
         dtype: floating type of model and inputs, a name from ``DTYPES``; None for the model's own.
         channels_last: whether images and their weights lie in memory with the channels innermost.
+        max_seconds: cap on one window; a window in which the reference drifts is repeated once.
 
     Raises ConfigError for a number or type out of range, or one that the runtime does not know.
     """
@@ -36,6 +37,7 @@ class Setting:
     threads: int | None = None
     dtype: str | None = None
     channels_last: bool = False
+    max_seconds: float = 2.0
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

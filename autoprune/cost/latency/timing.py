@@ -38,16 +38,20 @@ class Comparison:
     Attributes:
         seconds: median seconds a call of the candidate.
         reference_seconds: median seconds a call of the reference.
-        interval: ratio of the two with its 95 % confidence interval.
-        pairs: pairs of samples in the window.
+        ratio: of the two.
+        ratio_low: lower bound of the ratio's 95 % confidence interval.
+        ratio_high: upper bound.
+        repeats: pairs of samples in the window.
         drift: relative change of the reference from the window's first half to its second.
         converged: the interval is narrow enough and the reference did not drift.
     """
 
     seconds: float
     reference_seconds: float
-    interval: RatioInterval
-    pairs: int
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    repeats: int
     drift: float
     converged: bool
 
@@ -125,8 +129,10 @@ def _comparison(
     return Comparison(
         seconds=float(np.median(candidate)),
         reference_seconds=float(np.median(reference)),
-        interval=interval,
-        pairs=len(candidate),
+        ratio=interval.ratio,
+        ratio_low=interval.low,
+        ratio_high=interval.high,
+        repeats=len(candidate),
         drift=change,
         converged=narrow and abs(change) <= DRIFT_BOUND,
     )

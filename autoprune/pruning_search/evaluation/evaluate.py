@@ -24,8 +24,7 @@ from autoprune.pruning_search.evaluation.early_stopping import (
 from autoprune.pruning_search.problem.budget_fit import excess
 from autoprune.pruning_search.problem.latency import Timer
 from autoprune.pruning_search.problem.problem import EVALUATED, Problem
-from autoprune.recovery import finetune, recalibrate
-from autoprune.structure import Plan
+from autoprune.recovery import finetune
 from autoprune.structure.plans import AnyPlan, Widths
 from autoprune.tasks import Score, evaluate
 
@@ -189,29 +188,6 @@ def recover(problem: Problem, plan: AnyPlan, pieces: int = 1, *, trained: bool =
     return model
 
 
-def repair(
-    problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch, *, rebuilt: bool = False
-) -> None:
-    """What is done for a cut model without training it, in place: compensation and BatchNorm statistics.
-
-    Where it is to be `rebuilt`, its layers are fitted to what it feeds them in between.
-    """
-    compensate(problem, model, plan, watch)
-    if rebuilt and isinstance(plan, Plan) and problem.rebuilder is not None:
-        with watch.stage("rebuild"):
-            problem.rebuilder(model, plan)
-    with watch.stage("recalibrate"):
-        recalibrate(model, (inputs for inputs, _ in problem.calibration))
-
-
-def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
-    """Fit what reads the removed units to those that stay, in place, where the settings want that."""
-    if isinstance(plan, Plan) and problem.config.compensate:
-        with watch.stage("compensate"):
-            if problem.compensator is not None:
-                problem.compensator(model, plan)
-
-
 def _recover(
     problem: Problem,
     model: nn.Module,
@@ -223,7 +199,8 @@ def _recover(
     trained: bool,
 ) -> None:
     """Repair the model and fine-tune it, in place. Raises Stopped where `stages` decides so."""
-    repair(problem, model, plan, watch, rebuilt=problem.config.rebuild or not trained)
+    rebuild = problem.config.rebuild or (problem.config.compensate and not trained)
+    problem.repair(model, plan, rebuild=rebuild, stage=watch.stage)
     recipe = problem.recipe if trained else None
     if recipe is None:
         return

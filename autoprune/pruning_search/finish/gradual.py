@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -15,7 +16,6 @@ from autoprune.pruning_search.finish.finetune_longer import Longer, judged, trai
 from autoprune.pruning_search.problem.criterion_choice import mixture_of
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.unit_pruning import discover_for
-from autoprune.recovery import Compensator, collect_moments, recalibrate
 from autoprune.recovery.training.recipe import steps_of
 from autoprune.structure import Plan, Structure, apply
 from autoprune.structure.plans import AnyPlan
@@ -114,10 +114,7 @@ def _cut(
     }
     plan = Plan.of(structure, relative)
     pruned = apply(model, plan, structure)
-    inputs = [inputs for inputs, _ in problem.calibration]
-    if problem.config.compensate:
-        Compensator(model, structure, collect_moments(model, structure, inputs))(pruned, plan)
-    recalibrate(pruned, inputs)
+    replace(problem.repair, model=model, structure=structure)(pruned, plan)
     return pruned
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from autoprune.errors import ConfigError
-from autoprune.pruning_search.evaluation.evaluate import recover
+from autoprune.pruning_search.evaluation.evaluate import cut_model
 from autoprune.pruning_search.finish.finetune_longer import Longer, judged, train_on
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.recovery.training.recipe import steps_of
@@ -46,8 +45,8 @@ def recover_rebuilt(
     steps = 0 if length is None else steps_of(length, problem.data.train, problem.config.batch_size)
     before = judged(problem, recovered)
     listener.phase("rebuild", "layer by layer")
-    wanted = replace(problem, config=problem.config.model_copy(update={"rebuild": True}))
-    model = recover(wanted, plan, trained=False)
+    model = cut_model(problem, plan)
+    problem.repair(model, plan, rebuild=True)
     if steps:
         train_on(problem, model, plan, steps, folder, listener, HOW)
     how = f"{HOW}, then fine-tuned for {steps} steps" if steps else HOW

@@ -122,8 +122,7 @@ def prepare(
     pruning = pruning_of(origin, listener)
     meter = None
     if setting is not None:
-        batch = timed_batch(config, example)
-        meter = Meter(trained, batch, setting, max_seconds=config.latency_seconds)
+        meter = Meter(trained, timed_batch(config, example), setting)
     latency = original_seconds if meter is None else meter.reference_seconds()
     profile = None if meter is None else known_profile(meter, pruning)
     problem = Problem(

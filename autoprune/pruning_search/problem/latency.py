@@ -33,7 +33,7 @@ Timer = Callable[[nn.Module], Latency]
 
 
 def setting_of(config: Config) -> Setting:
-    """The configured runtime and the form of the model in it.
+    """The configured runtime, the form of the model in it, and the length of a timing.
 
     Raises ConfigError or MissingExtraError when this machine has no such runtime.
     """
@@ -42,6 +42,7 @@ def setting_of(config: Config) -> Setting:
         config.threads,
         config.latency_dtype,
         config.channels_last,
+        config.latency_seconds,
     )
 
 

@@ -19,10 +19,10 @@ TOLERANCE = 0.005
 """Relative half-width of an interval at which a timing ends: many groups are a few percent of a model."""
 
 
-def profiling_meter(model: nn.Module, inputs: Inputs, setting: Setting, seconds: float) -> Meter:
-    """Times cut copies of a model, each for at most so many seconds."""
-    warmup = min(0.1, seconds / 5)
-    return Meter(model, inputs, setting, tolerance=TOLERANCE, max_seconds=seconds, warmup=warmup, cuts=True)
+def profiling_meter(model: nn.Module, inputs: Inputs, setting: Setting) -> Meter:
+    """Times cut copies of a model."""
+    warmup = min(0.1, setting.max_seconds / 5)
+    return Meter(model, inputs, setting, tolerance=TOLERANCE, warmup=warmup, cuts=True)
 
 
 def measured_anew(
@@ -66,7 +66,7 @@ def with_profile(problem: Problem, listener: Listener) -> Problem:
     if not wanted or meter is None or not isinstance(structure, Structure):
         return problem
     listener.note("latency is limited: what each group costs is measured first, once for this device")
-    slow = profiling_meter(problem.model, meter.inputs, meter.setting, config.latency_seconds)
+    slow = profiling_meter(problem.model, meter.inputs, meter.setting)
     file = profile_path(problem.model, structure, meter.fingerprint)
     profile = measured_anew(problem.model, structure, slow, file, listener)
     return replace(problem, profile=profile, latency_steps=offered_widths(problem.pruning, profile))

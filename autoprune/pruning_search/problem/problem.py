@@ -19,7 +19,7 @@ from autoprune.pruning_search.problem.pruning import Prices, Prunable, Pruning
 from autoprune.pruning_search.problem.recipe import recipe_of
 from autoprune.pruning_search.problem.splits import Parts
 from autoprune.pruning_search.problem.width_grid import AnyGrid, OfferedWidths, grids_of
-from autoprune.recovery import CachedBatch, Compensator, Rebuilder, Recipe, cache_batches, collect_moments
+from autoprune.recovery import CachedBatch, Recipe, Repair, cache_batches
 from autoprune.structure import Structure
 from autoprune.structure.plans import AnyPlan
 from autoprune.tasks import Data, Score, Split, Task, device_of, evaluate
@@ -121,21 +121,11 @@ class Problem:
         return self.pruning.rankings
 
     @cached_property
-    def compensator(self) -> Compensator | None:
-        """Fits what reads removed units; None where the settings leave that out or nothing is removed."""
-        wanted = self.config.compensate or self.config.rebuild
-        if not wanted or not isinstance(self.structure, Structure):
-            return None
-        inputs = (inputs for inputs, _ in self.calibration)
-        return Compensator(self.base, self.structure, collect_moments(self.base, self.structure, inputs))
-
-    @cached_property
-    def rebuilder(self) -> Rebuilder | None:
-        """Fits layers to what a cut model feeds them; None where nothing is removed."""
-        if self.compensator is None or not isinstance(self.structure, Structure):
-            return None
-        inputs = (inputs for inputs, _ in self.calibration)
-        return Rebuilder(self.base, self.structure, self.compensator.moments, inputs)
+    def repair(self) -> Repair:
+        """What is done for every candidate without training it."""
+        structure = self.structure if isinstance(self.structure, Structure) else None
+        inputs = [inputs for inputs, _ in self.calibration]
+        return Repair(self.base, structure, inputs, self.config.compensate)
 
     @cached_property
     def recipe(self) -> Recipe | None:

@@ -15,6 +15,7 @@ from autoprune.cost import CostModel
 from autoprune.cost.unit_prices import Prices, unit_prices
 from autoprune.criteria import Context, Ranking, block_importance, named_criterion, rankings
 from autoprune.criteria.mixture import SPARSIFIED, Mixture
+from autoprune.criteria.selection import plan_of
 from autoprune.errors import ModelError, PlanError
 from autoprune.pruning_search.problem.latency import measured_predictor
 from autoprune.pruning_search.problem.pruning import Origin
@@ -36,13 +37,7 @@ class Removal:
     def plan(self, widths: Mapping[str, int], mixture: Mixture | None = None) -> Plan:
         """The plan that keeps the highest-ranked units of every group and the blocks of width 1."""
         ranking = next(iter(self.rankings.values())) if mixture is None else mixture.ranking(self.rankings)
-        full, settled = self.structure.widths, self.structure.settled(widths)
-        keep = {
-            name: () if name in self.structure.blocks else ranking.keep(name, width)
-            for name, width in settled.items()
-            if width < full[name]
-        }
-        return Plan.of(self.structure, keep, model=self.origin.name, weights=self.origin.weights)
+        return plan_of(ranking, widths, self.structure, model=self.origin.name, weights=self.origin.weights)
 
     def widths(self, plan: AnyPlan) -> Widths:
         """Units that a plan keeps. Raises PlanError when it does not fit the model or removes nothing."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
 from autoprune.pruning_search.coordination.budget_usage import spent
-from autoprune.pruning_search.evaluation.evaluate import Stopwatch, compensate, cut_model
+from autoprune.pruning_search.evaluation.evaluate import cut_model
 from autoprune.pruning_search.problem.budget_fit import proportioned
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.width_grid import AnyGrid, widths_of
@@ -200,7 +200,7 @@ def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
         return loss(problem, problem.base, samples)
     plan = problem.plan(widths)
     model = cut_model(problem, plan)
-    compensate(problem, model, plan, Stopwatch())
+    problem.repair.compensate(model, plan)
     return loss(problem, model, samples)
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,7 +22,7 @@ ONE_THREAD = Setting(threads=1)
 @pytest.fixture(scope="module")
 def quadruple() -> Latency:
     # A wide tolerance ends this soon on a calm machine, and the cap leaves time on a busy one.
-    return Meter(stack(8), INPUTS, ONE_THREAD, tolerance=0.25, max_seconds=5.0).measure(stack(32))
+    return Meter(stack(8), INPUTS, replace(ONE_THREAD, max_seconds=5.0), tolerance=0.25).measure(stack(32))
 
 
 def test_four_times_the_work_takes_longer(quadruple: Latency) -> None:
@@ -51,7 +54,7 @@ def test_models_run_in_eval_and_inference_mode_with_the_threads_and_are_left_as_
     probe, reference = Probe(), Probe().eval()
     probe.dropout.eval()
     before = torch.get_num_threads()
-    Meter(reference, INPUTS, Setting(threads=before + 1), max_seconds=0.02, warmup=0.0).measure(probe)
+    Meter(reference, INPUTS, Setting(threads=before + 1, max_seconds=0.02), warmup=0.0).measure(probe)
     assert probe.seen == reference.seen == {(False, True, before + 1)}
     assert torch.get_num_threads() == before
     assert probe.training
@@ -70,7 +73,7 @@ def test_a_runtime_of_ones_own() -> None:
             return lambda: sum(range(1000)) and None
 
     candidate, reference = nn.Identity(), nn.Identity()
-    meter = Meter(reference, (), Setting(Counting(), threads=1), max_seconds=0.05, warmup=0.0)
+    meter = Meter(reference, (), Setting(Counting(), threads=1, max_seconds=0.05), warmup=0.0)
     latency = meter.measure(candidate)
     assert prepared == [reference, candidate]
     assert latency.fingerprint.runtime == "counting"
@@ -84,8 +87,10 @@ def test_unknown_runtime() -> None:
         runtime_by_name("abacus")
 
 
-@pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"max_seconds": 0.0}, {"warmup": -1.0}])
-def test_settings_out_of_range(settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"tolerance": 0.0}, {"setting": Setting(max_seconds=0.0)}, {"warmup": -1.0}]
+)
+def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Meter(stack(1), INPUTS, **settings).measure(stack(1))
 
@@ -107,6 +112,6 @@ def test_gpu_is_waited_for() -> None:
     inputs = (torch.rand(1024, 1024, device="cuda"),)
     wide = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(64)]).cuda()
     narrow = nn.Sequential(*[nn.Linear(1024, 1024) for _ in range(8)]).cuda()
-    latency = Meter(narrow, inputs, tolerance=0.25, max_seconds=5.0).measure(wide)
+    latency = Meter(narrow, inputs, Setting(max_seconds=5.0), tolerance=0.25).measure(wide)
     assert latency.ratio > 1.5
     assert latency.fingerprint.accelerator == torch.cuda.get_device_name()

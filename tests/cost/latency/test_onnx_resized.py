@@ -35,8 +35,8 @@ class Mobile(nn.Module):
 
 def subject(model: nn.Module) -> tuple[nn.Module, Structure, Meter]:
     images = torch.rand(2, 3, 8, 8)
-    setting = Setting(runtime_by_name("onnxruntime"), threads=1)
-    meter = Meter(model.eval(), (images,), setting, max_seconds=0.02, warmup=0.0, cuts=True)
+    setting = Setting(runtime_by_name("onnxruntime"), threads=1, max_seconds=0.02)
+    meter = Meter(model.eval(), (images,), setting, warmup=0.0, cuts=True)
     return model, autoprune.discover(model, images), meter
 
 

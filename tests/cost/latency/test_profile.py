@@ -57,7 +57,7 @@ class Counted(Runtime):
 
 def subject() -> tuple[nn.Module, Structure, Meter]:
     model = Twins().eval()
-    meter = Meter(model, INPUTS, Setting(Counted(), threads=1), max_seconds=0.01, warmup=0.0)
+    meter = Meter(model, INPUTS, Setting(Counted(), threads=1, max_seconds=0.01), warmup=0.0)
     return model, autoprune.discover(model, INPUTS), meter
 
 

@@ -36,8 +36,8 @@ def net(width: int) -> nn.Module:
 
 
 def timed(name: str, candidate: nn.Module, reference: nn.Module, **settings: object) -> Latency:
-    setting = Setting(runtime_by_name(name), threads=1, **settings)
-    return Meter(reference, IMAGES, setting, max_seconds=0.1, warmup=0.01).measure(candidate)
+    setting = Setting(runtime_by_name(name), threads=1, max_seconds=0.1, **settings)
+    return Meter(reference, IMAGES, setting, warmup=0.01).measure(candidate)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +86,7 @@ class Twice(nn.Module):
 @pytest.mark.parametrize("name", NAMES)
 def test_several_inputs(name: str) -> None:
     inputs = torch.rand(2, 3), torch.zeros(2, dtype=torch.int64)
-    meter = Meter(Twice(64), inputs, Setting(runtime_by_name(name), threads=1), max_seconds=0.05, warmup=0.0)
+    meter = Meter(Twice(64), inputs, Setting(runtime_by_name(name), threads=1, max_seconds=0.05), warmup=0.0)
     assert meter.measure(Twice(2)).seconds > 0
     assert meter.fingerprint.inputs == "2x3 float32, 2 int64"
 
@@ -108,7 +108,7 @@ class Exotic(nn.Module):
     ],
 )
 def test_an_operator_that_the_runtime_lacks_is_named(name: str, message: str) -> None:
-    meter = Meter(net(2), IMAGES, Setting(runtime_by_name(name), threads=1), max_seconds=0.05)
+    meter = Meter(net(2), IMAGES, Setting(runtime_by_name(name), threads=1, max_seconds=0.05))
     with pytest.raises(TrialError, match=message) as caught:
         meter.measure(Exotic())
     assert "\n" not in str(caught.value)

@@ -32,7 +32,7 @@ def test_the_same_plan_is_recovered_to_the_same_weights(make_problem: Callable[.
 
 def test_masks_have_nothing_to_compensate(make_problem: Callable[..., Problem]) -> None:
     problem = make_problem(granularity="weights", finetune_steps=0, budget=("nonzero=60%",))
-    assert problem.compensator is None
+    assert problem.repair.compensator is None
     assert "compensate" not in evaluate_candidate(problem, half(problem)).seconds
 
 

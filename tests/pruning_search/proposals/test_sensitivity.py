@@ -8,7 +8,7 @@ import torch
 
 from autoprune.pruning_search import Problem, create_study
 from autoprune.pruning_search.coordination.budget_usage import begin_time
-from autoprune.pruning_search.evaluation.evaluate import Stopwatch, cut_model, repair
+from autoprune.pruning_search.evaluation.evaluate import cut_model
 from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.width_grid import Grid, StepGrid, widths_of
 from autoprune.pruning_search.proposals import sensitivity as sensitivities
@@ -59,7 +59,7 @@ def test_curves_are_measured_with_progress_and_stored(make_problem: Make) -> Non
     for width in (problem.grids[name].low, problem.structure.widths[name]):
         plan = problem.plan({**context, name: width})
         model = cut_model(problem, plan)
-        repair(problem, model, plan, Stopwatch())
+        problem.repair(model, plan)
         losses.append(loss(problem, model))
     increase = record["points"][name][str(problem.grids[name].low)]
     assert increase == pytest.approx(losses[0] - losses[1], abs=1e-5)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoprune.engines.base import End
-from autoprune.engines.process import Order, WorkerProcess, stop_processes
+from autoprune.engines.process import WorkerProcess, WorkerSpec, stop_processes
 
 
-class Post:
+class WorkerActor:
     """Starts one worker process on its node and waits for its end."""
 
     def __init__(self) -> None:
@@ -21,10 +21,10 @@ class Post:
 
         return str(ray.util.get_node_ip_address())
 
-    def work(self, order: Order) -> End:
+    def work(self, spec: WorkerSpec) -> End:
         """Start the worker; returns when and how it ended."""
-        folder = order.folder if order.folder.is_dir() else Path.cwd()
-        self._worker = WorkerProcess.start(replace(order, folder=folder))
+        folder = spec.folder if spec.folder.is_dir() else Path.cwd()
+        self._worker = WorkerProcess.start(replace(spec, folder=folder))
         self._worker.process.wait()
         end = self._worker.end
         assert end is not None
