@@ -134,12 +134,12 @@ class Study:
             card = finetuned_card(card, longer.how, longer.before, longer.quality, longer.test, longer.others)
         candidate = Candidate(
             model=model,
-            plan=plan or problem.plan(problem.structure.widths),
+            plan=plan or problem.pruning.plan(problem.structure.widths),
             base=problem.model,
-            spec=problem.name if ":" in problem.name else None,
+            spec=problem.subject.name if ":" in problem.subject.name else None,
             classes=classes_of(problem.data),
             example=problem.data.example(4),
-            calibration=[inputs for inputs, _ in problem.calibration],
+            calibration=[inputs for inputs, _ in problem.subject.calibration],
             quality=self._quality,
             metric=problem.data.task.metric,
             criterion="" if plan is None else self._learned(chosen),
@@ -327,13 +327,13 @@ def _searched(problem: Problem, storage: BaseStorage, listener: review.Listener)
         there = f"{trials_text(ended)} {'is' if ended == 1 else 'are'} already there"
         listener.note(f"continues study {study.study_name!r}: {there if ended else 'no trial has ended yet'}")
     store = WeightStore.beside(config.storage, study.study_name)
-    if problem.parts.note:
-        listener.note(problem.parts.note)
+    if problem.splits.note:
+        listener.note(problem.splits.note)
     if _has_workers(config):
         run_workers(problem, study, store, listener)
     else:
         run(problem, study, store, listener)
-    if problem.parts.ranking is not None:
+    if problem.splits.holdout is not None:
         listener.phase("finalists", "ranked on samples that guided nothing")
         rank_finalists(problem, study, store, listener)
     listener.phase("final test", "the front, on the test split")
@@ -382,7 +382,7 @@ def open_search(
     original = record["baseline"].get("latency_ms")
     seconds = None if original is None else original * 1e-3
     problem = prepare(config, listener, original_seconds=seconds)
-    if problem.weights != record["weights"]:
+    if problem.subject.weights != record["weights"]:
         raise StudyError(
             f"the weights of {record['model']} are not those that study {study.study_name!r} pruned: "
             "put the earlier weights back"

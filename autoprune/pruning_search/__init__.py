@@ -4,13 +4,13 @@ from autoprune.pruning_search.finish.finalists import rank_finalists
 from autoprune.pruning_search.finish.test_front import recovered_differently, test_front, trial_model
 from autoprune.pruning_search.persistence.device_change import settled_problem
 from autoprune.pruning_search.persistence.study import ATTRIBUTE, check_continues, create_study
-from autoprune.pruning_search.problem.build import classes_of, prepare
-from autoprune.pruning_search.problem.problem import Baseline, Problem
+from autoprune.pruning_search.problem.prepare import prepare
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.pruning_search.problem.subject.configured_model import classes_of
 from autoprune.pruning_search.run import run
 
 __all__ = [
     "ATTRIBUTE",
-    "Baseline",
     "Problem",
     "check_continues",
     "classes_of",

@@ -108,7 +108,7 @@ def work(
     `began` is when the process did, by :func:`time.monotonic`.
     """
     began = time.monotonic() if began is None else began
-    space = make_space(problem, known_curves(problem, study), known_floor(study))
+    space = make_space(problem, known_curves(problem.budget_model, study), known_floor(study))
     seed = problem.config.seed if seed is None else seed
     search = Search(problem, study, store, listener, space, seed, Pieces(problem.config.batch_size), worker)
     record_threads(problem, study, listener)
@@ -233,7 +233,7 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     except OverBudget as over:
         trial.set_user_attr("reason", str(over))
         trial.set_user_attr(STAGES, {COST: {"decision": "over budget"}})
-        constrain(problem, trial, over.excess)
+        constrain(problem.budget_model, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
     except UpdateFinishedTrialError:
         # This process was silent for so long that another one gave the trial up.
@@ -269,7 +269,7 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     # A warm start is tried exactly as it is, even where the space comes only near it.
     widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
     mixed = mixture is not None and widths != problem.structure.widths
-    plan = problem.plan(widths, mixture) if mixed else None
+    plan = problem.pruning.plan(widths, mixture) if mixed else None
     trained = UNTRAINED not in trial.user_attrs
     seen = _may_begin(search, trial, plan_key(widths, plan, trained=trained))
     if seen is None:
@@ -339,7 +339,7 @@ def _record(
         # Saved before the trial is told: a recorded trial never lacks its weights.
         trial.set_user_attr(RECOVERED, weights_hash(candidate.model))
         store.save(trial.number, candidate.model, candidate.plan)
-    constrain(problem, trial, dict(candidate.excess))
+    constrain(problem.budget_model, trial, dict(candidate.excess))
     study.tell(trial, values(problem, recorded))
 
 

@@ -52,8 +52,8 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
     begin_time(problem.budget, study)
     if problem.config.weights is None:
         store.save_original(problem.model)
-    if problem.is_out_of_reach:
-        listener.note(out_of_reach(problem))
+    if problem.budget_model.is_out_of_reach:
+        listener.note(out_of_reach(problem.budget_model))
     if is_previewed(problem) and not study.get_trials(deepcopy=False):
         _preview(problem, study, store, listener)
     curves = sensitivity(problem, study, listener)

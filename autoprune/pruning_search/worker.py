@@ -16,7 +16,7 @@ from autoprune.pruning_search.loop import work
 from autoprune.pruning_search.persistence.compatibility import READY, differences, version_differences
 from autoprune.pruning_search.persistence.device_change import as_recorded, device_differences
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.build import prepare
+from autoprune.pruning_search.problem.prepare import prepare
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.study.listener import Listener
@@ -124,7 +124,7 @@ def _with_latencies_of(study: optuna.Study, problem: Problem, listener: Listener
     others = device_differences(problem, study)
     if not others:
         return problem
-    if "latency" in problem.limits:
+    if "latency" in problem.budget_model.limits:
         _refuse(study.study_name, [f"latency is measured elsewhere ({others})"])
     listener.note(f"latency is not measured by this worker: the study's is of another device ({others})")
     return replace(problem, meter=None)

@@ -18,9 +18,10 @@ from autoprune.errors import ConfigError, UserError
 from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
 from autoprune.pruning_search import Problem, classes_of, prepare
 from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
-from autoprune.pruning_search.problem.build import model_spec, pruning_of
+from autoprune.pruning_search.problem.build_pruning import pruning_of
 from autoprune.pruning_search.problem.latency import measured_profile, offered_widths
 from autoprune.pruning_search.problem.pruning import Origin, Prunable, Pruning
+from autoprune.pruning_search.problem.subject.configured_model import model_spec
 from autoprune.pruning_search.problem.width_grid import grids_of
 from autoprune.pruning_search.proposals.learned_criterion import configured
 from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
@@ -181,7 +182,9 @@ def _widths_within(
             config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if latency_steps else _exact(config)
         )
     elif problem is not None:
-        curves = measured_curves(replace(problem, latency_steps=latency_steps), listener, context=AT_BUDGET)
+        budget_model = replace(problem.budget_model, latency_steps=latency_steps)
+        problem = replace(problem, budget_model=budget_model)
+        curves = measured_curves(problem, listener, context=AT_BUDGET)
     grids = grids_of(pruning.structure, config, latency_steps)
     return widths_within(within, origin.config, pruning, pruning.costs.original(origin.model), grids, curves)
 
@@ -208,10 +211,10 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
     widths = problem.pruning.widths(plan)
     listener.phase("cut", _extent(config, problem.structure.widths, widths))
     made = evaluate_candidate(problem, widths, plan)
-    full, latency = problem.baseline, made.latency
+    latency = made.latency
     before = _numbers(
-        full.costs,
-        quality=full.score.value if request.validate else None,
+        problem.budget_model.original_costs,
+        quality=problem.subject.baseline.score.value if request.validate else None,
         latency_ms=None if latency is None else latency.reference_seconds * 1e3,
     )
     timed = {}
@@ -224,10 +227,10 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         }
     after = _numbers(made.costs, quality=made.score.value if request.validate else None, **timed)
     card = Card(
-        title=problem.name,
+        title=problem.subject.name,
         metric=problem.data.task.metric,
         data=problem.data.name,
-        weights=problem.weights,
+        weights=problem.subject.weights,
         before=before,
         after=after,
         widths=_widths(problem.structure, widths),
@@ -238,7 +241,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         model=made.model,
         plan=plan,
         base=problem.model,
-        spec=problem.name,
+        spec=problem.subject.name,
         classes=classes_of(problem.data),
         example=problem.data.example(4),
     )

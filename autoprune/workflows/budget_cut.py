@@ -13,7 +13,7 @@ from autoprune.criteria.curve import Curve
 from autoprune.criteria.selection import Scope, ranked_widths
 from autoprune.errors import BudgetError, ConfigError
 from autoprune.pruning_search.problem.budget_fit import filled, largest
-from autoprune.pruning_search.problem.problem import CLOSED_FORM
+from autoprune.pruning_search.problem.budget_model import CLOSED_FORM
 from autoprune.pruning_search.problem.pruning import Pruning
 from autoprune.pruning_search.problem.width_grid import AnyGrid
 from autoprune.pruning_search.proposals.learned_criterion import allocated, configured

@@ -14,9 +14,9 @@ from autoprune.cost import Profile
 from autoprune.cost.latency.prediction import Accuracy, cross_validated, worth_offering
 from autoprune.cost.latency.profile import load_profile
 from autoprune.errors import ModelError
-from autoprune.pruning_search.problem.build import model_spec
 from autoprune.pruning_search.problem.latency import profile_path, setting_of, timed_batch
 from autoprune.pruning_search.problem.latency_profile import measured_anew, profiling_meter
+from autoprune.pruning_search.problem.subject.configured_model import model_spec
 from autoprune.pruning_search.problem.unit_pruning import discover_for
 from autoprune.study.listener import Listener
 from autoprune.workflows.inspect import model_and_inputs

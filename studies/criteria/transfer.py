@@ -88,7 +88,9 @@ def methods(learned: LearnedCriterion) -> list[Method]:
 
 def _allocated(problem: Problem, criterion: LearnedCriterion, anew: bool) -> Widths:
     curves = _measured_anew(problem) if anew else None
-    return allocated(criterion, problem.pruning, problem.limits, problem.grids, curves)
+    return allocated(
+        criterion, problem.pruning, problem.budget_model.limits, problem.budget_model.grids, curves
+    )
 
 
 @cache
@@ -99,7 +101,9 @@ def _measured_anew(problem: Problem) -> dict[str, Curve]:
 def _single(problem: Problem, spec: str, scope: str) -> Widths:
     within = Within(problem.budget, scope)
     config = problem.config.model_copy(update={"criterion": spec})
-    return widths_within(within, config, problem.pruning, problem.baseline.costs, problem.grids)
+    return widths_within(
+        within, config, problem.pruning, problem.budget_model.original_costs, problem.budget_model.grids
+    )
 
 
 def rows(
@@ -114,14 +118,14 @@ def rows(
     task, test = problem.data.task, problem.data.test
     for method in wanted:
         widths = method.widths(problem)
-        plan = problem.plan(widths, method.mixture(problem))
+        plan = problem.pruning.plan(widths, method.mixture(problem))
         repaired = cut_model(problem, plan)
         repair(problem, repaired, plan, Stopwatch())
         yield {
             "checkpoint": name,
             "level": level,
             "method": method.name,
-            "flops": problem.costs.costs(widths).flops / problem.baseline.costs.flops,
+            "flops": problem.pruning.costs.costs(widths).flops / problem.budget_model.original_costs.flops,
             "accuracy_before": evaluate(repaired, test, task).value,
             "accuracy_after": evaluate(recover(problem, plan), test, task).value,
         }

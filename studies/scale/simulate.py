@@ -114,14 +114,14 @@ def simulated(seconds: float, slept: list[tuple[float, float]]) -> Any:
     """
 
     def evaluate(problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any) -> Candidate:
-        plan = problem.plan(widths)
+        plan = problem.pruning.plan(widths)
         with watch.stage("evaluate"):
             own = seconds * random.uniform(0.8, 1.2) * (1.0 if slept else random.random())
             time.sleep(own)
         slept.append((own, time.time()))
         full = problem.structure.widths
-        score = Score(quality(widths, full), 0.5, len(problem.parts.guiding))
-        costs = problem.costs.costs(widths)
+        score = Score(quality(widths, full), 0.5, len(problem.splits.selection))
+        costs = problem.pruning.costs.costs(widths)
         return Candidate(widths, plan, problem.model, score, costs, None, {}, watch.seconds)
 
     return evaluate
@@ -147,13 +147,13 @@ def problem_of(sampler: str, storage: str) -> Problem:
 
 def finished(problem: Problem, study: optuna.Study, trials: int) -> list[FrozenTrial]:
     """Finished trials as a search would have left them, of random widths."""
-    space = loop.make_space(problem, loop.known_curves(problem, study))
+    space = loop.make_space(problem, loop.known_curves(problem.budget_model, study))
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), directions=study.directions)
     full, made = problem.structure.widths, []
     for number in range(trials):
         trial = draw.ask()
         widths = space.suggest(trial)
-        costs = problem.costs.costs(widths)
+        costs = problem.pruning.costs.costs(widths)
         value = quality(widths, full)
         known = {
             "origin": "sampler",
@@ -261,7 +261,8 @@ def measure(
     problem: Problem, server: Server, url: str, workers: int, seconds: float, total: int
 ) -> dict[str, float | str]:
     """Let so many workers fill a study up to so many trials."""
-    problem = replace(problem, budget=replace(problem.budget, trials=total))
+    budget_model = replace(problem.budget_model, budget=replace(problem.budget, trials=total))
+    problem = replace(problem, budget_model=budget_model)
     context = get_context("fork")
     with served(url) as (place, serving):
         results: Queue[Any] = context.Queue()

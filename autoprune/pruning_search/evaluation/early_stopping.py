@@ -147,14 +147,16 @@ class CandidateStages:
         problem, seen = self.ladder.problem, self._points(PROXY)
 
         def enough(score: Score) -> bool:
-            if score.samples < min(FIRST_SAMPLES, len(problem.parts.guiding)):
+            if score.samples < min(FIRST_SAMPLES, len(problem.splits.selection)):
                 return False
             loss, error = self._loss(score), self._error(score)
             ends = [place(seen, (loss + shift, *self.costs)).promoted for shift in (-error, error)]
             return self._why_on(PROXY) != "" or ends[0] == ends[1]
 
         try:
-            score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=BATCH, enough=enough)
+            score = evaluate(
+                model, problem.splits.selection, problem.data.task, batch_size=BATCH, enough=enough
+            )
         except TrialError:
             # What overflows without training may still recover.
             self.stages[PROXY + " skipped"] = {"decision": "its output is not finite without training"}
@@ -174,7 +176,7 @@ class CandidateStages:
         problem = self.ladder.problem
         score = evaluate(
             model,
-            problem.parts.guiding,
+            problem.splits.selection,
             problem.data.task,
             batch_size=BATCH,
             enough=lambda sofar: sofar.samples >= CHECKPOINT_SAMPLES,
@@ -289,7 +291,7 @@ def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Lad
     Nor is there one with several qualities: its stages estimate the first alone, and a candidate that falls
     behind in that may be ahead in another.
     """
-    if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.others:
+    if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.subject.others:
         return None
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     trials = [
@@ -307,7 +309,7 @@ def cost_values(problem: Problem, costs: Costs, latency: Latency | None) -> list
     """Objective values after the first one, in the order of ``problem.objectives``."""
     known = {name: getattr(costs, name) for name in problem.objectives[1:] if hasattr(costs, name)}
     if latency is not None:
-        original = problem.baseline.latency or latency.reference_seconds
+        original = problem.budget_model.original_latency or latency.reference_seconds
         known["latency_ms"] = latency.ratio * original * 1e3
     return [float(known[name]) for name in problem.objectives[1:]]
 

@@ -21,9 +21,10 @@ from autoprune.pruning_search.evaluation.early_stopping import (
     Stopped,
     cost_values,
 )
-from autoprune.pruning_search.problem.budget_fit import excess
+from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.latency import Timer
-from autoprune.pruning_search.problem.problem import EVALUATED, Problem
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.pruning_search.problem.subject.subject import EVALUATED
 from autoprune.recovery import finetune, recalibrate
 from autoprune.structure import Plan
 from autoprune.structure.plans import AnyPlan, Widths
@@ -110,22 +111,22 @@ def evaluate_candidate(
         OverBudget: before any training, when a limit is not met.
         TrialError: when the candidate cannot be run or recovered.
     """
-    over = excess(problem, widths)
+    over = problem.budget_model.excess(widths)
     if any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
     watch = watch or Stopwatch()
     if plan is None and widths != problem.structure.widths:
-        plan = problem.plan(widths)
+        plan = problem.pruning.plan(widths)
     with watch.stage("cut"):
         model = cut_model(problem, plan)
     with watch.stage("latency"):
         latency = latency_of(problem, model, timer)
-    over |= latency_excess(problem, latency)
+    over |= latency_excess(problem.budget_model, latency)
     if any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
-    costs = problem.baseline.costs if plan is None else problem.costs.costs(widths)
+    costs = problem.budget_model.original_costs if plan is None else problem.pruning.costs.costs(widths)
     if plan is None:
-        known = problem.baseline
+        known = problem.subject.baseline
         return Candidate(
             widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
         )
@@ -141,7 +142,9 @@ def evaluate_candidate(
 
 def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, float]:
     """The qualities beside the first one, on the guiding samples. Raises TrialError for one that is none."""
-    found = {judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.others}
+    found = {
+        judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.subject.others
+    }
     wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
     if wrong is not None:
         raise TrialError(_undefined(wrong, found[wrong]))
@@ -171,7 +174,7 @@ def _recovered_score(
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
         batch_size = max(1, EVALUATED // pieces)
-        score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=batch_size)
+        score = evaluate(model, problem.splits.selection, problem.data.task, batch_size=batch_size)
     if not math.isfinite(score.value):
         raise TrialError(_undefined(problem.data.task.metric, score.value))
     return score, None
@@ -197,19 +200,19 @@ def repair(
     Where it is to be `rebuilt`, its layers are fitted to what it feeds them in between.
     """
     compensate(problem, model, plan, watch)
-    if rebuilt and isinstance(plan, Plan) and problem.rebuilder is not None:
+    if rebuilt and isinstance(plan, Plan) and problem.recovery.rebuilder is not None:
         with watch.stage("rebuild"):
-            problem.rebuilder(model, plan)
+            problem.recovery.rebuilder(model, plan)
     with watch.stage("recalibrate"):
-        recalibrate(model, (inputs for inputs, _ in problem.calibration))
+        recalibrate(model, (inputs for inputs, _ in problem.subject.calibration))
 
 
 def compensate(problem: Problem, model: nn.Module, plan: AnyPlan, watch: Stopwatch) -> None:
     """Fit what reads the removed units to those that stay, in place, where the settings want that."""
     if isinstance(plan, Plan) and problem.config.compensate:
         with watch.stage("compensate"):
-            if problem.compensator is not None:
-                problem.compensator(model, plan)
+            if problem.recovery.compensator is not None:
+                problem.recovery.compensator(model, plan)
 
 
 def _recover(
@@ -224,7 +227,7 @@ def _recover(
 ) -> None:
     """Repair the model and fine-tune it, in place. Raises Stopped where `stages` decides so."""
     repair(problem, model, plan, watch, rebuilt=problem.config.rebuild or not trained)
-    recipe = problem.recipe if trained else None
+    recipe = problem.recovery.recipe if trained else None
     if recipe is None:
         return
     if early_stopping is not None:
@@ -239,7 +242,7 @@ def _recover(
             seed=_seed(problem, plan),
             teacher=problem.model,
             on_step=on_step,
-            cached_batches=problem.cached_batches,
+            cached_batches=problem.recovery.cached_batches,
             pieces=pieces,
         )
 
@@ -257,12 +260,12 @@ def latency_of(problem: Problem, model: nn.Module, timer: Timer | None = None) -
     return (timer or problem.meter.measure)(model)
 
 
-def latency_excess(problem: Problem, latency: Latency | None) -> dict[str, float]:
+def latency_excess(budget: BudgetModel, latency: Latency | None) -> dict[str, float]:
     """The upper end of the interval has to meet the budget, in the original model's time."""
-    limit = problem.limits.get("latency")
-    if limit is None or latency is None or problem.baseline.latency is None:
+    limit = budget.limits.get("latency")
+    if limit is None or latency is None or budget.original_latency is None:
         return {}
-    return {"latency": latency.ratio_high * problem.baseline.latency / limit - 1}
+    return {"latency": latency.ratio_high * budget.original_latency / limit - 1}
 
 
 def over_text(over: Mapping[str, float]) -> str:

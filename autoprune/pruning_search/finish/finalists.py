@@ -66,7 +66,7 @@ def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, li
 
     The original model and every finalist are scored once in the study's life on the ranking samples.
     """
-    if problem.parts.ranking is None:
+    if problem.splits.holdout is None:
         return
     known = ranked(study, UNCHOSEN)
     finalists = near_front(study)
@@ -79,15 +79,15 @@ def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, li
     study.set_user_attr(UNCHOSEN, {name: asdict(estimate) for name, estimate in known.items()})
     chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get("plan") != "original"}
     kept = {name: known[name] for name in (ORIGINAL, *(str(trial.number) for trial in finalists))}
-    guiding, ranking = len(problem.parts.guiding), len(problem.parts.ranking)
+    guiding, ranking = len(problem.splits.selection), len(problem.splits.holdout)
     found = corrected(kept, chosen, guiding / (guiding + ranking))
     study.set_user_attr(RANKING, {name: asdict(estimate) for name, estimate in found.items()})
 
 
 def _unchosen(problem: Problem, model: nn.Module) -> Estimate:
     """A model's quality on the ranking samples, with its noise."""
-    assert problem.parts.ranking is not None
-    score = evaluate(model, problem.parts.ranking, problem.data.task)
+    assert problem.splits.holdout is not None
+    score = evaluate(model, problem.splits.holdout, problem.data.task)
     noise = score.noise(problem.data.task)
     return Estimate(score.value) if noise is None else Estimate(score.value, **asdict(noise))
 

@@ -68,7 +68,7 @@ def recover_longer(
 
 def judged(problem: Problem, model: nn.Module) -> float:
     """Quality on the validation samples that judge finalists."""
-    return evaluate(model, problem.parts.ranking or problem.parts.guiding, problem.data.task).value
+    return evaluate(model, problem.splits.holdout or problem.splits.selection, problem.data.task).value
 
 
 def train_on(

@@ -65,9 +65,13 @@ def recover_gradually(
     if steps < rounds:
         raise ConfigError(f"{steps} steps are too few for {rounds} rounds: give a longer --finetune")
     mixture = mixture_of(trial.user_attrs)
-    ranking = next(iter(problem.rankings.values())) if mixture is None else mixture.ranking(problem.rankings)
+    ranking = (
+        next(iter(problem.pruning.rankings.values()))
+        if mixture is None
+        else mixture.ranking(problem.pruning.rankings)
+    )
     before = judged(problem, recovered)
-    model, known = problem.base, {g.name: tuple(range(g.width)) for g in structure.groups}
+    model, known = problem.pruning.origin.model, {g.name: tuple(range(g.width)) for g in structure.groups}
     for number, keep in enumerate(kept_by_round(structure, plan, ranking, rounds), start=1):
         model = _cut(problem, model, structure, known, keep)
         known = keep
@@ -102,8 +106,8 @@ def _cut(
 ) -> nn.Module:
     """The repaired model with the units of `keep` out of `known`; itself where they are the same."""
     if all(keep[name] == units for name, units in known.items()):
-        return copy.deepcopy(model) if model is problem.base else model
-    if model is not problem.base:
+        return copy.deepcopy(model) if model is problem.pruning.origin.model else model
+    if model is not problem.pruning.origin.model:
         structure = _structure_again(problem, model, known)
     # Units are numbered anew in a model that was cut.
     places = {name: {unit: place for place, unit in enumerate(units)} for name, units in known.items()}
@@ -114,7 +118,7 @@ def _cut(
     }
     plan = Plan.of(structure, relative)
     pruned = apply(model, plan, structure)
-    inputs = [inputs for inputs, _ in problem.calibration]
+    inputs = [inputs for inputs, _ in problem.subject.calibration]
     if problem.config.compensate:
         Compensator(model, structure, collect_moments(model, structure, inputs))(pruned, plan)
     recalibrate(pruned, inputs)
@@ -124,7 +128,7 @@ def _cut(
 def _structure_again(problem: Problem, model: nn.Module, known: Mapping[str, tuple[int, ...]]) -> Structure:
     """What can be cut in a model that was cut before. Raises ConfigError where that is something else."""
     try:
-        found = discover_for(problem.config, model, (problem.example,))
+        found = discover_for(problem.config, model, (problem.subject.example,))
     except ModelError as error:
         raise ConfigError(f"the cut model cannot be cut again ({error}): leave --gradual out") from error
     # A group of one unit has nothing more to lose, and may be frozen.

@@ -65,7 +65,7 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
     plan = store.plan(number)
     if plan is None or plan.hash != trial.user_attrs["plan"]:
-        plan = problem.plan(widths, mixture_of(trial.user_attrs))
+        plan = problem.pruning.plan(widths, mixture_of(trial.user_attrs))
     if plan.hash != trial.user_attrs["plan"]:
         raise StudyError(
             f"trial {trial.number} was cut by another ranking than this machine computes: "
@@ -86,7 +86,7 @@ def recovered_differently(problem: Problem, trial: FrozenTrial, model: nn.Module
     """What to say of a model of :func:`trial_model` whose weights are not those that were scored."""
     if trial.user_attrs.get(RECOVERED) in (None, weights_hash(model)):
         return []
-    quality = evaluate(model, problem.parts.guiding, problem.data.task).value
+    quality = evaluate(model, problem.splits.selection, problem.data.task).value
     return [
         f"the weights of trial {trial.number} were lost, and recovering it again gave others, as on another "
         f"machine or with another version: {problem.data.task.metric} {quality:.4f} where the search had "

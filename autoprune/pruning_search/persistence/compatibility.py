@@ -59,7 +59,7 @@ def fingerprints(problem: Problem) -> dict[str, Any]:
 
 def differences(record: Mapping[str, Any], problem: Problem) -> list[str]:
     """What keeps this machine from working on the study with that record; empty where nothing does."""
-    here = {**fingerprints(problem), "weights": problem.weights}
+    here = {**fingerprints(problem), "weights": problem.subject.weights}
     found = version_differences(record)
     differ = [name for name in _MUST_MATCH if record.get(name) != here[name]]
     if "weights" in differ and "base" in differ:
@@ -99,7 +99,7 @@ def _ranking(problem: Problem) -> str:
         {**structure.widths, **{g.name: max(g.least, 1, round(g.width * share)) for g in ranked}}
         for share in _SHARES
     ]
-    return _digest([problem.plan(widths).hash for widths in tried if widths != structure.widths])
+    return _digest([problem.pruning.plan(widths).hash for widths in tried if widths != structure.widths])
 
 
 def _digest(content: object) -> str:

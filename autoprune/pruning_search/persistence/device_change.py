@@ -33,16 +33,18 @@ def settled_problem(problem: Problem, study: optuna.Study, listener: Listener) -
     if problem.meter is None or known["device_key"] == here["device_key"]:
         return as_recorded(problem, study)
     before = front_trials(study)
-    latency = problem.baseline.latency
+    latency = problem.budget_model.original_latency
     baseline = known["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
-    study.set_user_attr(ATTRIBUTE, {**known, **here, "baseline": baseline, "limits": problem.limits})
+    study.set_user_attr(
+        ATTRIBUTE, {**known, **here, "baseline": baseline, "limits": problem.budget_model.limits}
+    )
     problem = as_recorded(problem, study)
     if before:
         differences = _differences(known["device"], here["device"])
         listener.note(
             f"the latencies so far were measured elsewhere ({differences}): they are measured again"
         )
-    if "latency" in problem.limits and before:
+    if "latency" in problem.budget_model.limits and before:
         listener.phase("latency", "of the front so far, on this device")
         for done, trial in enumerate(before):
             listener.progress(done / len(before), f"latency of trial {trial.number}")
@@ -56,11 +58,11 @@ def as_recorded(problem: Problem, study: optuna.Study) -> Problem:
     They are the same for all workers and all runs, whatever was measured since the study was made.
     """
     record = study.user_attrs[ATTRIBUTE]
-    problem = replace(problem, latency_steps=record["latency_steps"])
+    budget_model = replace(problem.budget_model, latency_steps=record["latency_steps"])
     milliseconds = record["baseline"].get("latency_ms")
-    if milliseconds is None or problem.baseline.latency is None:
-        return problem
-    return replace(problem, baseline=replace(problem.baseline, latency=milliseconds * 1e-3))
+    if milliseconds is not None and budget_model.original_latency is not None:
+        budget_model = replace(budget_model, original_latency=milliseconds * 1e-3)
+    return replace(problem, budget_model=budget_model)
 
 
 def device_differences(problem: Problem, study: optuna.Study) -> str:
@@ -84,7 +86,7 @@ def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> N
         tell_again(problem, study, trial, before)
     except OverBudget as over:
         trial.set_user_attr("reason", str(over))
-        constrain(problem, trial, over.excess)
+        constrain(problem.budget_model, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
     except AutopruneError as error:
         trial.set_user_attr("reason", f"{type(error).__name__}: {error}")

@@ -51,7 +51,7 @@ def known_plan(
     ]
     if mixture is not None and same and widths != problem.structure.widths:
         # Over budget or not is a matter of widths: those trials have no plan.
-        plan = problem.plan(widths, mixture).hash
+        plan = problem.pruning.plan(widths, mixture).hash
         same = [trial for trial in same if trial.user_attrs.get("plan", plan) == plan]
     here = [trial for trial in same if not timed_elsewhere(problem, trial)]
     scored = [trial for trial in same if trial.state is TrialState.COMPLETE]
@@ -60,7 +60,7 @@ def known_plan(
 
 def timed_elsewhere(problem: Problem, trial: FrozenTrial) -> bool:
     """Whether the budget limits latency, and the trial's is another device's."""
-    if "latency" not in problem.limits or problem.meter is None:
+    if "latency" not in problem.budget_model.limits or problem.meter is None:
         return False
     return measured_on(trial) not in ("", problem.meter.fingerprint.key)
 
@@ -97,9 +97,9 @@ def _time_again(
     """Put this device's latency in the place of the other one's; returns how far it is over its limit."""
     widths = recorded["widths"]
     mixture = mixture_of(recorded)
-    plan = None if widths == problem.structure.widths else problem.plan(widths, mixture)
+    plan = None if widths == problem.structure.widths else problem.pruning.plan(widths, mixture)
     latency = latency_of(problem, cut_model(problem, plan), timer_of(problem, study, trial))
-    over = latency_excess(problem, latency)
+    over = latency_excess(problem.budget_model, latency)
     if latency is None or any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
     recorded |= latency_attributes(problem, latency)

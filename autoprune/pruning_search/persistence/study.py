@@ -18,6 +18,7 @@ from autoprune.errors import StudyError
 from autoprune.pruning_search.persistence.compatibility import fingerprints, places
 from autoprune.pruning_search.persistence.git_commit import commit_of
 from autoprune.pruning_search.persistence.trial_record import quality_attributes
+from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.pruning_search.proposals.spaces import space_name
@@ -49,7 +50,7 @@ def study_name(problem: Problem) -> str:
     if problem.config.study:
         return problem.config.study
     data = problem.data.name.rpartition("/")[2]
-    parts = [problem.name.rpartition(":")[2], data, *map(str, problem.budget.limits)]
+    parts = [problem.subject.name.rpartition(":")[2], data, *map(str, problem.budget.limits)]
     if problem.config.granularity != UNITS:
         parts.insert(2, problem.config.granularity.replace("block:", "block").replace(":", "of"))
     text = "-".join(parts).replace("%", "pct")
@@ -76,7 +77,7 @@ def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None =
     """
     storage = storage or open_storage(problem.config.storage, must_exist=False)
     name = study_name(problem)
-    higher = problem.qualities
+    higher = problem.subject.qualities
     directions = [
         StudyDirection.MAXIMIZE if higher.get(name, False) else StudyDirection.MINIMIZE
         for name in problem.objectives
@@ -100,16 +101,17 @@ def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None =
     return study
 
 
-def constrain(problem: Problem, trial: optuna.Trial, excess: Mapping[str, float]) -> None:
+def constrain(budget: BudgetModel, trial: optuna.Trial, excess: Mapping[str, float]) -> None:
     """Set every constraint of the budget, in one order; a cost that was not measured counts as met."""
-    for what in problem.limits:
+    for what in budget.limits:
         trial.set_constraint(what, excess.get(what, 0.0))
 
 
 def _record(problem: Problem) -> dict[str, Any]:
     """What the study keeps about its problem; see the attribute names in the documentation."""
-    baseline = problem.baseline
-    latency = {} if baseline.latency is None else {"latency_ms": baseline.latency * 1e3}
+    baseline, costs = problem.subject.baseline, problem.budget_model
+    seconds = costs.original_latency
+    latency = {} if seconds is None else {"latency_ms": seconds * 1e3}
     return {
         "version": version("autoprune"),
         "commit": commit_of(Path.cwd()),
@@ -119,20 +121,24 @@ def _record(problem: Problem) -> dict[str, Any]:
         },
         "places": places(problem.config, study_folder(problem.config.storage, study_name(problem)).path),
         **fingerprints(problem),
-        "model": problem.name,
-        "weights": problem.weights,
+        "model": problem.subject.name,
+        "weights": problem.subject.weights,
         "metric": problem.data.task.metric,
         "higher_is_better": problem.data.task.higher_is_better,
         "samples": baseline.score.samples,
-        "ranking_samples": 0 if problem.parts.ranking is None else len(problem.parts.ranking),
-        "baseline": {**quality_attributes(problem, baseline.score), **asdict(baseline.costs), **latency},
+        "ranking_samples": 0 if problem.splits.holdout is None else len(problem.splits.holdout),
+        "baseline": {
+            **quality_attributes(problem, baseline.score),
+            **asdict(costs.original_costs),
+            **latency,
+        },
         "others": dict(baseline.others),
         **({} if baseline.sparsified is None else {"sparsified_quality": baseline.sparsified}),
         "groups": problem.structure.widths,
         "ties": ties(problem.structure.groups) if space_name(problem) == "criterion" else {},
-        "latency_steps": {name: list(widths) for name, widths in problem.latency_steps.items()},
+        "latency_steps": {name: list(widths) for name, widths in costs.latency_steps.items()},
         "budget": [str(limit) for limit in problem.budget.limits],
-        "limits": problem.limits,
+        "limits": costs.limits,
         **timed_on(problem),
     }
 

@@ -23,7 +23,7 @@ EXPECTED = "expected_quality"
 
 def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
     """User attributes of an evaluated trial, seconds by stage."""
-    full = problem.baseline.costs
+    full = problem.budget_model.original_costs
     costs = candidate.costs
     recorded: dict[str, Any] = {
         "plan": candidate.plan.hash if candidate.plan else "original",
@@ -45,8 +45,8 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         }
     if candidate.latency is not None:
         recorded |= latency_attributes(problem, candidate.latency)
-        if problem.predictor is not None:
-            recorded[PREDICTED] = round(problem.predictor.ratio(candidate.widths), 6)
+        if problem.budget_model.predictor is not None:
+            recorded[PREDICTED] = round(problem.budget_model.predictor.ratio(candidate.widths), 6)
     return recorded
 
 
@@ -65,7 +65,7 @@ def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
     The milliseconds are those that the ratio makes of the study's one measurement of the original model: in
     another hour the machine may be half as fast, but the ratio stays.
     """
-    original = problem.baseline.latency or latency.reference_seconds
+    original = problem.budget_model.original_latency or latency.reference_seconds
     return {
         "latency_ms": latency.ratio * original * 1e3,
         "latency_ratio": latency.ratio,

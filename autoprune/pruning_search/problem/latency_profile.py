@@ -62,11 +62,15 @@ def with_profile(problem: Problem, listener: Listener) -> Problem:
     Raises what :func:`measured_anew` raises.
     """
     meter, structure, config = problem.meter, problem.structure, problem.config
-    wanted = config.profile and "latency" in problem.limits and problem.profile is None
+    wanted = (
+        config.profile and "latency" in problem.budget_model.limits and problem.budget_model.profile is None
+    )
     if not wanted or meter is None or not isinstance(structure, Structure):
         return problem
     listener.note("latency is limited: what each group costs is measured first, once for this device")
     slow = profiling_meter(problem.model, meter.inputs, meter.setting, config.latency_seconds)
     file = profile_path(problem.model, structure, meter.fingerprint)
     profile = measured_anew(problem.model, structure, slow, file, listener)
-    return replace(problem, profile=profile, latency_steps=offered_widths(problem.pruning, profile))
+    steps = offered_widths(problem.pruning, profile)
+    budget_model = replace(problem.budget_model, profile=profile, latency_steps=steps)
+    return replace(problem, budget_model=budget_model)

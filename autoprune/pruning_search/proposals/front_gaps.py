@@ -19,7 +19,6 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.spaces.base import LEVEL, Space
 from autoprune.study.front import feasible_trials
@@ -110,7 +109,7 @@ def _points(problem: Problem, study: optuna.Study) -> list[Point]:
     """The plans that were evaluated in full within the budget; each once."""
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     return [
-        Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
+        Point(problem.budget_model.used(trial.user_attrs["widths"]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
         if trial.params and state_of(trial) == "COMPLETE"
     ]

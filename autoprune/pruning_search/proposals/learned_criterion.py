@@ -63,7 +63,9 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
         raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
     scales, shifts = coefficients(study_record(study), trial)
     if not scales:
-        scales = CriterionSpace(problem, curves_of(problem, points)).scales(trial.user_attrs["widths"])
+        scales = CriterionSpace(problem, curves_of(problem.budget_model, points)).scales(
+            trial.user_attrs["widths"]
+        )
     weights = _weights(problem, trial)
     groups = {
         name: LearnedGroup(
@@ -154,8 +156,8 @@ def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
 def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Provenance:
     found = summary(study)
     return Provenance(
-        model=problem.name,
-        weights=problem.weights,
+        model=problem.subject.name,
+        weights=problem.subject.weights,
         data=problem.data.name,
         budget=tuple(str(limit) for limit in problem.budget.limits),
         study=study.study_name,

@@ -18,7 +18,6 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.spaces import CriterionSpace, Space
 from autoprune.structure.plans import Widths
@@ -70,7 +69,7 @@ def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> R
     known, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
     for parent in parents:
         own: Widths = parent.user_attrs["widths"]
-        level = used(problem, own) + ROUNDING
+        level = problem.budget_model.used(own) + ROUNDING
         scales, shifts = coefficients(record, parent)
         scales = scales or space.scales(own)
         for _ in range(DRAWS):

@@ -19,6 +19,7 @@ from autoprune.errors import TrialError
 from autoprune.pruning_search.coordination.budget_usage import spent
 from autoprune.pruning_search.evaluation.evaluate import Stopwatch, compensate, cut_model
 from autoprune.pruning_search.problem.budget_fit import proportioned
+from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.width_grid import AnyGrid, widths_of
 from autoprune.pruning_search.proposals.sensitivity_effort import (
@@ -67,7 +68,9 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     missing = [name for name in problem.structure.widths if name not in points]
     if missing:
         start, before = time.perf_counter(), record.get("seconds", 0.0)
-        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, CONTEXT)
+        context: Widths = record.get("context") or proportioned(
+            problem.budget_model, problem.structure.widths, CONTEXT
+        )
         left = spent(problem.budget, study).seconds_left
         allowed = math.inf if left is None else SHARE * left
         effort = _effort(problem, context, missing, allowed)
@@ -85,7 +88,7 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
             study.set_user_attr(SENSITIVITY, record)
             if taken > allowed:
                 break
-    return curves_of(problem, points)
+    return curves_of(problem.budget_model, points)
 
 
 def _effort(problem: Problem, context: Widths, groups: Sequence[str], seconds: float) -> Effort:
@@ -104,7 +107,10 @@ def _unmeasured(problem: Problem, points: Points, listener: Listener) -> Points:
             f"time is short: sensitivity was measured for {len(points)} of {len(full)} groups, and the "
             "others are taken to lose what those do"
         )
-    widths = {name: measured_widths(problem.grids[name], full[name], LESS[-1].points) for name in missing}
+    widths = {
+        name: measured_widths(problem.budget_model.grids[name], full[name], LESS[-1].points)
+        for name in missing
+    }
     return {name: borrowed(points, full, widths[name], full[name]) for name in missing}
 
 
@@ -126,26 +132,26 @@ def measured_curves(
         seconds: after which groups without a measurement get what others lose.
     """
     full, began = problem.structure.widths, time.perf_counter()
-    others = proportioned(problem, full, context)
+    others = proportioned(problem.budget_model, full, context)
     points: Points = {}
     for name, increases in _measured(problem, list(full), others, listener, Effort(POINTS, samples)):
         points[name] = increases
         if time.perf_counter() - began > seconds:
             points |= _unmeasured(problem, points, listener)
             break
-    return curves_of(problem, points)
+    return curves_of(problem.budget_model, points)
 
 
-def known_curves(problem: Problem, study: optuna.Study) -> dict[str, Curve]:
+def known_curves(budget: BudgetModel, study: optuna.Study) -> dict[str, Curve]:
     """The curves that the study has. Raises KeyError before all groups have been measured."""
-    return curves_of(problem, study.user_attrs[SENSITIVITY]["points"])
+    return curves_of(budget, study.user_attrs[SENSITIVITY]["points"])
 
 
-def curves_of(problem: Problem, points: Points) -> dict[str, Curve]:
+def curves_of(budget: BudgetModel, points: Points) -> dict[str, Curve]:
     """Group -> curve over the widths that are tried, through the measured points."""
     known = {name: {int(width): value for width, value in row.items()} for name, row in points.items()}
-    offered = {name: widths_of(grid) for name, grid in problem.grids.items()}
-    return curves_through(known, problem.structure.widths, offered)
+    offered = {name: widths_of(grid) for name, grid in budget.grids.items()}
+    return curves_through(known, budget.pruning.structure.widths, offered)
 
 
 def measured_widths(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
@@ -157,7 +163,7 @@ def measured_widths(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]
 
 def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     """Mean loss on the first samples that guide; infinite where the output is not finite."""
-    guiding = problem.parts.guiding
+    guiding = problem.splits.selection
     samples = min(samples, len(guiding))
     # Batches of one size: a last one of a few samples would have statistics of its own.
     size = math.ceil(samples / math.ceil(samples / BATCH))
@@ -197,8 +203,8 @@ class _Several:
 def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
     """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
     if problem.structure.settled(widths) == problem.structure.widths:
-        return loss(problem, problem.base, samples)
-    plan = problem.plan(widths)
+        return loss(problem, problem.pruning.origin.model, samples)
+    plan = problem.pruning.plan(widths)
     model = cut_model(problem, plan)
     compensate(problem, model, plan, Stopwatch())
     return loss(problem, model, samples)
@@ -218,7 +224,7 @@ def _increases(problem: Problem, context: Widths, group: str, effort: Effort) ->
     full = problem.structure.widths[group]
     base = loss_of(problem, {**context, group: full}, effort.samples)
     found: dict[str, float | None] = {}
-    for width in measured_widths(problem.grids[group], full, effort.points):
+    for width in measured_widths(problem.budget_model.grids[group], full, effort.points):
         increase = loss_of(problem, {**context, group: width}, effort.samples) - base
         found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
     return found

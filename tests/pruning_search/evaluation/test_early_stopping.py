@@ -74,7 +74,7 @@ class Constant(nn.Module):
 
 
 def model_of(problem: Problem, share: float) -> Constant:
-    ((_, targets),) = problem.parts.guiding.batches(len(problem.parts.guiding))
+    ((_, targets),) = problem.splits.selection.batches(len(problem.splits.selection))
     return Constant(share, targets)
 
 
@@ -269,5 +269,5 @@ def test_a_recipe_of_the_settings(make_problem: Make) -> None:
     expected = Recipe(
         steps=7, clip=1.0, distill_features=0.3, label_smoothing=0.1, distill=0.5, precision="auto"
     )
-    assert problem.recipe == expected
-    assert math.isfinite(problem.recipe.lr)
+    assert problem.recovery.recipe == expected
+    assert math.isfinite(problem.recovery.recipe.lr)

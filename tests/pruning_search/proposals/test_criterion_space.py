@@ -6,7 +6,6 @@ import optuna
 import pytest
 
 from autoprune.pruning_search import Problem
-from autoprune.pruning_search.problem.budget_fit import meets, used
 from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import Curve, Greedy
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
@@ -33,9 +32,9 @@ def test_every_suggestion_meets_the_budget_and_uses_its_level(
         trial = study.ask()
         widths = space.suggest(trial)
         level = trial.params[LEVEL] / 100
-        assert meets(problem, widths, level)
+        assert problem.budget_model.meets(widths, level)
         # A unit of the residual stream is an eighth of the cost.
-        assert used(problem, widths) > level - 0.15
+        assert problem.budget_model.used(widths) > level - 0.15
         assert all(width in curves[name].widths for name, width in widths.items())
         plans.add(tuple(widths.values()))
     assert len(plans) > 20
@@ -75,7 +74,7 @@ def test_all_coefficients_equal_is_the_greedy_warm_start(make_problem: Make, cur
     study.enqueue_trial({LEVEL: 75, **dict.fromkeys(problem.structure.widths, 1.5)})
     assert (
         CriterionSpace(problem, curves).suggest(study.ask())
-        == Greedy(task_of(problem, curves)).at(0.75).widths
+        == Greedy(task_of(problem.budget_model, curves)).at(0.75).widths
     )
 
 
@@ -105,7 +104,7 @@ def test_the_parameters_of_a_plan_lead_back_near_it(make_problem: Make, curves_o
     for start in warm_starts(problem, curves, LEVELS):
         study.enqueue_trial(space.parameters(start.widths))
         widths = space.suggest(study.ask())
-        assert meets(problem, widths)
+        assert problem.budget_model.meets(widths)
         distances += [abs(widths[n] - start.widths[n]) / full for n, full in problem.structure.widths.items()]
     assert np.mean(distances) < 0.1
 
@@ -118,7 +117,7 @@ def test_warm_starts_contain_the_plans_by_sensitivity(make_problem: Make, curves
     assert origins[0] == EXACT
     assert set(origins) <= {GREEDY, EXACT, "uniform", "global l2", "global taylor"}
     assert len({tuple(sorted(start.widths.items())) for start in starts}) == len(starts)
-    assert all(meets(problem, start.widths) for start in starts)
+    assert all(problem.budget_model.meets(start.widths) for start in starts)
 
 
 PARTS = (("a", 64), ("b", 128))

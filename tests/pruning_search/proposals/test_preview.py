@@ -68,7 +68,7 @@ def test_a_preview_is_a_model_like_any_other(make_problem: Make, tmp_path: Path)
     preview = study.trials[1]
     for store in (WeightStore(tmp_path), WeightStore(tmp_path / "nothing")):
         model, _ = trial_model(problem, preview, store)
-        score = evaluate(model, problem.parts.guiding, problem.data.task)
+        score = evaluate(model, problem.splits.selection, problem.data.task)
         assert score.value == pytest.approx(preview.values[0])
     # Lost or not, what stands in the front can be taken from it.
     assert any(origin.endswith(PREVIEW) for origin in front(study)["origin"])
@@ -152,7 +152,7 @@ def test_when_there_are_previews(make_problem: Make, settings: dict[str, object]
 
 
 def test_long_training_has_previews_by_itself(make_problem: Make) -> None:
-    flops = make_problem().baseline.costs.flops
+    flops = make_problem().budget_model.original_costs.flops
     steps = int(LONG / (PASSES * flops * 128))
     assert not is_previewed(make_problem(finetune_steps=steps))
     assert is_previewed(make_problem(finetune_steps=steps + 1))

@@ -13,7 +13,6 @@ from autoprune.config.settings import load_config
 from autoprune.pruning_search import Problem, create_study, prepare, run
 from autoprune.pruning_search.coordination.retry import run_again
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.proposals.learned_criterion import allocated, learn
 from autoprune.pruning_search.proposals.refine import REACH, apart, refined
 from autoprune.pruning_search.proposals.sensitivity import known_curves
@@ -100,12 +99,12 @@ def test_tied_groups_depart_from_each_other_near_the_front(make_tied: Make, tmp_
     # The sampler also has the turns after a plan that was known.
     assert 2 <= len(near) <= len(by_origin(study, SAMPLER))
     assert by_origin(study, GAP)
-    space = CriterionSpace(problem, known_curves(problem, study))
+    space = CriterionSpace(problem, known_curves(problem.budget_model, study))
     assert space.tied
     for trial in near:
         parent = study.trials[trial.user_attrs[REFINED_FROM]]
         assert trial.user_attrs["widths"] != parent.user_attrs["widths"]
-        own, other = (used(problem, t.user_attrs["widths"]) for t in (trial, parent))
+        own, other = (problem.budget_model.used(t.user_attrs["widths"]) for t in (trial, parent))
         assert 0.85 * other < own <= other + 1e-6
         for groups in space.tied:
             assert len({trial.user_attrs[SCALES][group] for group in groups}) == len(groups)
@@ -123,7 +122,10 @@ def test_what_a_refined_trial_learned_gives_its_plan(make_tied: Make, tmp_path: 
         assert scales == trial.user_attrs[SCALES]
         limits = {"flops": trial.user_attrs["flops"]}
         learned = learn(problem, study, trial)
-        assert allocated(learned, problem.pruning, limits, problem.grids) == trial.user_attrs["widths"]
+        assert (
+            allocated(learned, problem.pruning, limits, problem.budget_model.grids)
+            == trial.user_attrs["widths"]
+        )
 
 
 def test_an_interrupted_refinement_is_tried_again_as_it_was(make_tied: Make, tmp_path: Path) -> None:
@@ -152,10 +154,10 @@ def test_groups_are_refined_only_where_some_are_tied(
         assert waiting.number < len(study.trials)
     asked = study.ask()
     asked.set_user_attr("origin", SAMPLER)
-    curves = known_curves(problem, study)
+    curves = known_curves(problem.budget_model, study)
     spaces: Sequence[Space] = (
         CriterionSpace(problem, curves),
-        SparsitySpace(problem),
+        SparsitySpace(problem.budget_model),
     )
     found = [refined(problem, study, space, 0) is not None for space in spaces]
     assert found == [most == 5, False]

@@ -9,7 +9,6 @@ import torch
 from autoprune.pruning_search import Problem, create_study
 from autoprune.pruning_search.coordination.budget_usage import begin_time
 from autoprune.pruning_search.evaluation.evaluate import Stopwatch, cut_model, repair
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.width_grid import Grid, StepGrid, widths_of
 from autoprune.pruning_search.proposals import sensitivity as sensitivities
 from autoprune.pruning_search.proposals import sensitivity_effort as efforts
@@ -49,19 +48,19 @@ def test_curves_are_measured_with_progress_and_stored(make_problem: Make) -> Non
     assert watcher.phases == ["sensitivity"]
     assert watcher.done == list(problem.structure.widths)
     for name, curve in found.items():
-        assert list(curve.widths) == widths_of(problem.grids[name])
+        assert list(curve.widths) == widths_of(problem.budget_model.grids[name])
         assert curve.losses[-1] == 0 < curve.losses[0]
         assert all(np.diff(curve.losses) < 0)
     record = study.user_attrs[SENSITIVITY]
-    assert 0.8 * CONTEXT < used(problem, record["context"]) <= CONTEXT
+    assert 0.8 * CONTEXT < problem.budget_model.used(record["context"]) <= CONTEXT
     name, context = "conv1", record["context"]
     losses = []
-    for width in (problem.grids[name].low, problem.structure.widths[name]):
-        plan = problem.plan({**context, name: width})
+    for width in (problem.budget_model.grids[name].low, problem.structure.widths[name]):
+        plan = problem.pruning.plan({**context, name: width})
         model = cut_model(problem, plan)
         repair(problem, model, plan, Stopwatch())
         losses.append(loss(problem, model))
-    increase = record["points"][name][str(problem.grids[name].low)]
+    increase = record["points"][name][str(problem.budget_model.grids[name].low)]
     assert increase == pytest.approx(losses[0] - losses[1], abs=1e-5)
     assert record["seconds"] > 0
     assert all(len(points) <= POINTS for points in record["points"].values())
@@ -106,8 +105,8 @@ def test_an_output_that_is_not_finite_is_worse_than_all_others(make_problem: Mak
     problem = make_problem()
     names = list(problem.structure.widths)
     points: dict[str, dict[str, float | None]] = {name: {"2": 0.5} for name in names}
-    points[names[0]] = {str(problem.grids[names[0]].low): None}
-    curves = curves_of(problem, points)
+    points[names[0]] = {str(problem.budget_model.grids[names[0]].low): None}
+    curves = curves_of(problem.budget_model, points)
     assert curves[names[0]].losses[0] >= 5
 
 
@@ -116,7 +115,7 @@ def test_without_a_limit_the_others_take_that_share_of_the_original_models_flops
     study = create_study(problem)
     sensitivity(problem, study, Listener())
     context = study.user_attrs[SENSITIVITY]["context"]
-    share = problem.costs.costs(context).flops / problem.baseline.costs.flops
+    share = problem.pruning.costs.costs(context).flops / problem.budget_model.original_costs.flops
     assert 0.8 * CONTEXT < share <= CONTEXT
 
 
@@ -157,7 +156,7 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
     assert record["samples"] == LESS[-1].samples
     assert all(len(points) == LESS[-1].points for points in record["points"].values())
     assert f"sensitivity was measured for 1 of {len(names)} groups" in notes[-1]
-    assert known_curves(problem, study) == found
+    assert known_curves(problem.budget_model, study) == found
     assert all(curve.losses[0] > 0 for curve in found.values())
     assert sensitivity(problem, study, watcher) == found
     assert watcher.done == names[:1]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.width_grid import AnyTrial
 from autoprune.pruning_search.proposals.allocation_costs import task_of
@@ -44,7 +43,7 @@ class CriterionSpace:
     def __init__(self, problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> None:
         self._problem = problem
         self._lowest = max(1, round(100 * floor))
-        self._task = task_of(problem, curves)
+        self._task = task_of(problem.budget_model, curves)
         self._ties = ties(problem.structure.groups)
         self.tied = [groups for groups in self._ties.values() if len(groups) > 1]
         self._affine = problem.config.coefficients == "affine"
@@ -83,7 +82,7 @@ class CriterionSpace:
             for name, groups in self._ties.items()
         }
         shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
-        level = min(100, max(self._lowest, round(100 * used(self._problem, widths))))
+        level = min(100, max(self._lowest, round(100 * self._problem.budget_model.used(widths))))
         return {LEVEL: level, **tied, **shifts}
 
     def scales(self, widths: Widths) -> dict[str, float]:

@@ -30,9 +30,9 @@ ALIKE = 1e-3
 
 
 def original_score(
-    model: nn.Module, data: Data, guiding: Split, calibration: Sequence[tuple[Tensor, Tensor]]
+    model: nn.Module, data: Data, selection: Split, calibration: Sequence[tuple[Tensor, Tensor]]
 ) -> Score:
-    """Score of the original on the guiding samples.
+    """Score of the original on the selection split.
 
     All samples in memory are looked at before, and some of the others: class indices that are none, and NaN
     or infinity that the model does not cope with. Of test data, which is read when the search ends, it is a
@@ -48,9 +48,9 @@ def original_score(
     for inputs, targets in calibration:
         _check_batch(model, inputs, targets, data.task, "train", None)
     try:
-        score = evaluate(model, guiding, data.task)
+        score = evaluate(model, selection, data.task)
     except (DataError, TrialError) as error:
-        # Guiding samples are in an order of their own: the user's is where the sample is named.
+        # The selection split is in an order of their own: the user's is where the sample is named.
         if not isinstance(data.validation, TensorSplit):
             check_samples(model, data.validation, data.task, "validation")
         if isinstance(error, DataError):
@@ -189,9 +189,9 @@ def _not_finite(model: nn.Module) -> ModelError:
     )
 
 
-def note_unseen(data: Data, guiding: Split, listener: Listener) -> None:
+def note_unseen(data: Data, selection: Split, listener: Listener) -> None:
     """Tell the listener which classes AUROC leaves out, for want of samples."""
-    targets = classes(guiding)
+    targets = classes(selection)
     if data.task.metric.partition("@")[0] != "auroc" or targets is None or data.task.classes is None:
         return
     unseen = sorted(set(range(data.task.classes)) - set(targets.tolist()))
@@ -200,17 +200,17 @@ def note_unseen(data: Data, guiding: Split, listener: Listener) -> None:
         listener.note(f"validation has no samples of {len(unseen)} class(es) ({few}): auroc leaves them out")
 
 
-def note_chance(model: nn.Module, data: Data, guiding: Split, score: Score, listener: Listener) -> None:
+def note_chance(model: nn.Module, data: Data, selection: Split, score: Score, listener: Listener) -> None:
     """Tell the listener where two passes of the original over the same samples, or two readings, differ."""
     if _changes(data.validation):
         listener.note(
             "validation samples change each time they are read: "
-            + ("one reading of them is kept" if isinstance(guiding, TensorSplit) else "so do all qualities")
+            + ("one reading of them is kept" if isinstance(selection, TensorSplit) else "so do all qualities")
         )
-    inputs = next((inputs for inputs, _ in guiding.batches(BATCH)), None)
+    inputs = next((inputs for inputs, _ in selection.batches(BATCH)), None)
     if inputs is None or _alike(*(_outputs(model, inputs, seed) for seed in (0, 1))):
         return
-    again = evaluate(model, guiding, data.task, seed=1)
+    again = evaluate(model, selection, data.task, seed=1)
     listener.note(
         f"two passes of the original over the same validation samples give {data.task.metric} "
         f"{score.value:.4g} and {again.value:.4g}, loss {score.loss:.4g} and {again.loss:.4g}: its forward "
