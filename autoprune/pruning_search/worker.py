@@ -14,7 +14,7 @@ from autoprune.errors import StudyError
 from autoprune.pruning_search.coordination.heartbeat import this_process
 from autoprune.pruning_search.loop import work
 from autoprune.pruning_search.persistence.compatibility import READY, differences, version_differences
-from autoprune.pruning_search.persistence.device_change import as_recorded, device_differences
+from autoprune.pruning_search.persistence.device_change import device_differences, match_record
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.prepare import prepare
 from autoprune.pruning_search.problem.problem import Problem
@@ -29,7 +29,7 @@ READY_SECONDS, PAUSE = 600.0, 1.0
 
 
 @dataclass(frozen=True)
-class Invitation:
+class WorkerSpec:
     """Which study to work on, and how.
 
     Attributes:
@@ -47,7 +47,7 @@ class Invitation:
     worker: str | None = None
 
 
-def work_on(invitation: Invitation, listener: Listener) -> optuna.Study:
+def work_on(invitation: WorkerSpec, listener: Listener) -> optuna.Study:
     """Evaluate trials of a study until its budget is spent, beside any number of other workers.
 
     Raises:
@@ -97,7 +97,7 @@ def _wait_until_ready(study: optuna.Study, listener: Listener) -> None:
         time.sleep(PAUSE)
 
 
-def _problem_of(study: optuna.Study, invitation: Invitation, listener: Listener) -> Problem:
+def _problem_of(study: optuna.Study, invitation: WorkerSpec, listener: Listener) -> Problem:
     """The study's problem, made anew on this machine, and found to be the same."""
     record = study_record(study)
     name = study.study_name
@@ -120,7 +120,7 @@ def _problem_of(study: optuna.Study, invitation: Invitation, listener: Listener)
 
 def _with_latencies_of(study: optuna.Study, problem: Problem, listener: Listener) -> Problem:
     """The problem as recorded; without latencies where this device is another one than the study's."""
-    problem = as_recorded(problem, study)
+    problem = match_record(problem, study)
     others = device_differences(problem, study)
     if not others:
         return problem

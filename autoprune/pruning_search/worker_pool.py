@@ -17,8 +17,8 @@ from autoprune.config.settings import Config
 from autoprune.engines.base import End, Engine
 from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
-from autoprune.pruning_search.coordination.budget_usage import Spent, spent
-from autoprune.pruning_search.coordination.retry import revive
+from autoprune.pruning_search.coordination.budget_usage import BudgetUsage, spent
+from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.pruning_search.loop import wait_for_others
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.problem import Problem
@@ -42,7 +42,7 @@ def run_workers(problem: Problem, study: optuna.Study, store: WeightStore, liste
     """
     begin(problem, study, store, listener)
     listener.phase("search", str(problem.budget))
-    view = _View(problem, study, listener)
+    view = _ProgressReporter(problem, study, listener)
     engine = make_engine(problem.config, study.study_name, store.folder, listener.note)
     ends: list[End] = []
     with ExitStack() as stack:
@@ -81,7 +81,7 @@ def _report(end: End, study: optuna.Study, listener: Listener, *, left: int) -> 
     """Say that a worker ended before its time, and have its trial run again."""
     if not end.why:
         return
-    revive(study)
+    requeue_lost(study)
     then = "it is started again where there is room" if end.again else f"{left} left"
     listener.note(f"worker {end.worker} ended early ({end.why}): {then}")
 
@@ -90,10 +90,10 @@ def _stop(engine: Engine, study: optuna.Study) -> None:
     """End all workers, and queue again what they did not finish."""
     if engine.left:
         engine.stop()
-        revive(study, reason=INTERRUPTED)
+        requeue_lost(study, reason=INTERRUPTED)
 
 
-class _View:
+class _ProgressReporter:
     """Tells a listener what all workers do, as if this process had done it."""
 
     def __init__(self, problem: Problem, study: optuna.Study, listener: Listener) -> None:
@@ -101,7 +101,7 @@ class _View:
         self._ended = {trial.number for trial in self._trials() if trial.state.is_finished()}
         self._begun = set(self._ended)
 
-    def spent(self) -> Spent:
+    def spent(self) -> BudgetUsage:
         """What is used of the budget now."""
         return spent(self._problem.budget, self._study)
 

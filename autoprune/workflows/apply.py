@@ -15,16 +15,16 @@ from autoprune.config.settings import Config
 from autoprune.cost import Costs, MaskCosts
 from autoprune.criteria.learned import Allowed, read_criterion
 from autoprune.errors import ConfigError, UserError
-from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
+from autoprune.export import Card, ExportCandidate, Exported, Numbers, default_formats, export_candidate
 from autoprune.pruning_search import Problem, classes_of, prepare
 from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
 from autoprune.pruning_search.problem.build_pruning import pruning_of
-from autoprune.pruning_search.problem.latency import measured_profile, offered_widths
+from autoprune.pruning_search.problem.latency import latency_step_widths, profile_for
 from autoprune.pruning_search.problem.pruning import Origin, Prunable, Pruning
 from autoprune.pruning_search.problem.subject.configured_model import model_spec
 from autoprune.pruning_search.problem.width_grid import grids_of
-from autoprune.pruning_search.proposals.learned_criterion import configured
-from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
+from autoprune.pruning_search.proposals.learned_criterion import read_configured
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measure_curves
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, Widths, read_plan
@@ -174,17 +174,17 @@ def _widths_within(
 ) -> Widths:
     """The widths within a budget, at the top edges of the device's steps where its profile is known."""
     config, curves = origin.config, None
-    latency_steps = offered_widths(pruning, measured_profile(origin, pruning.structure))
+    latency_steps = latency_step_widths(pruning, profile_for(origin, pruning.structure))
     if latency_steps and config.round_to == "auto":
         listener.note(f"widths are those that {config.runtime} runs best: give --round-to 1 for any width")
-    if configured(config, pruning) is None:
+    if read_configured(config, pruning) is None:
         config = (
             config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if latency_steps else _exact(config)
         )
     elif problem is not None:
         budget_model = replace(problem.budget_model, latency_steps=latency_steps)
         problem = replace(problem, budget_model=budget_model)
-        curves = measured_curves(problem, listener, context=AT_BUDGET)
+        curves = measure_curves(problem, listener, context=AT_BUDGET)
     grids = grids_of(pruning.structure, config, latency_steps)
     return widths_within(within, origin.config, pruning, pruning.costs.original(origin.model), grids, curves)
 
@@ -195,7 +195,7 @@ _OTHER_WEIGHTS = {
 }
 
 
-def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Candidate, Card]:
+def _with_data(config: Config, request: Request, listener: Listener) -> tuple[ExportCandidate, Card]:
     problem = prepare(
         config.model_copy(
             update={
@@ -237,7 +237,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         device="" if latency is None else str(latency.fingerprint),
         granularity=_masked(plan),
     )
-    candidate = Candidate(
+    candidate = ExportCandidate(
         model=made.model,
         plan=plan,
         base=problem.model,
@@ -248,7 +248,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
     return candidate, card
 
 
-def _without_data(config: Config, request: Request, listener: Listener) -> tuple[Candidate, Card]:
+def _without_data(config: Config, request: Request, listener: Listener) -> tuple[ExportCandidate, Card]:
     name = model_spec(config)
     listener.phase("structure", name)
     model, inputs = model_and_inputs(config, request.inputs, listener)
@@ -268,7 +268,7 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
         widths=_widths(pruning.structure, widths),
         granularity=_masked(plan),
     )
-    return Candidate(pruning.cut(plan), plan, model, name, None, origin.example), card
+    return ExportCandidate(pruning.cut(plan), plan, model, name, None, origin.example), card
 
 
 def _masked(plan: AnyPlan) -> str:

@@ -30,8 +30,8 @@ from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
 from autoprune.pruning_search import Problem, prepare
 from autoprune.pruning_search.evaluation.evaluate import Stopwatch, cut_model, recover, repair
-from autoprune.pruning_search.proposals.learned_criterion import allocated
-from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
+from autoprune.pruning_search.proposals.learned_criterion import allocate
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measure_curves
 from autoprune.review import Listener
 from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
@@ -88,14 +88,14 @@ def methods(learned: LearnedCriterion) -> list[Method]:
 
 def _allocated(problem: Problem, criterion: LearnedCriterion, anew: bool) -> Widths:
     curves = _measured_anew(problem) if anew else None
-    return allocated(
+    return allocate(
         criterion, problem.pruning, problem.budget_model.limits, problem.budget_model.grids, curves
     )
 
 
 @cache
 def _measured_anew(problem: Problem) -> dict[str, Curve]:
-    return measured_curves(problem, Listener(), context=AT_BUDGET)
+    return measure_curves(problem, Listener(), context=AT_BUDGET)
 
 
 def _single(problem: Problem, spec: str, scope: str) -> Widths:

@@ -39,7 +39,7 @@ from server import Server, postgresql, processor_seconds, served
 
 from autoprune.config.settings import load_config
 from autoprune.pruning_search import Problem, create_study, loop, prepare
-from autoprune.pruning_search.evaluation.evaluate import Candidate, Stopwatch
+from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate, Stopwatch
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.pruning_search.run import begin
@@ -113,7 +113,9 @@ def simulated(seconds: float, slept: list[tuple[float, float]]) -> Any:
     The first one is cut short at random, so that workers do not go on in step after their common start.
     """
 
-    def evaluate(problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any) -> Candidate:
+    def evaluate(
+        problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any
+    ) -> EvaluatedCandidate:
         plan = problem.pruning.plan(widths)
         with watch.stage("evaluate"):
             own = seconds * random.uniform(0.8, 1.2) * (1.0 if slept else random.random())
@@ -122,7 +124,7 @@ def simulated(seconds: float, slept: list[tuple[float, float]]) -> Any:
         full = problem.structure.widths
         score = Score(quality(widths, full), 0.5, len(problem.splits.selection))
         costs = problem.pruning.costs.costs(widths)
-        return Candidate(widths, plan, problem.model, score, costs, None, {}, watch.seconds)
+        return EvaluatedCandidate(widths, plan, problem.model, score, costs, None, {}, watch.seconds)
 
     return evaluate
 

@@ -150,7 +150,7 @@ def test_widths_inside_a_removed_block_give_one_plan(make_deep: Make) -> None:
     problem = make_deep()
     widths = {**problem.structure.widths, "blocks.1": 0}
     narrow = {**widths, "blocks.1.conv1": 4}
-    assert problem.structure.settled(narrow) == widths
+    assert problem.structure.canonical(narrow) == widths
     assert problem.pruning.plan(narrow).hash == problem.pruning.plan(widths).hash
     assert problem.pruning.costs.costs(narrow) == problem.pruning.costs.costs(widths)
     pruned = apply(problem.model, problem.pruning.plan(widths), problem.structure)

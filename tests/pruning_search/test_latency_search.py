@@ -15,11 +15,11 @@ from autoprune.api import run_search
 from autoprune.cost import Call, Meter, Profile, Runtime, Setting
 from autoprune.cost.latency.profile import load_profile, profiled
 from autoprune.errors import ConfigError, StudyError, TrialError
-from autoprune.pruning_search import Problem, create_study, run, settled_problem
+from autoprune.pruning_search import Problem, continue_on_device, create_study, run
 from autoprune.pruning_search.persistence.device_change import TIMED_AGAIN
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.latency import StudyTimer, offered_widths, profile_path
-from autoprune.pruning_search.problem.latency_profile import with_profile
+from autoprune.pruning_search.problem.latency import StudyTimer, latency_step_widths, profile_path
+from autoprune.pruning_search.problem.latency_profile import ensure_profile
 from autoprune.pruning_search.problem.width_grid import StepGrid
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
 from autoprune.pruning_search.proposals.sensitivity import sensitivity
@@ -85,7 +85,7 @@ def make_paper(make_problem: Make) -> Make:
 
 def searched(problem: Problem, folder: Path, listener: Listener | None = None) -> optuna.Study:
     study = create_study(problem)
-    problem = settled_problem(problem, study, listener or Watcher())
+    problem = continue_on_device(problem, study, listener or Watcher())
     run(problem, study, WeightStore(folder), listener or Watcher())
     return study
 
@@ -180,7 +180,7 @@ def test_the_same_device_keeps_what_is_known(make_paper: Make, tmp_path: Path) -
     slower = dataclasses.replace(
         problem, budget_model=dataclasses.replace(problem.budget_model, original_latency=1.0)
     )
-    settled = settled_problem(slower, study, watcher)
+    settled = continue_on_device(slower, study, watcher)
     assert watcher.notes == []
     assert settled.budget_model.original_latency == pytest.approx(problem.budget_model.original_latency)
     assert runtime.timed == count + 1  # the original model, before the study is opened
@@ -271,7 +271,7 @@ def profiled_on_paper(problem: Problem) -> Problem:
         budget_model=dataclasses.replace(
             problem.budget_model,
             profile=profile,
-            latency_steps=offered_widths(problem.pruning, profile),
+            latency_steps=latency_step_widths(problem.pruning, profile),
         ),
     )
 
@@ -289,14 +289,14 @@ def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make,
 
 def test_a_limit_on_latency_has_the_device_profiled_first(make_paper: Make) -> None:
     watcher = Watcher()
-    problem = with_profile(make_paper(Paper(), budget=("latency=60%", "trials=2")), watcher)
+    problem = ensure_profile(make_paper(Paper(), budget=("latency=60%", "trials=2")), watcher)
     assert any("measured first" in note for note in watcher.notes)
     assert problem.budget_model.predictor is not None
     assert problem.budget_model.latency_steps
-    assert with_profile(problem, Watcher()) is problem
+    assert ensure_profile(problem, Watcher()) is problem
     for settings in ({"budget": ("flops=60%", "trials=2")}, {"profile": False}):
         without = make_paper(Paper(), **settings)
-        assert with_profile(without, Watcher()) is without
+        assert ensure_profile(without, Watcher()) is without
 
 
 def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
@@ -306,10 +306,10 @@ def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
 
     problem = make_paper(Paper("four"), budget=("latency=60%", "trials=2"))
     with pytest.raises(KeyboardInterrupt):
-        with_profile(problem, Stopped())
+        ensure_profile(problem, Stopped())
     file = profile_path(problem.model, problem.structure, problem.meter.fingerprint)
     (first,) = load_profile(file.with_suffix(".part")).latency_steps.items()
-    profile = with_profile(problem, Watcher()).budget_model.profile
+    profile = ensure_profile(problem, Watcher()).budget_model.profile
     assert (next(iter(profile.latency_steps.items()))) == first
     assert set(profile.latency_steps) == {group.name for group in problem.structure.groups}
     assert file.exists()
@@ -339,7 +339,7 @@ def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space
             problem, budget_model=dataclasses.replace(problem.budget_model, latency_steps=latency_steps)
         )
     )
-    later = settled_problem(problem, study, Watcher())
+    later = continue_on_device(problem, study, Watcher())
     assert later.budget_model.grids["conv1"] == StepGrid((3, 7, 16))
     curves = sensitivity(later, study, Watcher())
     form = make_space(later, curves)

@@ -17,9 +17,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
-PROCESS, BEAT = "process", "beat"
+PROCESS, HEARTBEAT = "process", "beat"
 """Trial attributes: who runs it, and a number that grows while it does."""
-BEAT_SECONDS = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Between two signs of life of a trial."""
 MISSED = 8
 """Signs of life that have to be missing until a process on another machine counts as dead."""
@@ -87,7 +87,7 @@ def _born(pid: int) -> int | None:
 class Heartbeat:
     """Signs of life of the trial at hand, from a thread of its own: training may take hours."""
 
-    def __init__(self, study: optuna.Study, seconds: float = BEAT_SECONDS) -> None:
+    def __init__(self, study: optuna.Study, seconds: float = HEARTBEAT_SECONDS) -> None:
         self._study, self._seconds = study, seconds
 
     @contextmanager
@@ -106,7 +106,7 @@ class Heartbeat:
         while not over.wait(self._seconds):
             count += 1
             try:
-                self._study._storage.set_trial_user_attr(trial_id, BEAT, count)
+                self._study._storage.set_trial_user_attr(trial_id, HEARTBEAT, count)
             except UpdateFinishedTrialError:
                 return
             except Exception:  # the trial's own calls meet the same trouble, and report it
@@ -114,7 +114,7 @@ class Heartbeat:
 
 
 @dataclass
-class _Seen:
+class _LastHeartbeat:
     """A sign of life, and for how long there was no other."""
 
     beat: object
@@ -123,7 +123,7 @@ class _Seen:
 
 
 @dataclass
-class Watch:
+class LostTrialFinder:
     """Finds the running trials whose processes are dead.
 
     On this machine a process that has ended is found at once. Elsewhere, silence tells. It is counted by
@@ -131,8 +131,8 @@ class Watch:
     storage was away, nobody could give a sign.
     """
 
-    seconds: float = BEAT_SECONDS
-    _seen: dict[int, _Seen] = field(default_factory=dict)
+    seconds: float = HEARTBEAT_SECONDS
+    _seen: dict[int, _LastHeartbeat] = field(default_factory=dict)
 
     def lost(self, trials: list[FrozenTrial], mine: int | None = None) -> list[FrozenTrial]:
         """Those of the running `trials` that nobody runs any more; `mine` is what this process runs."""
@@ -140,13 +140,13 @@ class Watch:
         self._seen = {trial.number: self._look(trial, now) for trial in trials}
         return [trial for trial in trials if trial.number != mine and self._is_lost(trial)]
 
-    def _look(self, trial: FrozenTrial, now: float) -> _Seen:
-        beat = trial.user_attrs.get(BEAT), trial.user_attrs.get(PROCESS)
+    def _look(self, trial: FrozenTrial, now: float) -> _LastHeartbeat:
+        beat = trial.user_attrs.get(HEARTBEAT), trial.user_attrs.get(PROCESS)
         known = self._seen.get(trial.number)
         if known is None or known.beat != beat:
-            return _Seen(beat, now)
+            return _LastHeartbeat(beat, now)
         # A long time between two looks says that this process was away, not the other.
-        return _Seen(beat, now, known.silent + min(now - known.at, 2 * self.seconds))
+        return _LastHeartbeat(beat, now, known.silent + min(now - known.at, 2 * self.seconds))
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         process = trial.user_attrs.get(PROCESS)

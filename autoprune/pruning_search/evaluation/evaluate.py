@@ -16,7 +16,7 @@ from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.pruning_search.evaluation.early_stopping import (
     CandidateStages,
-    Ladder,
+    EarlyStopping,
     Stop,
     Stopped,
     cost_values,
@@ -40,7 +40,7 @@ class OverBudget(Exception):  # noqa: N818 - an outcome, not an error
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class EvaluatedCandidate:
     """A pruned model with everything that is known about it.
 
     Attributes:
@@ -93,16 +93,16 @@ def evaluate_candidate(
     widths: Widths,
     plan: AnyPlan | None = None,
     timer: Timer | None = None,
-    ladder: Ladder | None = None,
+    early_stopping: EarlyStopping | None = None,
     watch: Stopwatch | None = None,
     pieces: int = 1,
     *,
     trained: bool = True,
-) -> Candidate:
+) -> EvaluatedCandidate:
     """Prune the model to these widths, recover it, and measure its quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
-    measurement with the problem's meter; with `ladder` the candidate is stopped early where that says so;
+    measurement with the problem's meter; with `early_stopping` the candidate may be stopped early;
     `watch` is where its seconds are added; batches are computed in so many `pieces`; one that is not to be
     `trained` is rebuilt instead. The same plan, weights, data, seed and pieces give the same quality,
     whatever ran before.
@@ -127,15 +127,17 @@ def evaluate_candidate(
     costs = problem.budget_model.original_costs if plan is None else problem.pruning.costs.costs(widths)
     if plan is None:
         known = problem.subject.baseline
-        return Candidate(
+        return EvaluatedCandidate(
             widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
         )
-    early_stopping = None if ladder is None else ladder.start(cost_values(problem, costs, latency))
-    score, stop = _recovered_score(problem, model, plan, watch, early_stopping, pieces, trained)
-    stages = {} if early_stopping is None else early_stopping.stages
+    candidate_stages = (
+        None if early_stopping is None else early_stopping.start(cost_values(problem, costs, latency))
+    )
+    score, stop = _recovered_score(problem, model, plan, watch, candidate_stages, pieces, trained)
+    stages = {} if candidate_stages is None else candidate_stages.stages
     with watch.stage("evaluate"):
         others = others_of(problem, model, pieces)
-    return Candidate(
+    return EvaluatedCandidate(
         widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, pieces, others
     )
 
@@ -163,13 +165,13 @@ def _recovered_score(
     model: nn.Module,
     plan: AnyPlan,
     watch: Stopwatch,
-    early_stopping: CandidateStages | None,
+    candidate_stages: CandidateStages | None,
     pieces: int,
     trained: bool,
 ) -> tuple[Score, Stop | None]:
     """Recover the model and score it on the selection split, or return why it was stopped early."""
     try:
-        _recover(problem, model, plan, watch, early_stopping, pieces, trained=trained)
+        _recover(problem, model, plan, watch, candidate_stages, pieces, trained=trained)
     except Stopped as stopped:
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
@@ -220,7 +222,7 @@ def _recover(
     model: nn.Module,
     plan: AnyPlan,
     watch: Stopwatch,
-    early_stopping: CandidateStages | None = None,
+    candidate_stages: CandidateStages | None = None,
     pieces: int = 1,
     *,
     trained: bool,
@@ -230,10 +232,10 @@ def _recover(
     recipe = problem.recovery.recipe if trained else None
     if recipe is None:
         return
-    if early_stopping is not None:
+    if candidate_stages is not None:
         with watch.stage("proxy"):
-            early_stopping.proxy(model)
-    on_step = None if early_stopping is None else early_stopping.on_step(model, recipe.steps)
+            candidate_stages.proxy(model)
+    on_step = None if candidate_stages is None else candidate_stages.on_step(model, recipe.steps)
     with watch.stage("finetune"), problem.pruning.training(model, plan):
         finetune(
             model,

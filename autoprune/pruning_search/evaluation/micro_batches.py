@@ -14,7 +14,7 @@ SMALLEST = 8
 
 
 @dataclass
-class Pieces:
+class MicroBatches:
     """In how many pieces one process computes batches of so many samples."""
 
     batch_size: int

@@ -20,7 +20,7 @@ from autoprune.tasks import evaluate
 
 
 @dataclass(frozen=True, eq=False)
-class Longer:
+class LongerRecovery:
     """What it gave.
 
     Attributes:
@@ -40,13 +40,13 @@ class Longer:
     others: Mapping[str, float]
 
     @classmethod
-    def of(cls, problem: Problem, model: nn.Module, how: str, steps: int, before: float) -> Longer:
+    def of(cls, problem: Problem, model: nn.Module, how: str, steps: int, before: float) -> LongerRecovery:
         """What a model is worth after so many steps."""
         return cls(
             how=how,
             steps=steps,
             before=before,
-            quality=judged(problem, model),
+            quality=finalist_quality(problem, model),
             test=evaluate(model, problem.data.test, problem.data.task).value,
             others=others_of(problem, model),
         )
@@ -54,19 +54,19 @@ class Longer:
 
 def recover_longer(
     problem: Problem, model: nn.Module, plan: AnyPlan, length: str, folder: Path, listener: Listener
-) -> Longer:
+) -> LongerRecovery:
     """Fine-tune a trial's recovered model for so long, in place.
 
     A run that was stopped goes on from a file in `folder`, and one that is over is not run again. Raises
     ConfigError for a length that cannot be read.
     """
     steps = steps_of(length, problem.data.train, problem.config.batch_size)
-    before = judged(problem, model)
+    before = finalist_quality(problem, model)
     train_on(problem, model, plan, steps, folder, listener)
-    return Longer.of(problem, model, f"fine-tuned for {steps} steps more", steps, before)
+    return LongerRecovery.of(problem, model, f"fine-tuned for {steps} steps more", steps, before)
 
 
-def judged(problem: Problem, model: nn.Module) -> float:
+def finalist_quality(problem: Problem, model: nn.Module) -> float:
     """Quality on the validation samples that judge finalists."""
     return evaluate(model, problem.splits.holdout or problem.splits.selection, problem.data.task).value
 

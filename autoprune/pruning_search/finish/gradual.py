@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.criteria import Ranking
 from autoprune.errors import ConfigError, ModelError
-from autoprune.pruning_search.finish.finetune_longer import Longer, judged, train_on
+from autoprune.pruning_search.finish.finetune_longer import LongerRecovery, finalist_quality, train_on
 from autoprune.pruning_search.problem.criterion_choice import mixture_of
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.unit_pruning import discover_for
@@ -33,7 +33,7 @@ def recover_gradually(
     rounds: int,
     folder: Path,
     listener: Listener,
-) -> tuple[nn.Module, Longer]:
+) -> tuple[nn.Module, LongerRecovery]:
     """The model of a trial's plan, cut anew from the original in so many rounds.
 
     The first rounds cut most: after round ``t`` of ``n``, the share ``1 - (1 - t / n) ** 3`` of what goes is
@@ -70,17 +70,19 @@ def recover_gradually(
         if mixture is None
         else mixture.ranking(problem.pruning.rankings)
     )
-    before = judged(problem, recovered)
+    before = finalist_quality(problem, recovered)
     model, known = problem.pruning.origin.model, {g.name: tuple(range(g.width)) for g in structure.groups}
-    for number, keep in enumerate(kept_by_round(structure, plan, ranking, rounds), start=1):
+    for number, keep in enumerate(units_by_round(structure, plan, ranking, rounds), start=1):
         model = _cut(problem, model, structure, known, keep)
         known = keep
         share = steps // rounds if number < rounds else steps - (rounds - 1) * (steps // rounds)
         train_on(problem, model, plan, share, folder, listener, f"round {number} of {rounds}")
-    return model, Longer.of(problem, model, f"cut anew in {rounds} rounds of {steps} steps", steps, before)
+    return model, LongerRecovery.of(
+        problem, model, f"cut anew in {rounds} rounds of {steps} steps", steps, before
+    )
 
 
-def kept_by_round(
+def units_by_round(
     structure: Structure, plan: Plan, ranking: Ranking, rounds: int
 ) -> Iterator[dict[str, tuple[int, ...]]]:
     """The units of every group that stay after each round: ever fewer, at last those of the plan."""
@@ -108,7 +110,7 @@ def _cut(
     if all(keep[name] == units for name, units in known.items()):
         return copy.deepcopy(model) if model is problem.pruning.origin.model else model
     if model is not problem.pruning.origin.model:
-        structure = _structure_again(problem, model, known)
+        structure = _rediscover(problem, model, known)
     # Units are numbered anew in a model that was cut.
     places = {name: {unit: place for place, unit in enumerate(units)} for name, units in known.items()}
     relative = {
@@ -125,7 +127,7 @@ def _cut(
     return pruned
 
 
-def _structure_again(problem: Problem, model: nn.Module, known: Mapping[str, tuple[int, ...]]) -> Structure:
+def _rediscover(problem: Problem, model: nn.Module, known: Mapping[str, tuple[int, ...]]) -> Structure:
     """What can be cut in a model that was cut before. Raises ConfigError where that is something else."""
     try:
         found = discover_for(problem.config, model, (problem.subject.example,))

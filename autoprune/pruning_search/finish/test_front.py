@@ -82,7 +82,7 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     return model.eval(), plan
 
 
-def recovered_differently(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
+def describe_other_weights(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
     """What to say of a model of :func:`trial_model` whose weights are not those that were scored."""
     if trial.user_attrs.get(RECOVERED) in (None, weights_hash(model)):
         return []

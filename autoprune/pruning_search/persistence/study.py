@@ -22,7 +22,7 @@ from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.pruning_search.proposals.spaces import space_name
-from autoprune.pruning_search.proposals.spaces.ties import ties
+from autoprune.pruning_search.proposals.spaces.coupled_groups import coupled_groups
 from autoprune.storages import open_storage
 from autoprune.study.artifacts import study_folder
 from autoprune.utils.redact import without_passwords
@@ -135,15 +135,15 @@ def _record(problem: Problem) -> dict[str, Any]:
         "others": dict(baseline.others),
         **({} if baseline.sparsified is None else {"sparsified_quality": baseline.sparsified}),
         "groups": problem.structure.widths,
-        "ties": ties(problem.structure.groups) if space_name(problem) == "criterion" else {},
+        "ties": coupled_groups(problem.structure.groups) if space_name(problem) == "criterion" else {},
         "latency_steps": {name: list(widths) for name, widths in costs.latency_steps.items()},
         "budget": [str(limit) for limit in problem.budget.limits],
         "limits": costs.limits,
-        **timed_on(problem),
+        **timing_device(problem),
     }
 
 
-def timed_on(problem: Problem) -> dict[str, Any]:
+def timing_device(problem: Problem) -> dict[str, Any]:
     """The device whose latencies the study shows, with its key; empty where none are measured."""
     if problem.meter is None:
         return {"device": {}, "device_key": ""}

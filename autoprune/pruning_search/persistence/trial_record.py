@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from autoprune.cost import Latency, MaskCosts
-from autoprune.pruning_search.evaluation.evaluate import Candidate
+from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate
 from autoprune.pruning_search.evaluation.micro_batches import PIECES
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.study.diagnostics import STAGES
@@ -21,7 +21,7 @@ EXPECTED = "expected_quality"
 """Trial attribute: the quality that a candidate would probably have had that was stopped early."""
 
 
-def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+def attributes(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any]:
     """User attributes of an evaluated trial, seconds by stage."""
     full = problem.budget_model.original_costs
     costs = candidate.costs
@@ -50,7 +50,7 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
     return recorded
 
 
-def _outcome(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+def _outcome(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any]:
     """How good the candidate is, or why that was not found out, with what each stage decided."""
     stages = {STAGES: candidate.stages} if candidate.stages else {}
     stop = candidate.stop

@@ -19,29 +19,29 @@ def fit(budget: BudgetModel, widths: Mapping[str, int], floor: float) -> Widths:
     expensive, or so cheap that the budget did not ask for it.
     """
     if not budget.meets(widths):
-        shrunk = largest(lambda share: scaled(budget, widths, share), lambda ws: budget.meets(ws))
-        return filled(shrunk, widths, scalable(budget), lambda ws: budget.meets(ws))
+        shrunk = largest(lambda share: scale(budget, widths, share), lambda ws: budget.meets(ws))
+        return fill(shrunk, widths, scalable_grids(budget), lambda ws: budget.meets(ws))
     if budget.used(widths) >= floor:
         return dict(widths)
     room = _room(budget, widths)
     return largest(
-        lambda share: scaled(budget, widths, 1 + share * (room - 1)),
+        lambda share: scale(budget, widths, 1 + share * (room - 1)),
         lambda ws: budget.meets(ws, floor),
     )
 
 
-def proportioned(budget: BudgetModel, wanted: Mapping[str, float], level: float) -> Widths:
+def fit_proportions(budget: BudgetModel, wanted: Mapping[str, float], level: float) -> Widths:
     """The widest plan with about these proportions that takes at most `level` of the budget."""
 
     def affordable(widths: Widths) -> bool:
         return budget.meets(widths, level)
 
     room = _room(budget, wanted)
-    widths = largest(lambda share: scaled(budget, wanted, share * room), affordable)
-    return filled(widths, wanted, scalable(budget), affordable)
+    widths = largest(lambda share: scale(budget, wanted, share * room), affordable)
+    return fill(widths, wanted, scalable_grids(budget), affordable)
 
 
-def filled(
+def fill(
     widths: Widths,
     wanted: Mapping[str, float],
     grids: Mapping[str, AnyGrid],
@@ -59,7 +59,7 @@ def filled(
     return widths
 
 
-def scaled(budget: BudgetModel, widths: Mapping[str, float], share: float) -> Widths:
+def scale(budget: BudgetModel, widths: Mapping[str, float], share: float) -> Widths:
     """Every width times `share`, on the grid of widths that are tried; blocks stay or go as they did."""
     return {
         name: budget.grids[name].nearest(width if name in budget.blocks else width * share)
@@ -67,7 +67,7 @@ def scaled(budget: BudgetModel, widths: Mapping[str, float], share: float) -> Wi
     }
 
 
-def scalable(budget: BudgetModel) -> dict[str, AnyGrid]:
+def scalable_grids(budget: BudgetModel) -> dict[str, AnyGrid]:
     """The grids of groups whose widths can be scaled; blocks stay or go as they did."""
     return {name: grid for name, grid in budget.grids.items() if name not in budget.blocks}
 

@@ -8,12 +8,12 @@ from autoprune.config.settings import Config
 from autoprune.cost import Meter, Setting
 from autoprune.errors import ConfigError
 from autoprune.pruning_search.problem.budget_model import BudgetModel
-from autoprune.pruning_search.problem.latency import known_profile, offered_widths, setting_of, timed_batch
+from autoprune.pruning_search.problem.latency import latency_step_widths, profile_of, setting_of, timing_batch
 from autoprune.pruning_search.problem.pruning import Pruning
 from autoprune.pruning_search.problem.subject.subject import SearchSubject
 
 
-def timed_setting(config: Config, original_seconds: float | None) -> Setting | None:
+def timing_setting(config: Config, original_seconds: float | None) -> Setting | None:
     """How candidates are timed; None where they are not. Masks leave latency as it is.
 
     Raises ConfigError or MissingExtraError when this machine has no such runtime.
@@ -26,7 +26,7 @@ def build_meter(subject: SearchSubject, config: Config, setting: Setting | None)
     """Times candidates against the original model; None without a setting."""
     if setting is None:
         return None
-    batch = timed_batch(config, subject.example)
+    batch = timing_batch(config, subject.example)
     return Meter(subject.model, batch, setting, max_seconds=config.latency_seconds)
 
 
@@ -42,9 +42,9 @@ def build_budget_model(
     `original_seconds` is its latency where there is none.
     """
     latency = original_seconds if meter is None else meter.reference_seconds()
-    profile = None if meter is None else known_profile(meter, pruning)
+    profile = None if meter is None else profile_of(meter, pruning)
     costs = pruning.costs.original(subject.model)
-    return BudgetModel(budget, pruning, costs, latency, profile, offered_widths(pruning, profile))
+    return BudgetModel(budget, pruning, costs, latency, profile, latency_step_widths(pruning, profile))
 
 
 def check_limits(budget: Budget, config: Config) -> None:

@@ -7,10 +7,10 @@ import warnings
 from autoprune.config.granularity import UNITS
 from autoprune.config.settings import Config
 from autoprune.errors import CriterionWarning
-from autoprune.pruning_search.problem.mask_pruning import masking
+from autoprune.pruning_search.problem.mask_pruning import build_mask_pruning
 from autoprune.pruning_search.problem.pruning import Origin, Pruning
 from autoprune.pruning_search.problem.subject.subject import SearchSubject
-from autoprune.pruning_search.problem.unit_pruning import removal
+from autoprune.pruning_search.problem.unit_pruning import build_unit_pruning
 from autoprune.study.listener import Listener
 from autoprune.tasks import weights_hash
 
@@ -41,7 +41,9 @@ def pruning_of(origin: Origin, listener: Listener) -> Pruning:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CriterionWarning)
-        pruning = removal(origin) if origin.config.granularity == UNITS else masking(origin)
+        pruning = (
+            build_unit_pruning(origin) if origin.config.granularity == UNITS else build_mask_pruning(origin)
+        )
     for warning in caught:
         if issubclass(warning.category, CriterionWarning):
             listener.note(str(warning.message))

@@ -11,7 +11,7 @@ from autoprune.pruning_search.problem.build_meter import (
     build_budget_model,
     build_meter,
     check_limits,
-    timed_setting,
+    timing_setting,
 )
 from autoprune.pruning_search.problem.build_pruning import build_pruning
 from autoprune.pruning_search.problem.problem import Problem
@@ -38,7 +38,7 @@ def prepare(
     """
     budget, device = parse_budget(config.budget), device_named(config.device)
     check_limits(budget, config)
-    setting = timed_setting(config, original_seconds)
+    setting = timing_setting(config, original_seconds)
     subject = load_subject(config, device, listener, model=model, data=data)
     pruning = build_pruning(subject, config, listener)
     meter = build_meter(subject, config, setting)

@@ -11,7 +11,7 @@ from autoprune.config.budget import Budget
 from autoprune.config.settings import Config
 from autoprune.cost import Meter
 from autoprune.pruning_search.problem.budget_model import BudgetModel
-from autoprune.pruning_search.problem.criterion_choice import Mixing, mixing_of
+from autoprune.pruning_search.problem.criterion_choice import CriterionChoice, mixing_of
 from autoprune.pruning_search.problem.pruning import Prunable, Pruning
 from autoprune.pruning_search.problem.recovery_cache import RecoveryCache, SharedRecovery
 from autoprune.pruning_search.problem.subject.splits import ValidationSplits
@@ -70,7 +70,7 @@ class Problem:
         return SharedRecovery(self.config, self.subject, self.pruning, self.cache)
 
     @cached_property
-    def mixing(self) -> Mixing | None:
+    def mixing(self) -> CriterionChoice | None:
         """What trials choose of the criteria that order the units; None where there is one for all."""
         return mixing_of(self.config, self.structure, next(iter(self.pruning.rankings)))
 

@@ -16,15 +16,15 @@ from autoprune.cost.unit_prices import Prices, unit_prices
 from autoprune.criteria import Context, Ranking, block_importance, named_criterion, rankings
 from autoprune.criteria.mixture import SPARSIFIED, Mixture
 from autoprune.errors import ModelError, PlanError
-from autoprune.pruning_search.problem.latency import measured_predictor
+from autoprune.pruning_search.problem.latency import predictor_for
 from autoprune.pruning_search.problem.pruning import Origin
 from autoprune.structure import Plan, Structure, apply, discover, restrict
 from autoprune.structure.plans import AnyPlan, Widths
 
 
 @dataclass(frozen=True, eq=False)
-class Removal:
-    """See :class:`autoprune.pruning_search.problem.pruning.Pruning`; made by :func:`removal`."""
+class UnitPruning:
+    """See :class:`autoprune.pruning_search.problem.pruning.Pruning`; made by :func:`build_unit_pruning`."""
 
     cost: ClassVar[str] = "flops"
 
@@ -36,10 +36,10 @@ class Removal:
     def plan(self, widths: Mapping[str, int], mixture: Mixture | None = None) -> Plan:
         """The plan that keeps the highest-ranked units of every group and the blocks of width 1."""
         ranking = next(iter(self.rankings.values())) if mixture is None else mixture.ranking(self.rankings)
-        full, settled = self.structure.widths, self.structure.settled(widths)
+        full, canonical = self.structure.widths, self.structure.canonical(widths)
         keep = {
             name: () if name in self.structure.blocks else ranking.keep(name, width)
-            for name, width in settled.items()
+            for name, width in canonical.items()
             if width < full[name]
         }
         return Plan.of(self.structure, keep, model=self.origin.name, weights=self.origin.weights)
@@ -64,7 +64,7 @@ class Removal:
         return sorted(importance, key=lambda name: importance[name])
 
 
-def removal(origin: Origin) -> Removal:
+def build_unit_pruning(origin: Origin) -> UnitPruning:
     """Discover and rank the units of a model.
 
     Raises:
@@ -75,7 +75,7 @@ def removal(origin: Origin) -> Removal:
     if not structure.groups:
         raise ModelError(f"nothing in {origin.name} can be cut: {why_whole(structure)}")
     costs = CostModel.of(structure, origin.model)
-    prices = unit_prices(costs, partial(measured_predictor, origin, structure))
+    prices = unit_prices(costs, partial(predictor_for, origin, structure))
     found = rankings(
         {str(name): named_criterion(name, origin.config.permit) for name in origin.criteria()},
         _context(origin, structure, prices),
@@ -83,7 +83,7 @@ def removal(origin: Origin) -> Removal:
     if origin.sparse is not None and origin.sparse_ranks:
         sparse = origin.sparse
         found = {SPARSIFIED: Ranking(SPARSIFIED, sparse.scores, relative=sparse.relative), **found}
-    return Removal(origin, structure, costs, found)
+    return UnitPruning(origin, structure, costs, found)
 
 
 def discover_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -> Structure:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from autoprune.cost import CostModel
 from autoprune.pruning_search.problem.budget_model import CLOSED_FORM, BudgetModel
-from autoprune.pruning_search.problem.pruning import Prices
-from autoprune.pruning_search.proposals.allocator import Curve, Spend, Task
+from autoprune.pruning_search.problem.pruning import ClosedFormCosts
+from autoprune.pruning_search.proposals.allocator import AllocationTask, Curve, Spend
 
 
-def task_of(budget: BudgetModel, curves: Mapping[str, Curve]) -> Task:
+def task_of(budget: BudgetModel, curves: Mapping[str, Curve]) -> AllocationTask:
     """The costs of the budget, with a curve for every group."""
-    return Task({name: curves[name] for name in budget.pruning.structure.widths}, spend_of(budget))
+    return AllocationTask({name: curves[name] for name in budget.pruning.structure.widths}, spend_of(budget))
 
 
 def spend_of(budget: BudgetModel) -> Spend:
@@ -40,7 +40,7 @@ def spend_of(budget: BudgetModel) -> Spend:
     return spend
 
 
-def closed_form(costs: Prices, limits: Mapping[str, float], names: Sequence[str]) -> Spend:
+def closed_form(costs: ClosedFormCosts, limits: Mapping[str, float], names: Sequence[str]) -> Spend:
     """Shares of the limits by closed forms.
 
     Args:

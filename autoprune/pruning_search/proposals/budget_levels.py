@@ -51,6 +51,6 @@ def floor_of(levels: Sequence[float]) -> float:
     return levels[-1] if levels[-1] < DEEPER[-1] else FLOOR
 
 
-def known_floor(study: optuna.Study) -> float:
+def recorded_floor(study: optuna.Study) -> float:
     """The same for a study whose levels are recorded, or are still the usual ones."""
     return floor_of(study.user_attrs.get(ATTRIBUTE, LEVELS))

@@ -23,12 +23,12 @@ from autoprune.criteria.learned import (
 )
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
-from autoprune.pruning_search.problem.criterion_choice import ranked
+from autoprune.pruning_search.problem.criterion_choice import ranked_groups
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.pruning import Prunable, Pruning
 from autoprune.pruning_search.problem.width_grid import AnyGrid, widths_of
 from autoprune.pruning_search.proposals.allocation_costs import closed_form
-from autoprune.pruning_search.proposals.allocator import Greedy, Task
+from autoprune.pruning_search.proposals.allocator import AllocationTask, Greedy
 from autoprune.pruning_search.proposals.sensitivity import curves_of
 from autoprune.pruning_search.proposals.spaces import CriterionSpace
 from autoprune.structure import Structure
@@ -86,7 +86,7 @@ def _weights(problem: Problem, trial: FrozenTrial) -> dict[str, dict[str, float]
     sparse = problem.pruning.origin.sparse
     found = trial.user_attrs.get(MIXTURE)
     if found is None and problem.pruning.origin.sparse_ranks:
-        found = {name: {SPARSIFIED: 1.0} for name in ranked(problem.structure)}
+        found = {name: {SPARSIFIED: 1.0} for name in ranked_groups(problem.structure)}
     if found is None:
         return configured_weights(problem.config, problem.structure)
     if sparse is None:
@@ -99,14 +99,14 @@ def _weights(problem: Problem, trial: FrozenTrial) -> dict[str, dict[str, float]
 
 def configured_weights(config: Config, structure: Prunable) -> dict[str, dict[str, float]]:
     """Group -> criterion -> weight where trials choose nothing; a learned criterion is taken apart."""
-    names, base = ranked(structure), config.references.criterion.base
+    names, base = ranked_groups(structure), config.references.criterion.base
     if not isinstance(base, LearnedFile):
         return {name: {config.criterion: 1.0} for name in names}
     before = read_criterion(Path(base.file))
     return {name: dict(before.groups[name].weights) for name in names}
 
 
-def allocated(
+def allocate(
     learned: LearnedCriterion,
     pruning: Pruning,
     limits: Mapping[str, float],
@@ -134,7 +134,7 @@ def allocated(
         }
         curves = learned.curves(offered)
     curves = learned.weighted({name: curves[name] for name in full})
-    found = Greedy(Task(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
+    found = Greedy(AllocationTask(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
     if found.spent > 1:
         raise BudgetError(
             f"no plan of this criterion is within the budget: the narrowest one needs {found.spent:.0%} of "
@@ -143,7 +143,7 @@ def allocated(
     return found.widths
 
 
-def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
+def read_configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
     """The learned criterion that the settings name, checked against the model; None for another kind."""
     base = config.references.criterion.base
     if not isinstance(base, LearnedFile):

@@ -50,12 +50,12 @@ class Refinement:
     attributes: dict[str, Any]
 
 
-def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Refinement | None:
+def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Refinement | None:
     """A plan near that of the front which has been refined least; None where it is not its turn.
 
     That is so when nothing waits, some groups are tied, and the sampler has had more suggestions.
     """
-    if not isinstance(space, CriterionSpace) or not space.tied:
+    if not isinstance(space, CriterionSpace) or not space.coupled:
         return None
     trials = study.get_trials(deepcopy=False)
     origins = [trial.user_attrs.get("origin") for trial in trials]
@@ -73,7 +73,7 @@ def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> R
         scales, shifts = coefficients(record, parent)
         scales = scales or space.scales(own)
         for _ in range(DRAWS):
-            departed = apart(scales, space.tied, random)
+            departed = move_apart(scales, space.coupled, random)
             widths = space.widths(departed, shifts, level)
             if widths not in known:
                 attributes = {"widths": widths, SCALES: departed, REFINED_FROM: parent.number}
@@ -81,12 +81,12 @@ def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> R
     return None
 
 
-def apart(
-    scales: Mapping[str, float], tied: Sequence[Sequence[str]], random: np.random.Generator
+def move_apart(
+    scales: Mapping[str, float], coupled: Sequence[Sequence[str]], random: np.random.Generator
 ) -> dict[str, float]:
     """The coefficients, those of groups that are tied moved apart at random; their geometric mean stays."""
     moved = dict(scales)
-    for groups in tied:
+    for groups in coupled:
         steps = random.uniform(-1.0, 1.0, len(groups))
         steps -= steps.mean()
         # Centred ones reach up to twice as far.

@@ -18,7 +18,7 @@ from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
 from autoprune.pruning_search.coordination.budget_usage import spent
 from autoprune.pruning_search.evaluation.evaluate import Stopwatch, compensate, cut_model
-from autoprune.pruning_search.problem.budget_fit import proportioned
+from autoprune.pruning_search.problem.budget_fit import fit_proportions
 from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.width_grid import AnyGrid, widths_of
@@ -28,7 +28,7 @@ from autoprune.pruning_search.proposals.sensitivity_effort import (
     SHARE,
     Effort,
     affordable,
-    borrowed,
+    borrow_points,
 )
 from autoprune.recovery.batchnorm import batch_statistics
 from autoprune.structure.plans import Widths
@@ -68,7 +68,7 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     missing = [name for name in problem.structure.widths if name not in points]
     if missing:
         start, before = time.perf_counter(), record.get("seconds", 0.0)
-        context: Widths = record.get("context") or proportioned(
+        context: Widths = record.get("context") or fit_proportions(
             problem.budget_model, problem.structure.widths, CONTEXT
         )
         left = spent(problem.budget, study).seconds_left
@@ -78,11 +78,11 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
             listener.note(
                 f"time is short: sensitivity takes {effort.samples} samples, {effort.points} widths a group"
             )
-        for name, increases in _measured(problem, missing, context, listener, effort):
+        for name, increases in _measure(problem, missing, context, listener, effort):
             points[name] = increases
             taken = time.perf_counter() - start
             if taken > allowed:
-                points |= _unmeasured(problem, points, listener)
+                points |= _borrow_missing(problem, points, listener)
             seconds = round(before + taken, 3)
             record = {"samples": effort.samples, "context": context, "seconds": seconds, "points": points}
             study.set_user_attr(SENSITIVITY, record)
@@ -98,7 +98,7 @@ def _effort(problem: Problem, context: Widths, groups: Sequence[str], seconds: f
     return affordable(lambda samples: loss_of(problem, context, samples), len(groups), seconds)
 
 
-def _unmeasured(problem: Problem, points: Points, listener: Listener) -> Points:
+def _borrow_missing(problem: Problem, points: Points, listener: Listener) -> Points:
     """Points for the groups that have none; the listener is told how many there are."""
     full = problem.structure.widths
     missing = [name for name in full if name not in points]
@@ -108,13 +108,13 @@ def _unmeasured(problem: Problem, points: Points, listener: Listener) -> Points:
             "others are taken to lose what those do"
         )
     widths = {
-        name: measured_widths(problem.budget_model.grids[name], full[name], LESS[-1].points)
+        name: widths_to_measure(problem.budget_model.grids[name], full[name], LESS[-1].points)
         for name in missing
     }
-    return {name: borrowed(points, full, widths[name], full[name]) for name in missing}
+    return {name: borrow_points(points, full, widths[name], full[name]) for name in missing}
 
 
-def measured_curves(
+def measure_curves(
     problem: Problem,
     listener: Listener,
     *,
@@ -132,17 +132,17 @@ def measured_curves(
         seconds: after which groups without a measurement get what others lose.
     """
     full, began = problem.structure.widths, time.perf_counter()
-    others = proportioned(problem.budget_model, full, context)
+    others = fit_proportions(problem.budget_model, full, context)
     points: Points = {}
-    for name, increases in _measured(problem, list(full), others, listener, Effort(POINTS, samples)):
+    for name, increases in _measure(problem, list(full), others, listener, Effort(POINTS, samples)):
         points[name] = increases
         if time.perf_counter() - began > seconds:
-            points |= _unmeasured(problem, points, listener)
+            points |= _borrow_missing(problem, points, listener)
             break
     return curves_of(problem.budget_model, points)
 
 
-def known_curves(budget: BudgetModel, study: optuna.Study) -> dict[str, Curve]:
+def recorded_curves(budget: BudgetModel, study: optuna.Study) -> dict[str, Curve]:
     """The curves that the study has. Raises KeyError before all groups have been measured."""
     return curves_of(budget, study.user_attrs[SENSITIVITY]["points"])
 
@@ -154,7 +154,7 @@ def curves_of(budget: BudgetModel, points: Points) -> dict[str, Curve]:
     return curves_through(known, budget.pruning.structure.widths, offered)
 
 
-def measured_widths(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
+def widths_to_measure(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
     """At most so many widths below the full one: the narrowest, and others at even distances."""
     below = [width for width in widths_of(grid) if width < full]
     places = np.linspace(0, len(below), points, endpoint=False).astype(int)
@@ -173,7 +173,7 @@ def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
         with nullcontext() if alone else batch_statistics(model):
             score = evaluate(
                 model,
-                guiding if alone else _Several(guiding),
+                guiding if alone else _WithoutSingles(guiding),
                 problem.data.task,
                 batch_size=size,
                 enough=lambda sofar: sofar.samples >= samples,
@@ -184,7 +184,7 @@ def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Several:
+class _WithoutSingles:
     """A split without its batches of one sample, which a user's own loader may end with."""
 
     split: Split
@@ -202,7 +202,7 @@ class _Several:
 
 def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
     """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
-    if problem.structure.settled(widths) == problem.structure.widths:
+    if problem.structure.canonical(widths) == problem.structure.widths:
         return loss(problem, problem.pruning.origin.model, samples)
     plan = problem.pruning.plan(widths)
     model = cut_model(problem, plan)
@@ -210,7 +210,7 @@ def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
     return loss(problem, model, samples)
 
 
-def _measured(
+def _measure(
     problem: Problem, names: Sequence[str], context: Widths, listener: Listener, effort: Effort
 ) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Each group with its points, one after the other, with progress."""
@@ -224,7 +224,7 @@ def _increases(problem: Problem, context: Widths, group: str, effort: Effort) ->
     full = problem.structure.widths[group]
     base = loss_of(problem, {**context, group: full}, effort.samples)
     found: dict[str, float | None] = {}
-    for width in measured_widths(problem.budget_model.grids[group], full, effort.points):
+    for width in widths_to_measure(problem.budget_model.grids[group], full, effort.points):
         increase = loss_of(problem, {**context, group: width}, effort.samples) - base
         found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
     return found

@@ -50,7 +50,7 @@ def affordable(take: Callable[[int], object], groups: int, seconds: float) -> Ef
     return next(fitting, LESS[-1])
 
 
-def borrowed(
+def borrow_points(
     points: Mapping[str, Mapping[str, float | None]],
     full: Mapping[str, int],
     widths: Sequence[int],

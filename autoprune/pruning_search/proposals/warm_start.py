@@ -10,7 +10,7 @@ from functools import partial
 from autoprune.criteria import Ranking
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
-from autoprune.pruning_search.problem.budget_fit import filled, fit, largest, scalable, scaled
+from autoprune.pruning_search.problem.budget_fit import fill, fit, largest, scalable_grids, scale
 from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.allocation_costs import task_of
@@ -66,14 +66,14 @@ def warm_starts(
     if problem.budget_model.is_out_of_reach:
         starts.append(WarmStart(NARROWEST, problem.budget_model.narrowest))
     methods: list[tuple[str, Callable[[float], Widths]]] = [
-        ("uniform", lambda share: scaled(problem.budget_model, full, share)),
+        ("uniform", lambda share: scale(problem.budget_model, full, share)),
         *(
             (f"{GLOBAL}{name}", _global_cut(problem, ranking))
             for name, ranking in problem.pruning.rankings.items()
             if name != "random"
         ),
     ]
-    allocated = _allocated(problem, curves, levels)
+    allocated = _allocate(problem, curves, levels)
     if learned is not None:
         learned_greedy = Greedy(
             replace(task_of(problem.budget_model, curves), curves=learned.weighted(curves))
@@ -85,7 +85,7 @@ def warm_starts(
         starts += allocated[level]
         affordable = partial(problem.budget_model.meets, level=level)
         for name, at in methods if level in FEW_LEVELS else []:
-            widths = filled(largest(at, affordable), full, scalable(problem.budget_model), affordable)
+            widths = fill(largest(at, affordable), full, scalable_grids(problem.budget_model), affordable)
             starts.append(
                 WarmStart(name, fit(problem.budget_model, widths, floor), _own_criterion(problem, name))
             )
@@ -145,7 +145,7 @@ def _by_other_criteria(problem: Problem, start: WarmStart) -> list[WarmStart]:
     return [replace(start, origin=f"{start.origin}, {name}", criterion=name) for name in others]
 
 
-def _allocated(
+def _allocate(
     problem: Problem, curves: Mapping[str, Curve], levels: Sequence[float]
 ) -> dict[float, list[WarmStart]]:
     """Level -> the plans that lose least by the sensitivity curves."""
@@ -165,10 +165,10 @@ def _shallower(problem: Problem, floor: float) -> list[WarmStart]:
     order = problem.pruning.spare_blocks()
     starts = []
     for count in sorted({math.ceil(len(order) * share) for share in DEPTHS} - {0}):
-        base = problem.structure.settled(problem.structure.widths | dict.fromkeys(order[:count], 0))
+        base = problem.structure.canonical(problem.structure.widths | dict.fromkeys(order[:count], 0))
         for level in DEPTH_LEVELS:
             affordable = partial(problem.budget_model.meets, level=level)
-            widths = largest(partial(scaled, problem.budget_model, base), affordable)
+            widths = largest(partial(scale, problem.budget_model, base), affordable)
             name = f"{count} block{'' if count == 1 else 's'} fewer"
             starts.append(WarmStart(name, fit(problem.budget_model, widths, floor)))
     return [start for start in starts if problem.budget_model.meets(start.widths)]

@@ -8,7 +8,7 @@ import torch
 
 from autoprune.api import Study
 from autoprune.errors import ConfigError
-from autoprune.pruning_search.finish.gradual import kept_by_round
+from autoprune.pruning_search.finish.gradual import units_by_round
 from autoprune.review import Listener
 from autoprune.tasks import evaluate, weights_hash
 
@@ -36,7 +36,7 @@ def test_rounds_cut_ever_less_and_end_at_the_plan(study: Study) -> None:
     problem = study.problem
     plan = problem.pruning.plan(study.best().user_attrs["widths"])
     ranking = next(iter(problem.pruning.rankings.values()))
-    rounds = list(kept_by_round(problem.structure, plan, ranking, 4))
+    rounds = list(units_by_round(problem.structure, plan, ranking, 4))
     full = problem.structure.widths
     assert {name: rounds[-1][name] for name in plan.keep} == dict(plan.keep)
     for earlier, later in pairwise(rounds):

@@ -13,7 +13,7 @@ from autoprune import review
 from autoprune.errors import ConfigError, DataError
 from autoprune.export.card import cost_rows
 from autoprune.pruning_search import Problem, create_study, run
-from autoprune.pruning_search.evaluation.early_stopping import ladder_of
+from autoprune.pruning_search.evaluation.early_stopping import early_stopping_for
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review import Listener
 from autoprune.study.trust import user_code
@@ -47,7 +47,7 @@ def test_further_qualities_are_objectives_with_values_that_repeat(
     noisy = problem.subject.others[0]
     again = [noisy.value(problem.model, size) for size in (500, 64)]
     assert again == [problem.subject.baseline.others[NOISY]] * 2
-    assert ladder_of(problem, study) is None
+    assert early_stopping_for(problem, study) is None
 
 
 def test_front_table_csv_card_and_report_show_them(

@@ -11,7 +11,7 @@ from autoprune.pruning_search.proposals.allocator import Curve, Greedy
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
 from autoprune.pruning_search.proposals.spaces import CriterionSpace, SparsitySpace, make_space
 from autoprune.pruning_search.proposals.spaces.base import LEVEL
-from autoprune.pruning_search.proposals.spaces.ties import MOST, ties
+from autoprune.pruning_search.proposals.spaces.coupled_groups import MOST, coupled_groups
 from autoprune.pruning_search.proposals.warm_start import EXACT, GREEDY, warm_starts
 
 Make = Callable[..., Problem]
@@ -129,14 +129,14 @@ def group(name: str, width: int = 64, kind: str = "channels") -> SimpleNamespace
 
 def test_up_to_forty_groups_have_a_parameter_each() -> None:
     groups = [group(f"layer{i}") for i in range(MOST)]
-    assert ties(groups) == {g.name: (g.name,) for g in groups}
+    assert coupled_groups(groups) == {g.name: (g.name,) for g in groups}
 
 
 def test_many_groups_are_tied_to_neighbours_of_their_kind() -> None:
     blocks = [
         group(f"blocks.{i}.{part}", width) for i in range(30) for part, width in (("a", 64), ("b", 128))
     ]
-    found = ties([*blocks, group("stem")])
+    found = coupled_groups([*blocks, group("stem")])
     assert len(found) <= MOST
     assert sorted(name for run in found.values() for name in run) == sorted(
         g.name for g in [*blocks, group("stem")]
@@ -147,4 +147,4 @@ def test_many_groups_are_tied_to_neighbours_of_their_kind() -> None:
 
 def test_groups_that_have_nothing_in_common_stay_apart() -> None:
     groups = [group(f"block{i}x", width=8 + i) for i in range(50)]
-    assert len(ties(groups)) == 50
+    assert len(coupled_groups(groups)) == 50

@@ -14,8 +14,8 @@ from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.width_grid import StepGrid, grids_of
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
-from autoprune.pruning_search.proposals.learned_criterion import allocated, configured, learn
-from autoprune.pruning_search.proposals.sensitivity import measured_curves
+from autoprune.pruning_search.proposals.learned_criterion import allocate, learn, read_configured
+from autoprune.pruning_search.proposals.sensitivity import measure_curves
 from autoprune.pruning_search.proposals.warm_start import EXACT, LEARNED, warm_starts
 from autoprune.review import Listener, explain
 from autoprune.study.origins import SAMPLER
@@ -49,7 +49,7 @@ def test_a_trial_gives_the_criterion_that_gives_it_back(
         assert LearnedCriterion.from_json(learned.to_json()) == learned
         widths = trial.user_attrs["widths"]
         level = cost_of(problem, widths)
-        found = allocated(learned, problem.pruning, level, problem.budget_model.grids)
+        found = allocate(learned, problem.pruning, level, problem.budget_model.grids)
         assert problem.pruning.costs.costs(found).flops <= level["flops"]
         if "duplicate_of" not in trial.user_attrs:
             assert found == widths
@@ -74,7 +74,7 @@ def test_warm_starts_give_a_criterion_too(searched: tuple[Problem, object]) -> N
     uniform = next(t for t in study.trials if t.user_attrs["origin"].startswith("global"))
     learned = learn(problem, study, uniform)
     widths = uniform.user_attrs["widths"]
-    found = allocated(learned, problem.pruning, cost_of(problem, widths), problem.budget_model.grids)
+    found = allocate(learned, problem.pruning, cost_of(problem, widths), problem.budget_model.grids)
     shares = [abs(found[name] - width) / problem.structure.widths[name] for name, width in widths.items()]
     # Units of the last layer cost next to nothing: how many of them stay is all the same.
     assert sum(shares[:-1]) / len(shares[:-1]) < 0.15
@@ -89,13 +89,13 @@ def test_another_budget_is_met_and_another_model_refused(searched: tuple[Problem
     full = cost_of(problem, problem.structure.widths)["flops"]
     before = None
     for share in (0.2, 0.35, 0.6, 0.9):
-        widths = allocated(learned, problem.pruning, {"flops": share * full}, problem.budget_model.grids)
+        widths = allocate(learned, problem.pruning, {"flops": share * full}, problem.budget_model.grids)
         spent = problem.pruning.costs.costs(widths).flops / full
         assert share - 0.2 < spent <= share
         assert before is None or spent > before
         before = spent
     with pytest.raises(BudgetError, match="no plan of this criterion is within the budget"):
-        allocated(learned, problem.pruning, {"flops": 0.001 * full}, problem.budget_model.grids)
+        allocate(learned, problem.pruning, {"flops": 0.001 * full}, problem.budget_model.grids)
 
 
 def test_a_search_begins_with_what_another_one_learned(
@@ -105,9 +105,9 @@ def test_a_search_begins_with_what_another_one_learned(
     file = tmp_path / "criterion.json"
     learn(problem, study, study.best_trials[-1]).save(file)
     other = make_problem(criterion=str(file), budget=("flops=25%", "trials=3"))
-    learned = configured(other.config, other.pruning)
+    learned = read_configured(other.config, other.pruning)
     assert learned is not None
-    curves = measured_curves(other, Listener())
+    curves = measure_curves(other, Listener())
     starts = warm_starts(other, curves, LEVELS, learned)
     from_criterion = [start for start in starts if start.origin == LEARNED]
     assert starts[0].origin == LEARNED

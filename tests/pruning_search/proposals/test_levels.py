@@ -17,8 +17,8 @@ from autoprune.pruning_search.proposals.budget_levels import (
     LEVELS,
     STEP,
     floor_of,
-    known_floor,
     levels_of,
+    recorded_floor,
 )
 from autoprune.pruning_search.proposals.sensitivity import SAMPLES, loss_of
 from autoprune.pruning_search.proposals.spaces import make_space
@@ -103,7 +103,7 @@ def test_a_study_chooses_its_levels_once(
     problem = make_problem(preview=preview, budget=("flops=50%", "trials=2"), space="criterion")
     run(problem, study := create_study(problem), WeightStore(tmp_path), Listener())
     levels = study.user_attrs[ATTRIBUTE]
-    assert known_floor(study) == levels[-1] < FLOOR
+    assert recorded_floor(study) == levels[-1] < FLOOR
     tolerate(monkeypatch, -1.0)
     more = make_problem(preview=preview, budget=("flops=50%", "trials=14"), space="criterion")
     run(more, study := create_study(more), WeightStore(tmp_path), Listener())

@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 from autoprune.pruning_search import Problem, create_study, run, trial_model
 from autoprune.pruning_search.coordination.plan_claims import plan_key
 from autoprune.pruning_search.coordination.snapshot import Snapshot
-from autoprune.pruning_search.evaluation.early_stopping import ladder_of
-from autoprune.pruning_search.persistence.duplicates import known_plan
+from autoprune.pruning_search.evaluation.early_stopping import early_stopping_for
+from autoprune.pruning_search.persistence.duplicates import find_duplicate
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.budget_levels import DEEPER, LEVELS
 from autoprune.pruning_search.proposals.preview import LONG, PASSES, is_previewed
@@ -89,9 +89,9 @@ def test_neither_the_sampler_nor_the_ladder_sees_previews(make_problem: Make, tm
     study = searched(problem, tmp_path)
     seen = Snapshot(study).without_previews()
     assert len(seen.get_trials()) == len(study.trials) - len(LEVELS + DEEPER)
-    ladder = ladder_of(problem, study)
-    assert ladder is not None
-    assert len(ladder.known) == 3
+    early_stopping = early_stopping_for(problem, study)
+    assert early_stopping is not None
+    assert len(early_stopping.seen) == 3
 
 
 def test_a_plan_is_not_known_by_its_preview(make_problem: Make, tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_plan_is_not_known_by_its_preview(make_problem: Make, tmp_path: Path) 
     study = searched(problem, tmp_path)
     # The widest plan: the one trial that counts had the narrowest.
     widths = study.trials[1].user_attrs["widths"]
-    assert known_plan(problem, study, widths) is None
-    known = known_plan(problem, study, widths, trained=False)
+    assert find_duplicate(problem, study, widths) is None
+    known = find_duplicate(problem, study, widths, trained=False)
     assert known is not None
     assert known.number == 1
     assert plan_key(widths, None) != plan_key(widths, None, trained=False)

@@ -17,12 +17,18 @@ from autoprune.pruning_search.proposals.sensitivity import (
     POINTS,
     SENSITIVITY,
     curves_of,
-    known_curves,
     loss,
-    measured_widths,
+    recorded_curves,
     sensitivity,
+    widths_to_measure,
 )
-from autoprune.pruning_search.proposals.sensitivity_effort import FULL, LESS, Effort, affordable, borrowed
+from autoprune.pruning_search.proposals.sensitivity_effort import (
+    FULL,
+    LESS,
+    Effort,
+    affordable,
+    borrow_points,
+)
 from autoprune.review import Listener
 
 Make = Callable[..., Problem]
@@ -132,7 +138,7 @@ def test_without_a_limit_the_others_take_that_share_of_the_original_models_flops
     ids=str,
 )
 def test_few_widths_are_measured_among_them_the_narrowest(grid: Any, full: int, expected: list[int]) -> None:
-    assert measured_widths(grid, full) == expected
+    assert widths_to_measure(grid, full) == expected
 
 
 def test_masks_have_curves_too(make_problem: Make) -> None:
@@ -156,7 +162,7 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
     assert record["samples"] == LESS[-1].samples
     assert all(len(points) == LESS[-1].points for points in record["points"].values())
     assert f"sensitivity was measured for 1 of {len(names)} groups" in notes[-1]
-    assert known_curves(problem.budget_model, study) == found
+    assert recorded_curves(problem.budget_model, study) == found
     assert all(curve.losses[0] > 0 for curve in found.values())
     assert sensitivity(problem, study, watcher) == found
     assert watcher.done == names[:1]
@@ -165,8 +171,8 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
 def test_a_group_that_was_not_measured_loses_what_others_do() -> None:
     points = {"a": {"2": 3.0, "5": 1.0}, "b": {"10": 5.0}, "c": {"4": None}}
     full = {"a": 10, "b": 20, "c": 8, "d": 100}
-    assert borrowed(points, full, [20, 50, 75], 100) == {"20": 4.0, "50": 3.0, "75": 1.5}
-    assert borrowed({"c": points["c"]}, full, [20], 100) == {"20": None}
+    assert borrow_points(points, full, [20, 50, 75], 100) == {"20": 4.0, "50": 3.0, "75": 1.5}
+    assert borrow_points({"c": points["c"]}, full, [20], 100) == {"20": None}
 
 
 @pytest.mark.parametrize(

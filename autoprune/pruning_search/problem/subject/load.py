@@ -59,7 +59,9 @@ def load_subject(
     quality = objective_of(config.references.metric, config.permit)
     data = replace(data, task=quality.task(data.task))
     objectives = _others(data.task, config)
-    trained, name = _configured(config, data, listener) if model is None else _given(model, config, listener)
+    trained, name = (
+        _load_configured(config, data, listener) if model is None else _given(model, config, listener)
+    )
     trained = shell(on_device(trained, device)).eval()
     data = augmented(_scorable(data, config.seed, listener), config.augment)
     splits = divide(data, config)
@@ -69,7 +71,7 @@ def load_subject(
     )
     if others and config.ladder:
         listener.note("with several qualities, every candidate is trained and scored in full")
-    data, splits = _noisy(data, splits, quality, config.seed)
+    data, splits = _corrupt(data, splits, quality, config.seed)
     calibration = _calibration(data, config)
     baseline = _baseline(trained, data, splits, calibration, others, config, listener)
     example = data.example(1).to(device)
@@ -112,7 +114,7 @@ def _others(task: Task, config: Config) -> list[Objective]:
     return objectives
 
 
-def _noisy(
+def _corrupt(
     data: Data, splits: ValidationSplits, quality: Objective, seed: int
 ) -> tuple[Data, ValidationSplits]:
     """Data whose validation and test samples are as the first quality sees them."""
@@ -124,7 +126,7 @@ def _noisy(
     return replace(data, validation=validation, test=test), noisy
 
 
-def _configured(config: Config, data: Data, listener: Listener) -> tuple[nn.Module, str]:
+def _load_configured(config: Config, data: Data, listener: Listener) -> tuple[nn.Module, str]:
     spec = model_spec(config)
     model = build_model(config, data)
     # A mistake in them is told before anything is trained, and after the user's code could register one.

@@ -34,7 +34,7 @@ class Allocation:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class AllocationTask:
     """Curves of all groups, and what plans cost.
 
     The predicted loss of a plan is the sum of its groups' losses; its cost is exact.
@@ -47,7 +47,9 @@ class Task:
     curves: Mapping[str, Curve]
     spend: Spend
 
-    def weighted(self, scales: Mapping[str, float], shifts: Mapping[str, float] | None = None) -> Task:
+    def weighted(
+        self, scales: Mapping[str, float], shifts: Mapping[str, float] | None = None
+    ) -> AllocationTask:
         """The same with curves that are changed group by group, where there is a coefficient for it.
 
         Args:

@@ -14,7 +14,7 @@ from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import Curve, Greedy
 from autoprune.pruning_search.proposals.budget_levels import FLOOR
 from autoprune.pruning_search.proposals.spaces.base import LEVEL
-from autoprune.pruning_search.proposals.spaces.ties import ties
+from autoprune.pruning_search.proposals.spaces.coupled_groups import coupled_groups
 from autoprune.structure.plans import Widths
 from autoprune.study.explanation import SHIFT
 
@@ -44,14 +44,14 @@ class CriterionSpace:
         self._problem = problem
         self._lowest = max(1, round(100 * floor))
         self._task = task_of(problem.budget_model, curves)
-        self._ties = ties(problem.structure.groups)
-        self.tied = [groups for groups in self._ties.values() if len(groups) > 1]
+        self._coupled = coupled_groups(problem.structure.groups)
+        self.coupled = [groups for groups in self._coupled.values() if len(groups) > 1]
         self._affine = problem.config.coefficients == "affine"
 
     def suggest(self, trial: AnyTrial) -> Widths:
         """The greedy plan for these coefficients within that share of the budget."""
         level = trial.suggest_int(LEVEL, self._lowest, 100, log=True) / 100
-        for parameter in self._ties:
+        for parameter in self._coupled:
             trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
             if self._affine:
                 trial.suggest_float(f"{SHIFT} {parameter}", 0.0, self.MOST_SHIFT)
@@ -65,7 +65,7 @@ class CriterionSpace:
         """Scale and shift of every group, from the parameters of a trial."""
         scales: dict[str, float] = {}
         shifts: dict[str, float] = {}
-        for parameter, groups in self._ties.items():
+        for parameter, groups in self._coupled.items():
             scales |= dict.fromkeys(groups, float(parameters[parameter]))
             shifts |= dict.fromkeys(groups, float(parameters.get(f"{SHIFT} {parameter}", 0.0)))
         return scales, shifts
@@ -77,13 +77,13 @@ class CriterionSpace:
         only matter relative to each other: their geometric mean is 1.
         """
         wanted = self._logarithms(widths)
-        tied = {
+        coupled = {
             name: self._bounded(float(np.mean([wanted[group] for group in groups])))
-            for name, groups in self._ties.items()
+            for name, groups in self._coupled.items()
         }
-        shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
+        shifts = {f"{SHIFT} {name}": 0.0 for name in self._coupled} if self._affine else {}
         level = min(100, max(self._lowest, round(100 * self._problem.budget_model.used(widths))))
-        return {LEVEL: level, **tied, **shifts}
+        return {LEVEL: level, **coupled, **shifts}
 
     def scales(self, widths: Widths) -> dict[str, float]:
         """The same of every group by itself."""
