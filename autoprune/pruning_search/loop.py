@@ -82,7 +82,7 @@ class Search:
         space: how parameters become widths.
         seed: of what this process draws besides its sampler.
         worker: its name among others; empty for one that is alone.
-        pieces: how its batches are computed.
+        micro_batches: how its batches are computed.
         watch: finds the trials of dead processes.
     """
 
@@ -92,7 +92,7 @@ class Search:
     listener: Listener
     space: Space
     seed: int
-    pieces: MicroBatches
+    micro_batches: MicroBatches
     worker: str = ""
     watch: LostTrialFinder = field(default_factory=LostTrialFinder)
 
@@ -135,12 +135,12 @@ def work(
 
 def wait_for_others(study: optuna.Study, listener: Listener) -> None:
     """Wait until no other process runs a trial any more; those of the dead end as failed."""
-    watch, told = LostTrialFinder(), False
+    watch, is_notified = LostTrialFinder(), False
     while running := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         requeue_lost(study, watch)
-        if not told:
+        if not is_notified:
             listener.note(f"waiting for {len(running)} trial(s) of other workers")
-            told = True
+            is_notified = True
         time.sleep(IDLE_SECONDS)
 
 
@@ -259,9 +259,9 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
 
 
 def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
-    """Record a candidate that failed; one for which memory was short is run again in smaller pieces."""
+    """Record a candidate that failed; one for which memory was short is run again in more micro-batches."""
     study, recorded = search.study, _read_trial(search.study, trial.number)
-    short = is_out_of_memory(error) and search.pieces.more()
+    short = is_out_of_memory(error) and search.micro_batches.more()
     if not short:
         # An error of our own says all; of a user's code its kind does too.
         reason = str(error) if isinstance(error, AutopruneError) else summary(error)
@@ -269,7 +269,7 @@ def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
     elif requeue(study, recorded, TOO_LARGE):
         search.listener.note(
             f"trial {trial.number} ran out of memory: it is run again, and batches go in "
-            f"{search.pieces.count} pieces from now on"
+            f"{search.micro_batches.count} pieces from now on"
         )
 
 
@@ -303,7 +303,7 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
         timer=timer_of(problem, study, trial),
         early_stopping=early_stopping,
         watch=watch,
-        pieces=search.pieces.count,
+        micro_batches=search.micro_batches.count,
         trained=trained,
     )
     _record_outcome(problem, study, search.store, trial, candidate)
@@ -366,7 +366,7 @@ def _record(
 
 def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
     """Delete the weights of trials that are over and not near the front; what others save now is not over."""
-    over = {known.number for known in study.get_trials(deepcopy=False) if known.state.is_finished()}
+    over = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     store.prune(worth_keeping(study), over)
 
 

@@ -79,8 +79,8 @@ def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener
     space = make_space(problem, curves, floor_of(levels))
     _enqueue(problem, study, space, previews(problem, curves, levels))
     listener.phase("preview", "a first front without training")
-    pieces = MicroBatches(problem.config.batch_size)
-    try_queued(Search(problem, study, store, listener, space, problem.config.seed, pieces))
+    micro_batches = MicroBatches(problem.config.batch_size)
+    try_queued(Search(problem, study, store, listener, space, problem.config.seed, micro_batches))
 
 
 def _levels(

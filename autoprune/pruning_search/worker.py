@@ -130,9 +130,9 @@ def _with_latencies_of(study: optuna.Study, problem: Problem, listener: Listener
     return replace(problem, meter=None)
 
 
-def _refuse(name: str, found: list[str]) -> None:
-    if found:
+def _refuse(name: str, reasons: list[str]) -> None:
+    if reasons:
         raise StudyError(
-            f"this worker does not fit study {name!r}: {'; '.join(found[:3])}: "
+            f"this worker does not fit study {name!r}: {'; '.join(reasons[:3])}: "
             "give it the same packages and files"
         )

@@ -70,8 +70,8 @@ def _is_here(process: Process) -> bool:
 
 def _reborn(process: Process) -> bool:
     """Whether its number belongs to another process by now."""
-    known = process.get("born")
-    return known is not None and known != _born(process["pid"])
+    born = process.get("born")
+    return born is not None and born != _born(process["pid"])
 
 
 def _born(pid: int) -> int | None:
@@ -94,14 +94,14 @@ class Heartbeat:
     def of(self, trial: optuna.Trial) -> Iterator[None]:
         """Beat for this trial meanwhile."""
         over = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(trial._trial_id, over), daemon=True)
+        thread = threading.Thread(target=self._send_signs, args=(trial._trial_id, over), daemon=True)
         thread.start()
         try:
             yield
         finally:
             over.set()
 
-    def _beat(self, trial_id: int, over: threading.Event) -> None:
+    def _send_signs(self, trial_id: int, over: threading.Event) -> None:
         count = 0
         while not over.wait(self._seconds):
             count += 1
@@ -117,7 +117,7 @@ class Heartbeat:
 class _LastHeartbeat:
     """A sign of life, and for how long there was no other."""
 
-    beat: object
+    sign: object
     at: float
     silent: float = 0.0
 
@@ -141,12 +141,12 @@ class LostTrialFinder:
         return [trial for trial in trials if trial.number != mine and self._is_lost(trial)]
 
     def _look(self, trial: FrozenTrial, now: float) -> _LastHeartbeat:
-        beat = trial.user_attrs.get(HEARTBEAT), trial.user_attrs.get(PROCESS)
-        known = self._seen.get(trial.number)
-        if known is None or known.beat != beat:
-            return _LastHeartbeat(beat, now)
+        sign = trial.user_attrs.get(HEARTBEAT), trial.user_attrs.get(PROCESS)
+        latest = self._seen.get(trial.number)
+        if latest is None or latest.sign != sign:
+            return _LastHeartbeat(sign, now)
         # A long time between two looks says that this process was away, not the other.
-        return _LastHeartbeat(beat, now, known.silent + min(now - known.at, 2 * self.seconds))
+        return _LastHeartbeat(sign, now, latest.silent + min(now - latest.at, 2 * self.seconds))
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         process = trial.user_attrs.get(PROCESS)

@@ -161,14 +161,14 @@ class CandidateStages:
             # What overflows without training may still recover.
             self.stages[PROXY + " skipped"] = {"decision": "its output is not finite without training"}
             return
-        found = place(seen, (self._loss(score), *self.costs))
+        standing = place(seen, (self._loss(score), *self.costs))
         entry = self._record(PROXY, score)
-        entry |= {"rank": found.rank, "ahead": found.ahead, "of": len(seen)}
+        entry |= {"rank": standing.rank, "ahead": standing.ahead, "of": len(seen)}
         self._decide(
             PROXY,
-            found.promoted,
+            standing.promoted,
             self._expected(score),
-            f"{found.ahead} of {len(seen)} candidates are ahead of it without training",
+            f"{standing.ahead} of {len(seen)} candidates are ahead of it without training",
         )
 
     def checkpoint(self, model: nn.Module) -> None:
@@ -182,8 +182,8 @@ class CandidateStages:
             enough=lambda sofar: sofar.samples >= CHECKPOINT_SAMPLES,
         )
         self._record(CHECKPOINT, score)
-        known = self.early_stopping.with_stage(CHECKPOINT)
-        gains = [item.loss - item.estimates[CHECKPOINT] for item in known] or [0.0]
+        scored = self.early_stopping.with_stage(CHECKPOINT)
+        gains = [item.loss - item.estimates[CHECKPOINT] for item in scored] or [0.0]
         loss, best = self._loss(score), self.early_stopping.best_loss(self.costs)
         hopeless = loss + min(gains) - MARGIN * self._error(score) > best
         expected = max(loss + float(np.median(gains)), best)
@@ -230,17 +230,17 @@ class CandidateStages:
 
     def _expected(self, score: Score) -> float:
         """The final loss that a monotone curve through earlier candidates gives for a proxy."""
-        known = self.early_stopping.with_stage(PROXY)
-        if len(known) < 2:
+        scored = self.early_stopping.with_stage(PROXY)
+        if len(scored) < 2:
             return self._loss(score)
         curve = IsotonicRegression(out_of_bounds="clip")
-        curve.fit([item.estimates[PROXY] for item in known], [item.loss for item in known])
+        curve.fit([item.estimates[PROXY] for item in scored], [item.loss for item in scored])
         return max(float(curve.predict([self._loss(score)])[0]), self.early_stopping.best_loss(self.costs))
 
     def _points(self, stage: str) -> Array:
         """Estimate and costs ``[candidates, objectives]`` of all that have the stage's estimate."""
-        known = [item for item in self.early_stopping.seen if stage in item.estimates]
-        rows = [(item.estimates[stage], *item.costs) for item in known]
+        estimated = [item for item in self.early_stopping.seen if stage in item.estimates]
+        rows = [(item.estimates[stage], *item.costs) for item in estimated]
         return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + len(self.costs))
 
     def _loss(self, score: Score) -> float:
@@ -307,11 +307,11 @@ def early_stopping_for(problem: Problem, study: optuna.Study, *, exempt: str = "
 
 def cost_values(problem: Problem, costs: Costs, latency: Latency | None) -> list[float]:
     """Objective values after the first one, in the order of ``problem.objectives``."""
-    known = {name: getattr(costs, name) for name in problem.objectives[1:] if hasattr(costs, name)}
+    values = {name: getattr(costs, name) for name in problem.objectives[1:] if hasattr(costs, name)}
     if latency is not None:
         original = problem.budget_model.original_latency or latency.reference_seconds
-        known["latency_ms"] = latency.ratio * original * 1e3
-    return [float(known[name]) for name in problem.objectives[1:]]
+        values["latency_ms"] = latency.ratio * original * 1e3
+    return [float(values[name]) for name in problem.objectives[1:]]
 
 
 def _seen_candidate(trial: FrozenTrial, sign: float) -> SeenCandidate:

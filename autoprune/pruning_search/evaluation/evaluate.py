@@ -47,14 +47,14 @@ class EvaluatedCandidate:
         widths: units kept in every group.
         plan: which ones; None for the original model.
         model: the recovered network.
-        score: quality on the guiding samples; of a candidate that was stopped early, a forecast.
+        score: quality on the selection split; of a candidate that was stopped early, a forecast.
         costs: FLOPs, parameters, size.
         latency: measured against the original model, or None when not measured.
         excess: how far it is over each limit, relative; all 0 or less.
         seconds: time spent on each stage.
         stages: what each stage of early stopping found and decided.
         stop: why the candidate was stopped early; None where it was recovered and scored in full.
-        pieces: in how many pieces each batch was computed.
+        micro_batches: how many each batch was computed in.
         others: qualities beside the score, by name.
     """
 
@@ -68,7 +68,7 @@ class EvaluatedCandidate:
     seconds: Mapping[str, float]
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stop: Stop | None = None
-    pieces: int = 1
+    micro_batches: int = 1
     others: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -95,7 +95,7 @@ def evaluate_candidate(
     timer: Timer | None = None,
     early_stopping: EarlyStopping | None = None,
     watch: Stopwatch | None = None,
-    pieces: int = 1,
+    micro_batches: int = 1,
     *,
     trained: bool = True,
 ) -> EvaluatedCandidate:
@@ -103,9 +103,9 @@ def evaluate_candidate(
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
     measurement with the problem's meter; with `early_stopping` the candidate may be stopped early;
-    `watch` is where its seconds are added; batches are computed in so many `pieces`; one that is not to be
-    `trained` is rebuilt instead. The same plan, weights, data, seed and pieces give the same quality,
-    whatever ran before.
+    `watch` is where its seconds are added; each batch is computed in so many `micro_batches`; one that is not
+    to be `trained` is rebuilt instead. The same plan, weights, data, seed and micro-batches give the same
+    quality, whatever ran before.
 
     Raises:
         OverBudget: before any training, when a limit is not met.
@@ -126,31 +126,32 @@ def evaluate_candidate(
         raise OverBudget(over_text(over), over)
     costs = problem.budget_model.original_costs if plan is None else problem.pruning.costs.costs(widths)
     if plan is None:
-        known = problem.subject.baseline
+        baseline = problem.subject.baseline
         return EvaluatedCandidate(
-            widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
+            widths, plan, model, baseline.score, costs, latency, over, watch.seconds, others=baseline.others
         )
     candidate_stages = (
         None if early_stopping is None else early_stopping.start(cost_values(problem, costs, latency))
     )
-    score, stop = _recovered_score(problem, model, plan, watch, candidate_stages, pieces, trained)
+    score, stop = _recovered_score(problem, model, plan, watch, candidate_stages, micro_batches, trained)
     stages = {} if candidate_stages is None else candidate_stages.stages
     with watch.stage("evaluate"):
-        others = others_of(problem, model, pieces)
+        others = others_of(problem, model, micro_batches)
     return EvaluatedCandidate(
-        widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, pieces, others
+        widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, micro_batches, others
     )
 
 
-def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, float]:
-    """The qualities beside the first one, on the guiding samples. Raises TrialError for one that is none."""
-    found = {
-        judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.subject.others
+def others_of(problem: Problem, model: nn.Module, micro_batches: int = 1) -> dict[str, float]:
+    """The qualities beside the first one, on the selection split. Raises TrialError for one that is none."""
+    qualities = {
+        quality.task.metric: quality.value(model, max(1, EVALUATED // micro_batches))
+        for quality in problem.subject.others
     }
-    wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
+    wrong = next((name for name, value in qualities.items() if not math.isfinite(value)), None)
     if wrong is not None:
-        raise TrialError(_undefined(wrong, found[wrong]))
-    return found
+        raise TrialError(_undefined(wrong, qualities[wrong]))
+    return qualities
 
 
 def _undefined(metric: str, value: float) -> str:
@@ -166,16 +167,16 @@ def _recovered_score(
     plan: AnyPlan,
     watch: Stopwatch,
     candidate_stages: CandidateStages | None,
-    pieces: int,
+    micro_batches: int,
     trained: bool,
 ) -> tuple[Score, Stop | None]:
     """Recover the model and score it on the selection split, or return why it was stopped early."""
     try:
-        _recover(problem, model, plan, watch, candidate_stages, pieces, trained=trained)
+        _recover(problem, model, plan, watch, candidate_stages, micro_batches, trained=trained)
     except Stopped as stopped:
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
-        batch_size = max(1, EVALUATED // pieces)
+        batch_size = max(1, EVALUATED // micro_batches)
         score = evaluate(model, problem.splits.selection, problem.data.task, batch_size=batch_size)
     if not math.isfinite(score.value):
         raise TrialError(_undefined(problem.data.task.metric, score.value))
@@ -187,10 +188,10 @@ def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
     return problem.model if plan is None else problem.pruning.cut(plan)
 
 
-def recover(problem: Problem, plan: AnyPlan, pieces: int = 1, *, trained: bool = True) -> nn.Module:
+def recover(problem: Problem, plan: AnyPlan, micro_batches: int = 1, *, trained: bool = True) -> nn.Module:
     """Prune and recover exactly as the search did, which gives the same weights again."""
     model = cut_model(problem, plan)
-    _recover(problem, model, plan, Stopwatch(), pieces=pieces, trained=trained)
+    _recover(problem, model, plan, Stopwatch(), micro_batches=micro_batches, trained=trained)
     return model
 
 
@@ -223,7 +224,7 @@ def _recover(
     plan: AnyPlan,
     watch: Stopwatch,
     candidate_stages: CandidateStages | None = None,
-    pieces: int = 1,
+    micro_batches: int = 1,
     *,
     trained: bool,
 ) -> None:
@@ -245,7 +246,7 @@ def _recover(
             teacher=problem.model,
             on_step=on_step,
             cached_batches=problem.recovery.cached_batches,
-            pieces=pieces,
+            pieces=micro_batches,
         )
 
 

@@ -83,8 +83,14 @@ def train_on(
     """Train a model of a plan in place, with a checkpoint in `folder`; `part` says of what this is one."""
     recipe = recipe_of(problem.config, problem.data, steps)
     assert recipe is not None, steps
-    known = (problem.pruning.origin.weights, plan.hash, recipe, problem.config.seed, problem.config.augment)
-    key = repr((*known, part) if part else known)
+    identity = (
+        problem.pruning.origin.weights,
+        plan.hash,
+        recipe,
+        problem.config.seed,
+        problem.config.augment,
+    )
+    key = repr((*identity, part) if part else identity)
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     checkpoint = Checkpoint(folder / f"finetune-{name}.pt", key)
     listener.phase("fine-tuning", f"{part}{', ' if part else ''}{recipe.steps} steps")

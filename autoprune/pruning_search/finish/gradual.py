@@ -71,10 +71,10 @@ def recover_gradually(
         else mixture.ranking(problem.pruning.rankings)
     )
     before = finalist_quality(problem, recovered)
-    model, known = problem.pruning.origin.model, {g.name: tuple(range(g.width)) for g in structure.groups}
+    model, kept = problem.pruning.origin.model, {g.name: tuple(range(g.width)) for g in structure.groups}
     for number, keep in enumerate(units_by_round(structure, plan, ranking, rounds), start=1):
-        model = _cut(problem, model, structure, known, keep)
-        known = keep
+        model = _cut(problem, model, structure, kept, keep)
+        kept = keep
         share = steps // rounds if number < rounds else steps - (rounds - 1) * (steps // rounds)
         train_on(problem, model, plan, share, folder, listener, f"round {number} of {rounds}")
     return model, LongerRecovery.of(
@@ -103,19 +103,19 @@ def _cut(
     problem: Problem,
     model: nn.Module,
     structure: Structure,
-    known: Mapping[str, tuple[int, ...]],
+    before: Mapping[str, tuple[int, ...]],
     keep: Mapping[str, tuple[int, ...]],
 ) -> nn.Module:
-    """The repaired model with the units of `keep` out of `known`; itself where they are the same."""
-    if all(keep[name] == units for name, units in known.items()):
+    """The repaired model that keeps the units of `keep`; the model itself where it had no others `before`."""
+    if all(keep[name] == units for name, units in before.items()):
         return copy.deepcopy(model) if model is problem.pruning.origin.model else model
     if model is not problem.pruning.origin.model:
-        structure = _rediscover(problem, model, known)
+        structure = _rediscover(problem, model, before)
     # Units are numbered anew in a model that was cut.
-    places = {name: {unit: place for place, unit in enumerate(units)} for name, units in known.items()}
+    places = {name: {unit: place for place, unit in enumerate(units)} for name, units in before.items()}
     relative = {
         name: tuple(places[name][unit] for unit in keep[name])
-        for name, units in known.items()
+        for name, units in before.items()
         if len(keep[name]) < len(units)
     }
     plan = Plan.of(structure, relative)
@@ -127,14 +127,14 @@ def _cut(
     return pruned
 
 
-def _rediscover(problem: Problem, model: nn.Module, known: Mapping[str, tuple[int, ...]]) -> Structure:
+def _rediscover(problem: Problem, model: nn.Module, kept: Mapping[str, tuple[int, ...]]) -> Structure:
     """What can be cut in a model that was cut before. Raises ConfigError where that is something else."""
     try:
-        found = discover_for(problem.config, model, (problem.subject.example,))
+        structure = discover_for(problem.config, model, (problem.subject.example,))
     except ModelError as error:
         raise ConfigError(f"the cut model cannot be cut again ({error}): leave --gradual out") from error
     # A group of one unit has nothing more to lose, and may be frozen.
-    lost = next((n for n, units in known.items() if found.widths.get(n, 1) != len(units)), None)
+    lost = next((n for n, units in kept.items() if structure.widths.get(n, 1) != len(units)), None)
     if lost is not None:
         raise ConfigError(f"the group {lost!r} cannot be cut a second time: leave --gradual out")
-    return found
+    return structure

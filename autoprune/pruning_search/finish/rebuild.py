@@ -46,8 +46,8 @@ def recover_rebuilt(
     steps = 0 if length is None else steps_of(length, problem.data.train, problem.config.batch_size)
     before = finalist_quality(problem, recovered)
     listener.phase("rebuild", "layer by layer")
-    wanted = replace(problem, config=problem.config.model_copy(update={"rebuild": True}))
-    model = recover(wanted, plan, trained=False)
+    rebuilding = replace(problem, config=problem.config.model_copy(update={"rebuild": True}))
+    model = recover(rebuilding, plan, trained=False)
     if steps:
         train_on(problem, model, plan, steps, folder, listener, HOW)
     how = f"{HOW}, then fine-tuned for {steps} steps" if steps else HOW

@@ -29,18 +29,18 @@ def continue_on_device(problem: Problem, study: optuna.Study, listener: Listener
     it become this device's. If the budget limits latency, the plans on the front so far are timed again at
     once; their quality is known. All others keep what they have and leave the front.
     """
-    known, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
-    if problem.meter is None or known["device_key"] == here["device_key"]:
+    record, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
+    if problem.meter is None or record["device_key"] == here["device_key"]:
         return match_record(problem, study)
     before = front_trials(study)
     latency = problem.budget_model.original_latency
-    baseline = known["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
+    baseline = record["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
     study.set_user_attr(
-        ATTRIBUTE, {**known, **here, "baseline": baseline, "limits": problem.budget_model.limits}
+        ATTRIBUTE, {**record, **here, "baseline": baseline, "limits": problem.budget_model.limits}
     )
     problem = match_record(problem, study)
     if before:
-        differences = _differences(known["device"], here["device"])
+        differences = _differences(record["device"], here["device"])
         listener.note(
             f"the latencies so far were measured elsewhere ({differences}): they are measured again"
         )
@@ -67,10 +67,10 @@ def match_record(problem: Problem, study: optuna.Study) -> Problem:
 
 def device_differences(problem: Problem, study: optuna.Study) -> str:
     """How the device at hand differs from that of the study's latencies; empty where it does not."""
-    known, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
-    if problem.meter is None or known["device_key"] == here["device_key"]:
+    record, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
+    if problem.meter is None or record["device_key"] == here["device_key"]:
         return ""
-    return _differences(known["device"], here["device"])
+    return _differences(record["device"], here["device"])
 
 
 def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> None:

@@ -64,9 +64,9 @@ def check_continues(problem: Problem, storage: optuna.storages.BaseStorage) -> N
         study = storage.get_study_id_from_name(name)
     except KeyError:
         return
-    known = storage.get_study_user_attrs(study).get(ATTRIBUTE)
-    if known is not None:
-        _check_same(name, known, _record(problem))
+    recorded = storage.get_study_user_attrs(study).get(ATTRIBUTE)
+    if recorded is not None:
+        _check_same(name, recorded, _record(problem))
 
 
 def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None = None) -> optuna.Study:
@@ -84,15 +84,15 @@ def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None =
     ]
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     record = _record(problem)
-    known = study.user_attrs.get(ATTRIBUTE)
-    if known is None:
+    recorded = study.user_attrs.get(ATTRIBUTE)
+    if recorded is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(problem.objectives))
         study.set_user_attr(ATTRIBUTE, record)
     else:
-        _check_same(name, known, record)
-        _bring_up_to_date(study, known, record)
+        _check_same(name, recorded, record)
+        _bring_up_to_date(study, recorded, record)
     study.sampler = make_sampler(
         problem.config.sampler,
         groups=len(problem.structure.groups),
@@ -151,30 +151,30 @@ def timing_device(problem: Problem) -> dict[str, Any]:
     return {"device": asdict(fingerprint), "device_key": fingerprint.key}
 
 
-def _bring_up_to_date(study: optuna.Study, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def _bring_up_to_date(study: optuna.Study, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Record what this search was given anew: workers that join it read it there."""
-    config = {**known["config"], **{key: record["config"][key] for key in MAY_CHANGE}}
+    config = {**recorded["config"], **{key: record["config"][key] for key in MAY_CHANGE}}
     keys = ("version", "versions", "places", "data", "base", "structure", "ranking")
     fresh = {key: record[key] for key in keys}
-    if {**known, **fresh, "config": config} != known:
-        study.set_user_attr(ATTRIBUTE, {**known, **fresh, "config": config})
+    if {**recorded, **fresh, "config": config} != recorded:
+        study.set_user_attr(ATTRIBUTE, {**recorded, **fresh, "config": config})
 
 
-def _check_same(name: str, known: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def _check_same(name: str, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     # A setting that came with a later version was at its default before.
-    settings = {**Config().model_dump(mode="json"), **known["config"]}
+    settings = {**Config().model_dump(mode="json"), **recorded["config"]}
     differences = [
         f"{key} was {settings[key]!r} and is {value!r}"
         for key, value in record["config"].items()
         if key not in MAY_CHANGE and settings[key] != value
     ]
-    differences += [f"the {key} differ" for key in ("weights", "groups") if known.get(key) != record[key]]
+    differences += [f"the {key} differ" for key in ("weights", "groups") if recorded.get(key) != record[key]]
     later = {"data": "data", "base": "weights after sparse training"}
     differences += [
-        f"the {what} differ" for key, what in later.items() if known.get(key, record[key]) != record[key]
+        f"the {what} differ" for key, what in later.items() if recorded.get(key, record[key]) != record[key]
     ]
-    if known.get("budget") != record["budget"]:
-        differences.append(f"the budget was {known.get('budget')} and is {record['budget']}")
+    if recorded.get("budget") != record["budget"]:
+        differences.append(f"the budget was {recorded.get('budget')} and is {record['budget']}")
     if differences:
         raise StudyError(
             f"study {name!r} was made with other settings ({'; '.join(differences[:3])}): "

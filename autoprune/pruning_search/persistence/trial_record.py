@@ -9,7 +9,7 @@ import optuna
 
 from autoprune.cost import Latency, MaskCosts
 from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate
-from autoprune.pruning_search.evaluation.micro_batches import PIECES
+from autoprune.pruning_search.evaluation.micro_batches import MICRO_BATCHES
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.study.diagnostics import STAGES
 from autoprune.study.estimates import PREDICTED, STOPPED
@@ -32,7 +32,7 @@ def attributes(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any
         "parameters": costs.parameters,
         "size": costs.size,
         "flops_ratio": round(costs.flops / full.flops, 6),
-        **({PIECES: candidate.pieces} if candidate.pieces > 1 else {}),
+        **({MICRO_BATCHES: candidate.micro_batches} if candidate.micro_batches > 1 else {}),
         **_outcome(problem, candidate),
         **candidate.others,
         "seconds": {stage: round(seconds, 4) for stage, seconds in candidate.seconds.items()},
@@ -85,8 +85,8 @@ def values(problem: Problem, recorded: dict[str, Any]) -> list[float]:
 def quality_attributes(problem: Problem, score: Score) -> dict[str, float]:
     """Quality with the standard error and the 95 % interval of its estimate, where they are known."""
     noise = score.noise(problem.data.task)
-    known = {} if noise is None else {f"quality_{name}": value for name, value in asdict(noise).items()}
-    return {"quality": score.value, **known}
+    interval = {} if noise is None else {f"quality_{name}": value for name, value in asdict(noise).items()}
+    return {"quality": score.value, **interval}
 
 
 def write(trial: optuna.Trial, recorded: dict[str, Any]) -> None:

@@ -30,20 +30,20 @@ def fit(budget: BudgetModel, widths: Mapping[str, int], floor: float) -> Widths:
     )
 
 
-def fit_proportions(budget: BudgetModel, wanted: Mapping[str, float], level: float) -> Widths:
+def fit_proportions(budget: BudgetModel, proportions: Mapping[str, float], level: float) -> Widths:
     """The widest plan with about these proportions that takes at most `level` of the budget."""
 
     def affordable(widths: Widths) -> bool:
         return budget.meets(widths, level)
 
-    room = _room(budget, wanted)
-    widths = largest(lambda share: scale(budget, wanted, share * room), affordable)
-    return fill(widths, wanted, scalable_grids(budget), affordable)
+    room = _room(budget, proportions)
+    widths = largest(lambda share: scale(budget, proportions, share * room), affordable)
+    return fill(widths, proportions, scalable_grids(budget), affordable)
 
 
 def fill(
     widths: Widths,
-    wanted: Mapping[str, float],
+    target: Mapping[str, float],
     grids: Mapping[str, AnyGrid],
     accept: Callable[[Widths], bool],
 ) -> Widths:
@@ -52,7 +52,7 @@ def fill(
     Groups of one width change together when they are scaled, which can leave much of a budget unused.
     """
     widths = dict(widths)
-    for name in sorted(grids, key=lambda group: widths[group] / wanted[group]):
+    for name in sorted(grids, key=lambda group: widths[group] / target[group]):
         wider = {**widths, name: grids[name].wider(widths[name])}
         if accept(wider):
             widths = wider

@@ -106,6 +106,6 @@ def classes_of_groups(structure: Prunable) -> dict[str, tuple[str, ...]]:
     patterns = Counter(pattern for pattern, _ in classes)
     largest = sorted(classes, key=lambda key: -len(classes[key]))
     kept = largest if len(classes) <= MOST_CLASSES else largest[: MOST_CLASSES - 1]
-    found = {key[0] if patterns[key[0]] == 1 else " ".join(key): tuple(classes[key]) for key in kept}
+    named = {key[0] if patterns[key[0]] == 1 else " ".join(key): tuple(classes[key]) for key in kept}
     others = tuple(name for key in classes if key not in kept for name in classes[key])
-    return found | {"others": others} if others else found
+    return named | {"others": others} if others else named

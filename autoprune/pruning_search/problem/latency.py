@@ -107,13 +107,13 @@ class StudyTimer:
     def __call__(self, model: nn.Module) -> Latency:
         """The latency that a trial of this study recorded for such shapes, else a new measurement."""
         shapes = shape_signature(model)
-        known = self._known(shapes)
-        if known is None:
-            known = _timing(self._meter.measure(model), shapes)
-        self._trial.set_user_attr(TIMING, known)
-        return _latency(known, self._meter)
+        timing = self._recorded(shapes)
+        if timing is None:
+            timing = _timing(self._meter.measure(model), shapes)
+        self._trial.set_user_attr(TIMING, timing)
+        return _latency(timing, self._meter)
 
-    def _known(self, shapes: str) -> dict[str, Any] | None:
+    def _recorded(self, shapes: str) -> dict[str, Any] | None:
         place = shapes, self._meter.fingerprint.key
         for trial in self._study.get_trials(deepcopy=False):
             timing = trial.user_attrs.get(TIMING)

@@ -62,10 +62,10 @@ def ensure_profile(problem: Problem, listener: Listener) -> Problem:
     Raises what :func:`measure_profile` raises.
     """
     meter, structure, config = problem.meter, problem.structure, problem.config
-    wanted = (
+    is_needed = (
         config.profile and "latency" in problem.budget_model.limits and problem.budget_model.profile is None
     )
-    if not wanted or meter is None or not isinstance(structure, Structure):
+    if not is_needed or meter is None or not isinstance(structure, Structure):
         return problem
     listener.note("latency is limited: what each group costs is measured first, once for this device")
     slow = profiling_meter(problem.model, meter.inputs, meter.setting, config.latency_seconds)

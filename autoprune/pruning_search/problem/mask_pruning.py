@@ -96,9 +96,9 @@ def discover_masks_for(config: Config, model: nn.Module, inputs: tuple[Tensor, .
         UserError: for a pattern that matches nothing.
         ModelError: when no weight is left.
     """
-    found = discover_masks(model, inputs, config.granularity)
+    discovered = discover_masks(model, inputs, config.granularity)
     structure = restrict_masks(
-        found, skip=config.skip, only=config.only, keep_ends=config.first_last == "keep"
+        discovered, skip=config.skip, only=config.only, keep_ends=config.first_last == "keep"
     )
     structure.require_groups()
     return structure

@@ -76,14 +76,14 @@ def build_unit_pruning(origin: Origin) -> UnitPruning:
         raise ModelError(f"nothing in {origin.name} can be cut: {why_whole(structure)}")
     costs = CostModel.of(structure, origin.model)
     prices = unit_prices(costs, partial(predictor_for, origin, structure))
-    found = rankings(
+    ranked = rankings(
         {str(name): named_criterion(name, origin.config.permit) for name in origin.criteria()},
         _context(origin, structure, prices),
     )
     if origin.sparse is not None and origin.sparse_ranks:
         sparse = origin.sparse
-        found = {SPARSIFIED: Ranking(SPARSIFIED, sparse.scores, relative=sparse.relative), **found}
-    return UnitPruning(origin, structure, costs, found)
+        ranked = {SPARSIFIED: Ranking(SPARSIFIED, sparse.scores, relative=sparse.relative), **ranked}
+    return UnitPruning(origin, structure, costs, ranked)
 
 
 def discover_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -> Structure:

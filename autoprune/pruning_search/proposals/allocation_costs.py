@@ -58,8 +58,8 @@ def closed_form(costs: ClosedFormCosts, limits: Mapping[str, float], names: Sequ
                 shares[:, column] = getattr(batch, field) / limit
             return shares
         for row, each in enumerate(widths.tolist()):
-            known = costs.costs(dict(zip(names, each, strict=True)))
-            shares[row] = [getattr(known, field) / limit for field, limit in fields.items()]
+            row_costs = costs.costs(dict(zip(names, each, strict=True)))
+            shares[row] = [getattr(row_costs, field) / limit for field, limit in fields.items()]
         return shares
 
     return spend

@@ -53,13 +53,13 @@ def fill_gap(
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
         return None
-    known = [trial.user_attrs.get("widths") for trial in trials]
+    tried = [trial.user_attrs.get("widths") for trial in trials]
     random = np.random.default_rng((seed, len(trials)))
     for cheap, dear in widest_gaps(_points(problem, study)):
         for _ in range(DRAWS):
             parameters = blend(cheap.trial, dear.trial, random)
             widths = space.suggest(FixedTrial(parameters))
-            if problem.structure.canonical(widths) not in known:
+            if problem.structure.canonical(widths) not in tried:
                 return parameters, {name: cheap.trial.distributions[name] for name in parameters}
     return None
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 FIRST_TRIALS = 10
 """Trials that are drawn at random before any is inferred."""
-_KNOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+_READ_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 class JointTPE(TPESampler):
@@ -32,15 +32,15 @@ class JointTPE(TPESampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        known = self._search_space.calculate(study, use_cache=True)
-        return {name: distribution for name, distribution in known.items() if not distribution.single()}
+        space = self._search_space.calculate(study, use_cache=True)
+        return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        known = study._get_trials(deepcopy=False, states=_KNOWN)
-        others = [other for other in known if other.number != trial.number]
+        trials = study._get_trials(deepcopy=False, states=_READ_STATES)
+        others = [other for other in trials if other.number != trial.number]
         ended = sum(other.state.is_finished() for other in others)
         if not search_space or ended < FIRST_TRIALS:
             return {}

@@ -84,16 +84,16 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
 def _weights(problem: Problem, trial: FrozenTrial) -> dict[str, dict[str, float]]:
     """Group -> criterion -> weight, by names that mean something without this search."""
     sparse = problem.pruning.origin.sparse
-    found = trial.user_attrs.get(MIXTURE)
-    if found is None and problem.pruning.origin.sparse_ranks:
-        found = {name: {SPARSIFIED: 1.0} for name in ranked_groups(problem.structure)}
-    if found is None:
+    weights = trial.user_attrs.get(MIXTURE)
+    if weights is None and problem.pruning.origin.sparse_ranks:
+        weights = {name: {SPARSIFIED: 1.0} for name in ranked_groups(problem.structure)}
+    if weights is None:
         return configured_weights(problem.config, problem.structure)
     if sparse is None:
-        return dict(found)
+        return dict(weights)
     return {
         group: {sparse.criterion if name == SPARSIFIED else name: weight for name, weight in row.items()}
-        for group, row in found.items()
+        for group, row in weights.items()
     }
 
 
@@ -134,13 +134,13 @@ def allocate(
         }
         curves = learned.curves(offered)
     curves = learned.weighted({name: curves[name] for name in full})
-    found = Greedy(AllocationTask(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
-    if found.spent > 1:
+    allocation = Greedy(AllocationTask(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
+    if allocation.spent > 1:
         raise BudgetError(
-            f"no plan of this criterion is within the budget: the narrowest one needs {found.spent:.0%} of "
-            "it; raise the budget, or lower --min-density"
+            f"no plan of this criterion is within the budget: the narrowest one needs "
+            f"{allocation.spent:.0%} of it; raise the budget, or lower --min-density"
         )
-    return found.widths
+    return allocation.widths
 
 
 def read_configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
@@ -154,7 +154,7 @@ def read_configured(config: Config, pruning: Pruning) -> LearnedCriterion | None
 
 
 def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Provenance:
-    found = summary(study)
+    numbers = summary(study)
     return Provenance(
         model=problem.subject.name,
         weights=problem.subject.weights,
@@ -163,9 +163,9 @@ def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Pr
         study=study.study_name,
         trial=trial.number,
         origin=str(trial.user_attrs.get("origin", SAMPLER)),
-        metric=found.metric,
+        metric=numbers.metric,
         quality=float(np.round(estimate_of(study, trial).quality, 6)),
-        original_quality=float(np.round(found.baseline.quality, 6)),
+        original_quality=float(np.round(numbers.baseline.quality, 6)),
         flops_ratio=trial.user_attrs["flops_ratio"],
         seed=problem.config.seed,
         versions={package: version(package) for package in PACKAGES},

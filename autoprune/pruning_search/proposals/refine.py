@@ -66,7 +66,7 @@ def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Re
     random = np.random.default_rng((seed, len(trials)))
     refined_before = Counter(trial.user_attrs.get(REFINED_FROM) for trial in trials)
     parents.sort(key=lambda trial: (refined_before[trial.number], random.random()))
-    known, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
+    tried, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
     for parent in parents:
         own: Widths = parent.user_attrs["widths"]
         level = problem.budget_model.used(own) + ROUNDING
@@ -75,7 +75,7 @@ def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Re
         for _ in range(DRAWS):
             departed = move_apart(scales, space.coupled, random)
             widths = space.widths(departed, shifts, level)
-            if widths not in known:
+            if widths not in tried:
                 attributes = {"widths": widths, SCALES: departed, REFINED_FROM: parent.number}
                 return Refinement(_parameters(space, parent, widths), parent.distributions, attributes)
     return None

@@ -58,7 +58,8 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     a group loses while all others are whole says little about what it loses when nothing makes up for it
     any more. From its full width the group alone is cut to a few others and compensated as every candidate
     is; BatchNorm takes the statistics of the batch at hand. The increases of the task's mean loss are all on
-    the same first guiding samples. Other processes and later runs of the study read what is stored.
+    the same first samples of the selection split. Other processes and later runs of the study read what is
+    stored.
 
     Where the budget limits time, this takes at most the share :data:`SHARE` of it: fewer samples and widths,
     and at the end of that time groups without a measurement get what others lose.
@@ -127,7 +128,7 @@ def measure_curves(
     Args:
         problem: the model and its data.
         listener: of the progress.
-        samples: so many guiding samples give the losses.
+        samples: so many samples of the selection split give the losses.
         context: share of the budget that all other groups take.
         seconds: after which groups without a measurement get what others lose.
     """
@@ -149,9 +150,9 @@ def recorded_curves(budget: BudgetModel, study: optuna.Study) -> dict[str, Curve
 
 def curves_of(budget: BudgetModel, points: Points) -> dict[str, Curve]:
     """Group -> curve over the widths that are tried, through the measured points."""
-    known = {name: {int(width): value for width, value in row.items()} for name, row in points.items()}
+    measured = {name: {int(width): value for width, value in row.items()} for name, row in points.items()}
     offered = {name: widths_of(grid) for name, grid in budget.grids.items()}
-    return curves_through(known, budget.pruning.structure.widths, offered)
+    return curves_through(measured, budget.pruning.structure.widths, offered)
 
 
 def widths_to_measure(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
@@ -163,17 +164,17 @@ def widths_to_measure(grid: AnyGrid, full: int, points: int = POINTS) -> list[in
 
 def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     """Mean loss on the first samples that guide; infinite where the output is not finite."""
-    guiding = problem.splits.selection
-    samples = min(samples, len(guiding))
+    selection = problem.splits.selection
+    samples = min(samples, len(selection))
     # Batches of one size: a last one of a few samples would have statistics of its own.
     size = math.ceil(samples / math.ceil(samples / BATCH))
     # One sample has no statistics of its own.
-    alone = samples == 1 or (isinstance(guiding, LoaderSplit) and guiding.loader.batch_size == 1)
+    alone = samples == 1 or (isinstance(selection, LoaderSplit) and selection.loader.batch_size == 1)
     try:
         with nullcontext() if alone else batch_statistics(model):
             score = evaluate(
                 model,
-                guiding if alone else _WithoutSingles(guiding),
+                selection if alone else _WithoutSingles(selection),
                 problem.data.task,
                 batch_size=size,
                 enough=lambda sofar: sofar.samples >= samples,
@@ -223,8 +224,8 @@ def _measure(
 def _increases(problem: Problem, context: Widths, group: str, effort: Effort) -> dict[str, float | None]:
     full = problem.structure.widths[group]
     base = loss_of(problem, {**context, group: full}, effort.samples)
-    found: dict[str, float | None] = {}
+    increases: dict[str, float | None] = {}
     for width in widths_to_measure(problem.budget_model.grids[group], full, effort.points):
         increase = loss_of(problem, {**context, group: width}, effort.samples) - base
-        found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
-    return found
+        increases[str(width)] = round(increase, 6) if math.isfinite(increase) else None
+    return increases

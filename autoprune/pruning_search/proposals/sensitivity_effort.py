@@ -15,7 +15,7 @@ SHARE = 0.25
 
 @dataclass(frozen=True)
 class Effort:
-    """Measured widths of each group below its full one, and guiding samples on which losses are taken."""
+    """Measured widths of each group below its full one, and samples on which losses are taken."""
 
     points: int
     samples: int
@@ -69,11 +69,11 @@ def borrow_points(
         for name, row in points.items()
         if any(value is not None for value in row.values())
     ]
-    found: dict[str, float | None] = {}
+    increases: dict[str, float | None] = {}
     for width in widths:
         values = [float(np.interp(width / own, *curve.T)) for curve in curves]
-        found[str(width)] = round(median(values), 6) if values else None
-    return found
+        increases[str(width)] = round(median(values), 6) if values else None
+    return increases
 
 
 def _seconds(take: Callable[[int], object], samples: int) -> float:

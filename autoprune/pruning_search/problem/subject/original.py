@@ -156,8 +156,8 @@ def _check_indices(
     if task.name not in ("classification", "sequence") or targets.is_floating_point() or task.classes is None:
         return
     with training_mode(model, False), torch.no_grad(), fixed_chance(device_of(model)):
-        known = call(model, inputs[:1].to(device_of(model))).shape[-1]
-    most = min(task.classes, known)
+        own_classes = call(model, inputs[:1].to(device_of(model))).shape[-1]
+    most = min(task.classes, own_classes)
     wrong = (targets < 0) | (targets >= most)
     if task.name == "sequence":
         wrong &= targets != IGNORED
@@ -170,8 +170,8 @@ def _check_indices(
     where = f" ({where})" if where else ""
     if index < 0:
         raise DataError(f"a target is {index}{where}, but classes count from 0: leave such samples out")
-    whose = "the model's classes are" if known <= task.classes else "the classes are"
-    more = "give a model of more classes" if known <= task.classes else "set 'classes'"
+    whose = "the model's classes are" if own_classes <= task.classes else "the classes are"
+    more = "give a model of more classes" if own_classes <= task.classes else "set 'classes'"
     raise DataError(f"a target is {index}{where}, but {whose} 0 to {most - 1}: correct it, or {more}")
 
 

@@ -37,8 +37,8 @@ def exact_plans(task: AllocationTask, levels: Sequence[float]) -> list[Allocatio
     """
     greedy = Greedy(task)
     starts = [task.position(greedy.at(level).widths) for level in levels]
-    found = [_around(task, level, start) for level, start in zip(levels, starts, strict=True)]
-    plans = [task.allocation(positions) for positions in found]
+    solutions = [_around(task, level, start) for level, start in zip(levels, starts, strict=True)]
+    plans = [task.allocation(positions) for positions in solutions]
     best = []
     for level, own in zip(levels, plans, strict=True):
         fitting = [plan for plan in plans if plan.spent <= level]

@@ -76,9 +76,9 @@ class CriterionSpace:
         At such a plan the weighted loss for cost is the same for the next step of every group. Coefficients
         only matter relative to each other: their geometric mean is 1.
         """
-        wanted = self._logarithms(widths)
+        logarithms = self._logarithms(widths)
         coupled = {
-            name: self._bounded(float(np.mean([wanted[group] for group in groups])))
+            name: self._bounded(float(np.mean([logarithms[group] for group in groups])))
             for name, groups in self._coupled.items()
         }
         shifts = {f"{SHIFT} {name}": 0.0 for name in self._coupled} if self._affine else {}
@@ -101,18 +101,18 @@ class CriterionSpace:
         task = self._task
         at = task.position(widths)
         own = task.spent(at[None])[0]
-        found = {}
+        logarithms = {}
         for column, name in enumerate(task.curves):
-            known = {}
+            ratios = {}
             for step in (-1, 1):
                 other = at.copy()
                 other[column] += step
                 if 0 <= other[column] <= task.widest[column]:
                     loss = task.drops[column][min(at[column], other[column])]
                     cost = abs(task.spent(other[None])[0] - own)
-                    known[step] = math.log(max(cost, TINY)) - math.log(max(loss, TINY))
+                    ratios[step] = math.log(max(cost, TINY)) - math.log(max(loss, TINY))
             # At the end of a curve the coefficient is beyond the one at which the last step is taken.
-            beyond = EDGE * ((1 not in known) - (-1 not in known))
-            found[name] = float(np.mean(list(known.values()))) + beyond if known else 0.0
-        mean = float(np.mean(list(found.values()))) if found else 0.0
-        return {name: value - mean for name, value in found.items()}
+            beyond = EDGE * ((1 not in ratios) - (-1 not in ratios))
+            logarithms[name] = float(np.mean(list(ratios.values()))) + beyond if ratios else 0.0
+        mean = float(np.mean(list(logarithms.values()))) if logarithms else 0.0
+        return {name: value - mean for name, value in logarithms.items()}
