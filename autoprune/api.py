@@ -35,7 +35,7 @@ from autoprune.pruning_search import (
     test_front,
     trial_model,
 )
-from autoprune.pruning_search.coordination.budget_usage import spent
+from autoprune.pruning_search.coordination.budget_usage import usage_of
 from autoprune.pruning_search.finish.finetune_longer import LongerRecovery, recover_longer
 from autoprune.pruning_search.finish.gradual import recover_gradually
 from autoprune.pruning_search.finish.rebuild import recover_rebuilt
@@ -323,7 +323,7 @@ def _searched(problem: Problem, storage: BaseStorage, listener: review.Listener)
     study = create_study(problem, storage)
     problem = continue_on_device(problem, study, listener)
     if study.get_trials(deepcopy=False):
-        ended = spent(problem.budget, study).trials
+        ended = usage_of(problem.budget, study).trials
         there = f"{trials_text(ended)} {'is' if ended == 1 else 'are'} already there"
         listener.note(f"continues study {study.study_name!r}: {there if ended else 'no trial has ended yet'}")
     store = WeightStore.beside(config.storage, study.study_name)

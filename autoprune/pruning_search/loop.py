@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
-from autoprune.pruning_search.coordination.budget_usage import counts, spent, total_of
+from autoprune.pruning_search.coordination.budget_usage import counts, total_of, usage_of
 from autoprune.pruning_search.coordination.heartbeat import PROCESS, Heartbeat, LostTrialFinder, this_process
 from autoprune.pruning_search.coordination.plan_claims import Turn, claim, plan_key
 from autoprune.pruning_search.coordination.retry import (
@@ -156,7 +156,7 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
         check()
         if search.requeue_lost(now):
             now = Snapshot(study)
-        before = spent(budget, now)
+        before = usage_of(budget, now)
         if before.is_over or (
             queued_only and not now.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         ):
@@ -171,7 +171,7 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
         recorded = now.get_trials(deepcopy=False)[number]
         if recorded.state is TrialState.COMPLETE:
             _keep_the_best(search.store, now)
-        listener.trial_finished(study, recorded, spent(budget, now).count)
+        listener.trial_finished(study, recorded, usage_of(budget, now).count)
         failures = failures + 1 if recorded.state is TrialState.FAIL and counts(recorded) else 0
         if failures == MOST_FAILURES:
             raise TrialError(
@@ -200,7 +200,7 @@ def _try_next(
         raise
     except BaseException:
         if trial is not None:
-            _abandon(search.study, trial)
+            _requeue_interrupted(search.study, trial)
         raise
 
 
@@ -254,11 +254,11 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     except ENDS_SEARCH:
         raise
     except Exception as error:  # a model, a metric or data of the user's own may raise anything
-        _give_up(search, trial, error)
+        _record_failure(search, trial, error)
     return False
 
 
-def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
+def _record_failure(search: Search, trial: optuna.Trial, error: Exception) -> None:
     """Record a candidate that failed; one for which memory was short is run again in more micro-batches."""
     study, recorded = search.study, _read_trial(search.study, trial.number)
     short = is_out_of_memory(error) and search.micro_batches.more()
@@ -370,7 +370,7 @@ def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
     store.prune(worth_keeping(study), over)
 
 
-def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
+def _requeue_interrupted(study: optuna.Study, trial: optuna.Trial) -> None:
     """Queue an interrupted trial again, unless it was told in the last moment."""
     recorded = _read_trial(study, trial.number)
     if not recorded.state.is_finished():

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from autoprune.criteria.curve import Curve
-from autoprune.pruning_search.coordination.budget_usage import begin_time, spent
+from autoprune.pruning_search.coordination.budget_usage import start_clock, usage_of
 from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.pruning_search.evaluation.micro_batches import MicroBatches
 from autoprune.pruning_search.loop import Search, try_queued, wait_for_others, work
@@ -49,7 +49,7 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
 
     Where training takes long, a first front without it comes before all that.
     """
-    begin_time(problem.budget, study)
+    start_clock(problem.budget, study)
     if problem.config.weights is None:
         store.save_original(problem.model)
     if problem.budget_model.is_out_of_reach:
@@ -70,7 +70,7 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
 def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Make a first front without training, by curves on few samples, and then train its cheap end."""
     start = time.perf_counter()
-    left = spent(problem.budget, study).seconds_left
+    left = usage_of(problem.budget, study).seconds_left
     allowed = math.inf if left is None else SHARE * left
     curves = measure_curves(problem, listener, samples=SAMPLES, seconds=allowed)
     levels = _levels(problem, study, listener, curves)

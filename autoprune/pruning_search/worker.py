@@ -60,9 +60,9 @@ def work_on(invitation: WorkerSpec, listener: Listener) -> optuna.Study:
     study = open_study(invitation.storage, invitation.study, note=listener.note)
     _wait_until_ready(study, listener)
     problem = _problem_of(study, invitation, listener)
-    worker = invitation.worker or _made_up_name()
+    worker = invitation.worker or _new_worker_name()
     trials = len(study.get_trials(deepcopy=False))
-    seed = derived_seed(problem.config.seed, worker, trials)
+    seed = derive_seed(problem.config.seed, worker, trials)
     study.sampler = make_sampler(problem.config.sampler, groups=len(problem.structure.groups), seed=seed)
     store = WeightStore.beside(invitation.storage, study.study_name)
     listener.phase("search", f"{study.study_name}, {problem.budget}")
@@ -70,13 +70,13 @@ def work_on(invitation: WorkerSpec, listener: Listener) -> optuna.Study:
     return study
 
 
-def derived_seed(seed: int, worker: str, trials: int) -> int:
+def derive_seed(seed: int, worker: str, trials: int) -> int:
     """Another seed for each worker, and each time that it begins: equal ones would draw the same plans."""
     digest = hashlib.sha256(f"{seed} {worker} {trials}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
-def _made_up_name() -> str:
+def _new_worker_name() -> str:
     process = this_process()
     return f"{process['host']}-{process['pid']}-{process['born']}"
 
@@ -115,10 +115,10 @@ def _problem_of(study: optuna.Study, invitation: WorkerSpec, listener: Listener)
     config = config_of_study(recorded, given, fixed, trust=invitation.trust, source=f"study {name!r}")
     problem = prepare(config, listener)
     _refuse(name, differences(record, problem))
-    return _with_latencies_of(study, problem, listener)
+    return _match_device(study, problem, listener)
 
 
-def _with_latencies_of(study: optuna.Study, problem: Problem, listener: Listener) -> Problem:
+def _match_device(study: optuna.Study, problem: Problem, listener: Listener) -> Problem:
     """The problem as recorded; without latencies where this device is another one than the study's."""
     problem = match_record(problem, study)
     others = device_differences(problem, study)

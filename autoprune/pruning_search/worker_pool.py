@@ -17,7 +17,7 @@ from autoprune.config.settings import Config
 from autoprune.engines.base import End, Engine
 from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
-from autoprune.pruning_search.coordination.budget_usage import BudgetUsage, spent
+from autoprune.pruning_search.coordination.budget_usage import BudgetUsage, usage_of
 from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.pruning_search.loop import wait_for_others
 from autoprune.pruning_search.persistence.weight_store import WeightStore
@@ -57,7 +57,7 @@ def run_workers(problem: Problem, study: optuna.Study, store: WeightStore, liste
                 _report(end, study, listener, left=engine.left)
             # Showing a trial takes a while in a long study: the workers come first.
             view.update(LOOK_SECONDS)
-    if all(end.why for end in ends) and not view.spent().is_over:
+    if all(end.why for end in ends) and not view.usage().is_over:
         raise TrialError(f"{'all ' * (count > 1)}{crew} ended early, the last one by {ends[-1].why}")
     wait_for_others(study, listener)
     view.update()
@@ -101,14 +101,14 @@ class _ProgressReporter:
         self._ended = {trial.number for trial in self._trials() if trial.state.is_finished()}
         self._begun = set(self._ended)
 
-    def spent(self) -> BudgetUsage:
+    def usage(self) -> BudgetUsage:
         """What is used of the budget now."""
-        return spent(self._problem.budget, self._study)
+        return usage_of(self._problem.budget, self._study)
 
     def update(self, seconds: float = math.inf) -> None:
         """Tell what happened since the last time, for so long at most; the rest is told next time."""
         until = time.monotonic() + seconds
-        count = self.spent().count
+        count = self.usage().count
         for trial in self._trials():
             if time.monotonic() > until:
                 return

@@ -43,7 +43,7 @@ from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate, Sto
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.pruning_search.run import begin
-from autoprune.pruning_search.worker import derived_seed
+from autoprune.pruning_search.worker import derive_seed
 from autoprune.review import Listener
 from autoprune.storages import open_storage
 from autoprune.storages.patience import PatientStorage
@@ -209,7 +209,7 @@ def work(
         assert isinstance(proxy, PatientStorage)
         storage = TimedStorage(proxy._storage, proxy._shown, print)
         study = optuna.load_study(study_name="scale", storage=storage)
-        seed = derived_seed(0, name, len(study.get_trials(deepcopy=False)))
+        seed = derive_seed(0, name, len(study.get_trials(deepcopy=False)))
         random.seed(seed)
         study.sampler = make_sampler(problem.config.sampler, groups=60, seed=seed)
         joined = time.process_time() - began

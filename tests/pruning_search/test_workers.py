@@ -27,7 +27,7 @@ from autoprune.pruning_search import Problem, create_study, prepare, run
 from autoprune.pruning_search.coordination import heartbeat
 from autoprune.pruning_search.coordination.budget_usage import counts
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.worker import WorkerSpec, derived_seed, work_on
+from autoprune.pruning_search.worker import WorkerSpec, derive_seed, work_on
 from autoprune.review import Listener, open_study
 from autoprune.study.front import front_trials
 from autoprune.tasks import Data, digits_resnet
@@ -323,9 +323,9 @@ def test_python_objects_and_memory_cannot_be_shared(tiny: torch.nn.Module, digit
 
 
 def test_every_worker_draws_from_a_seed_of_its_own() -> None:
-    seeds = {derived_seed(0, name, trials) for name in ("1", "2") for trials in (0, 5)}
+    seeds = {derive_seed(0, name, trials) for name in ("1", "2") for trials in (0, 5)}
     assert len(seeds) == 4
-    assert derived_seed(0, "1", 5) == derived_seed(0, "1", 5)
+    assert derive_seed(0, "1", 5) == derive_seed(0, "1", 5)
 
 
 def test_no_password_is_kept(make_problem: Callable[..., Problem], database: str) -> None:

@@ -64,7 +64,7 @@ def counts(trial: FrozenTrial) -> bool:
     return state_of(trial) in COUNTED and UNTRAINED not in trial.user_attrs
 
 
-def spent(budget: Budget, study: optuna.Study) -> BudgetUsage:
+def usage_of(budget: Budget, study: optuna.Study) -> BudgetUsage:
     """What is used now."""
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
     deadline = study.user_attrs.get(DEADLINE)
@@ -73,6 +73,6 @@ def spent(budget: Budget, study: optuna.Study) -> BudgetUsage:
     return BudgetUsage(sum(map(counts, trials)), running, total_of(budget), left)
 
 
-def begin_time(budget: Budget, study: optuna.Study) -> None:
+def start_clock(budget: Budget, study: optuna.Study) -> None:
     """Let the time budget of a search begin now, for all its workers."""
     study.set_user_attr(DEADLINE, None if budget.seconds is None else time.time() + budget.seconds)

@@ -133,7 +133,7 @@ def evaluate_candidate(
     candidate_stages = (
         None if early_stopping is None else early_stopping.start(cost_values(problem, costs, latency))
     )
-    score, stop = _recovered_score(problem, model, plan, watch, candidate_stages, micro_batches, trained)
+    score, stop = _recover_and_score(problem, model, plan, watch, candidate_stages, micro_batches, trained)
     stages = {} if candidate_stages is None else candidate_stages.stages
     with watch.stage("evaluate"):
         others = others_of(problem, model, micro_batches)
@@ -161,7 +161,7 @@ def _undefined(metric: str, value: float) -> str:
     )
 
 
-def _recovered_score(
+def _recover_and_score(
     problem: Problem,
     model: nn.Module,
     plan: AnyPlan,

@@ -72,10 +72,10 @@ def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, li
     finalists = near_front(study)
     waiting = [trial for trial in finalists if str(trial.number) not in estimates]
     if ORIGINAL not in estimates:
-        estimates[ORIGINAL] = _unchosen(problem, problem.model)
+        estimates[ORIGINAL] = _score_on_holdout(problem, problem.model)
     for done, trial in enumerate(waiting):
         listener.progress(done / len(waiting), f"trial {trial.number}")
-        estimates[str(trial.number)] = _unchosen(problem, trial_model(problem, trial, store)[0])
+        estimates[str(trial.number)] = _score_on_holdout(problem, trial_model(problem, trial, store)[0])
     study.set_user_attr(UNCHOSEN, {name: asdict(estimate) for name, estimate in estimates.items()})
     chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get("plan") != "original"}
     kept = {name: estimates[name] for name in (ORIGINAL, *(str(trial.number) for trial in finalists))}
@@ -84,7 +84,7 @@ def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, li
     study.set_user_attr(RANKING, {name: asdict(estimate) for name, estimate in ranking.items()})
 
 
-def _unchosen(problem: Problem, model: nn.Module) -> Estimate:
+def _score_on_holdout(problem: Problem, model: nn.Module) -> Estimate:
     """A model's quality on the holdout split, with its noise."""
     assert problem.splits.holdout is not None
     score = evaluate(model, problem.splits.holdout, problem.data.task)

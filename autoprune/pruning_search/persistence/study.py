@@ -92,7 +92,7 @@ def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None =
         study.set_user_attr(ATTRIBUTE, record)
     else:
         _check_same(name, recorded, record)
-        _bring_up_to_date(study, recorded, record)
+        _update_record(study, recorded, record)
     study.sampler = make_sampler(
         problem.config.sampler,
         groups=len(problem.structure.groups),
@@ -151,7 +151,7 @@ def timing_device(problem: Problem) -> dict[str, Any]:
     return {"device": asdict(fingerprint), "device_key": fingerprint.key}
 
 
-def _bring_up_to_date(study: optuna.Study, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def _update_record(study: optuna.Study, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Record what this search was given anew: workers that join it read it there."""
     config = {**recorded["config"], **{key: record["config"][key] for key in MAY_CHANGE}}
     keys = ("version", "versions", "places", "data", "base", "structure", "ranking")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
-from autoprune.pruning_search.coordination.budget_usage import spent
+from autoprune.pruning_search.coordination.budget_usage import usage_of
 from autoprune.pruning_search.evaluation.evaluate import Stopwatch, compensate, cut_model
 from autoprune.pruning_search.problem.budget_fit import fit_proportions
 from autoprune.pruning_search.problem.budget_model import BudgetModel
@@ -72,7 +72,7 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
         context: Widths = record.get("context") or fit_proportions(
             problem.budget_model, problem.structure.widths, CONTEXT
         )
-        left = spent(problem.budget, study).seconds_left
+        left = usage_of(problem.budget, study).seconds_left
         allowed = math.inf if left is None else SHARE * left
         effort = _effort(problem, context, missing, allowed)
         if effort != FULL:

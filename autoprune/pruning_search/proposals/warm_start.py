@@ -91,7 +91,7 @@ def warm_starts(
             )
         if level in FEW_LEVELS:
             starts += _by_other_criteria(problem, allocated[level][0])
-    return _distinct(starts + _shallower(problem, floor))
+    return _deduplicate(starts + _shallower(problem, floor))
 
 
 def previews(problem: Problem, curves: Mapping[str, Curve], levels: Sequence[float]) -> list[WarmStart]:
@@ -103,7 +103,7 @@ def previews(problem: Problem, curves: Mapping[str, Curve], levels: Sequence[flo
     # The cheap end before all: alone, it makes most of a front.
     order = _ends_first(levels[::-1])
     shown = [WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order]
-    return [*_distinct(shown), WarmStart(EXACT, plans[order[0]].widths)]
+    return [*_deduplicate(shown), WarmStart(EXACT, plans[order[0]].widths)]
 
 
 def _order(problem: Problem, levels: Sequence[float]) -> list[float]:
@@ -185,7 +185,7 @@ def _global_cut(problem: Problem, ranking: Ranking) -> Callable[[float], Widths]
     return at
 
 
-def _distinct(starts: list[WarmStart]) -> list[WarmStart]:
+def _deduplicate(starts: list[WarmStart]) -> list[WarmStart]:
     seen: set[tuple[object, ...]] = set()
     kept = []
     for start in starts:

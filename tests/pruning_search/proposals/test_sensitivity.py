@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autoprune.pruning_search import Problem, create_study
-from autoprune.pruning_search.coordination.budget_usage import begin_time
+from autoprune.pruning_search.coordination.budget_usage import start_clock
 from autoprune.pruning_search.evaluation.evaluate import Stopwatch, cut_model, repair
 from autoprune.pruning_search.problem.width_grid import Grid, StepGrid, widths_of
 from autoprune.pruning_search.proposals import sensitivity as sensitivities
@@ -154,7 +154,7 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
     problem = make_problem(budget=("flops=50%", "time=1s"))
     study, watcher, notes = create_study(problem), Watcher(), []
     monkeypatch.setattr(watcher, "note", notes.append, raising=False)
-    begin_time(problem.budget, study)
+    start_clock(problem.budget, study)
     monkeypatch.setattr(sensitivities, "SHARE", 1e-6)
     found = sensitivity(problem, study, watcher)
     record, names = study.user_attrs[SENSITIVITY], list(problem.structure.widths)

@@ -60,7 +60,7 @@ def load_subject(
     data = replace(data, task=quality.task(data.task))
     objectives = _others(data.task, config)
     trained, name = (
-        _load_configured(config, data, listener) if model is None else _given(model, config, listener)
+        _load_configured(config, data, listener) if model is None else _load_given(model, config, listener)
     )
     trained = shell(on_device(trained, device)).eval()
     data = augmented(_scorable(data, config.seed, listener), config.augment)
@@ -138,7 +138,7 @@ def _load_configured(config: Config, data: Data, listener: Listener) -> tuple[nn
     return train_original(model, spec, config, data, listener), spec
 
 
-def _given(model: nn.Module, config: Config, listener: Listener) -> tuple[nn.Module, str]:
+def _load_given(model: nn.Module, config: Config, listener: Listener) -> tuple[nn.Module, str]:
     """A model that is a Python object, with the configured weights, if any, in a copy of it."""
     model = unwrapped(model)
     if config.weights is not None:

@@ -51,7 +51,7 @@ def divide(data: Data, config: Config) -> ValidationSplits:
     if share and not 0 < held_out < count:
         raise ConfigError(f"ranking_share {share} of {count} samples leaves a part empty: give another share")
     sizes = [count - held_out, held_out]
-    selection, holdout = (_held(part(split, some)) for some in torch.split(order, sizes))
+    selection, holdout = (_hold(part(split, some)) for some in torch.split(order, sizes))
     if selection is None or holdout is None:
         if share:
             raise ConfigError(
@@ -67,6 +67,6 @@ def divide(data: Data, config: Config) -> ValidationSplits:
     return ValidationSplits(selection, holdout)
 
 
-def _held(split: Split | None) -> Split | None:
+def _hold(split: Split | None) -> Split | None:
     """In memory if it is small: every candidate is scored on it."""
     return split if split is None or len(split) == 0 else held(split)

@@ -104,14 +104,14 @@ class AllocationTask:
 
     @cached_property
     def _widths(self) -> NDArray[np.int64]:
-        return _padded([curve.widths for curve in self.curves.values()]).astype(np.int64)
+        return _pad([curve.widths for curve in self.curves.values()]).astype(np.int64)
 
     @cached_property
     def _losses(self) -> NDArray[np.float64]:
-        return _padded([curve.losses for curve in self.curves.values()])
+        return _pad([curve.losses for curve in self.curves.values()])
 
 
-def _padded(rows: list[tuple[int, ...]] | list[tuple[float, ...]]) -> NDArray[np.float64]:
+def _pad(rows: list[tuple[int, ...]] | list[tuple[float, ...]]) -> NDArray[np.float64]:
     """The rows as one array, the shorter ones filled with zeros that nothing reads."""
     table = np.zeros((len(rows), max(map(len, rows), default=0)))
     for row, values in zip(table, rows, strict=True):

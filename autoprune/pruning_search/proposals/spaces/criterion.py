@@ -78,7 +78,7 @@ class CriterionSpace:
         """
         logarithms = self._logarithms(widths)
         coupled = {
-            name: self._bounded(float(np.mean([logarithms[group] for group in groups])))
+            name: self._clamp(float(np.mean([logarithms[group] for group in groups])))
             for name, groups in self._coupled.items()
         }
         shifts = {f"{SHIFT} {name}": 0.0 for name in self._coupled} if self._affine else {}
@@ -87,9 +87,9 @@ class CriterionSpace:
 
     def scales(self, widths: Widths) -> dict[str, float]:
         """The same of every group by itself."""
-        return {name: self._bounded(value) for name, value in self._logarithms(widths).items()}
+        return {name: self._clamp(value) for name, value in self._logarithms(widths).items()}
 
-    def _bounded(self, logarithm: float) -> float:
+    def _clamp(self, logarithm: float) -> float:
         edge = math.log(self.REACH)
         return math.exp(min(edge, max(-edge, logarithm)))
 
