@@ -21,27 +21,27 @@ from autoprune.cost import Setting
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.engines.choice import engine_ready
 from autoprune.errors import ConfigError, StudyError
-from autoprune.export import Candidate, Exported, default_formats, export_candidate
+from autoprune.export import ExportCandidate, Exported, default_formats, export_candidate
 from autoprune.export.card import finetuned_card
 from autoprune.pruning_search import (
     Problem,
     check_continues,
     classes_of,
+    continue_on_device,
     create_study,
+    describe_other_weights,
     prepare,
     rank_finalists,
-    recovered_differently,
     run,
-    settled_problem,
     test_front,
     trial_model,
 )
-from autoprune.pruning_search.coordination.budget_usage import spent
-from autoprune.pruning_search.finish.finetune_longer import Longer, recover_longer
+from autoprune.pruning_search.coordination.budget_usage import usage_of
+from autoprune.pruning_search.finish.finetune_longer import LongerRecovery, recover_longer
 from autoprune.pruning_search.finish.gradual import recover_gradually
 from autoprune.pruning_search.finish.rebuild import recover_rebuilt
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.latency_profile import with_profile
+from autoprune.pruning_search.problem.latency_profile import ensure_profile
 from autoprune.pruning_search.proposals.learned_criterion import learn
 from autoprune.pruning_search.worker_pool import check_sharable, run_workers
 from autoprune.review.text import trials_text
@@ -133,14 +133,14 @@ class Study:
         card = review.card_of(self.optuna, chosen, data=problem.data.name)
         if longer is not None:
             card = finetuned_card(card, longer.how, longer.before, longer.quality, longer.test, longer.others)
-        candidate = Candidate(
+        candidate = ExportCandidate(
             model=model,
-            plan=plan or problem.plan(problem.structure.widths),
+            plan=plan or problem.pruning.plan(problem.structure.widths),
             base=problem.model,
-            spec=problem.name if ":" in problem.name else None,
+            spec=problem.subject.name if ":" in problem.subject.name else None,
             classes=classes_of(problem.data),
             example=problem.data.example(4),
-            calibration=[inputs for inputs, _ in problem.calibration],
+            calibration=[inputs for inputs, _ in problem.subject.calibration],
             quality=self._quality,
             metric=problem.data.task.metric,
             criterion="" if plan is None else self._learned(chosen),
@@ -164,7 +164,7 @@ class Study:
         gradual: int | None,
         rebuild: bool,
         listener: review.Listener,
-    ) -> tuple[nn.Module, AnyPlan | None, Longer | None]:
+    ) -> tuple[nn.Module, AnyPlan | None, LongerRecovery | None]:
         """A trial's model as it is to be exported, its plan, and what was done with it after the search."""
         if gradual is not None and finetune is None:
             raise ConfigError("to cut in rounds takes training between them: give --finetune 5epochs too")
@@ -172,7 +172,7 @@ class Study:
             raise ConfigError("a plan is cut anew either in rounds or at once: give --gradual or --rebuild")
         problem, folder = self.problem, self._store.folder
         model, plan = trial_model(problem, trial, self._store)
-        for line in recovered_differently(problem, trial, model):
+        for line in describe_other_weights(problem, trial, model):
             listener.note(line)
         if finetune is None and not rebuild:
             return model, plan, None
@@ -321,21 +321,21 @@ def _opened(config: Config, listener: review.Listener) -> BaseStorage:
 def _searched(problem: Problem, storage: BaseStorage, listener: review.Listener) -> Study:
     config = problem.config
     check_continues(problem, storage)
-    problem = with_profile(problem, listener)
+    problem = ensure_profile(problem, listener)
     study = create_study(problem, storage)
-    problem = settled_problem(problem, study, listener)
+    problem = continue_on_device(problem, study, listener)
     if study.get_trials(deepcopy=False):
-        ended = spent(problem.budget, study).trials
+        ended = usage_of(problem.budget, study).trials
         there = f"{trials_text(ended)} {'is' if ended == 1 else 'are'} already there"
         listener.note(f"continues study {study.study_name!r}: {there if ended else 'no trial has ended yet'}")
     store = WeightStore.beside(config.storage, study.study_name)
-    if problem.parts.note:
-        listener.note(problem.parts.note)
+    if problem.splits.note:
+        listener.note(problem.splits.note)
     if _has_workers(config):
         run_workers(problem, study, store, listener)
     else:
         run(problem, study, store, listener)
-    if problem.parts.ranking is not None:
+    if problem.splits.holdout is not None:
         listener.phase("finalists", "ranked on samples that guided nothing")
         rank_finalists(problem, study, store, listener)
     listener.phase("final test", "the front, on the test split")
@@ -384,7 +384,7 @@ def open_search(
     original = record["baseline"].get("latency_ms")
     seconds = None if original is None else original * 1e-3
     problem = prepare(config, listener, original_seconds=seconds)
-    if problem.weights != record["weights"]:
+    if problem.subject.weights != record["weights"]:
         raise StudyError(
             f"the weights of {record['model']} are not those that study {study.study_name!r} pruned: "
             "put the earlier weights back"

@@ -100,3 +100,13 @@ def test_folders_of_tests_stay_small() -> None:
     tests = Path(__file__).parent
     folders = {file.parent for file in tests.rglob("*.py")}
     assert {f: n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_FILES} == {}
+
+
+def test_classes_of_the_search_have_names_of_their_own() -> None:
+    places: dict[str, list[str]] = {}
+    for module, file in MODULES.items():
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    shared = {name: modules for name, modules in places.items() if len(modules) > 1}
+    assert {n: m for n, m in shared.items() if any(x.startswith("pruning_search.") for x in m)} == {}

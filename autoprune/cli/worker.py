@@ -50,13 +50,13 @@ def worker(
     """Work on a search that was begun elsewhere, beside any number of others, until its budget is spent."""
     with errors(debug):
         from autoprune.engines.parent import end_with_parent
-        from autoprune.pruning_search.worker import Invitation, work_on
+        from autoprune.pruning_search.worker import WorkerSpec, work_on
 
         end_with_parent()
         _use_threads(threads)
         try:
             with _view(quiet) as view:
-                worked = work_on(Invitation(storage, study, settings, trust, name), view)
+                worked = work_on(WorkerSpec(storage, study, settings, trust, name), view)
         except KeyboardInterrupt as stop:
             echo(f"\n{STOPPED}", err=True)
             raise typer.Exit(exit_code(stop)) from None

@@ -70,7 +70,7 @@ class CostModel:
         """
         itemsizes = _itemsizes(structure, described(model, structure))
         tensors, block_of = structure.tensors, structure.block_of
-        builder = _Builder(structure.widths)
+        builder = _TermBuilder(structure.widths)
         builder.add(0, flop_terms(structure))
         counts = {name: Term(1, shape).within(block_of.get(name)) for name, shape in tensors.items()}
         builder.add(1, (term for name, term in counts.items() if name in structure.parameters))
@@ -146,7 +146,7 @@ def _itemsizes(structure: Structure, model: nn.Module) -> dict[str, int]:
     return {name: held[name].element_size() for name in structure.tensors}
 
 
-class _Builder:
+class _TermBuilder:
     """Gathers terms with equal factors, folding constants into the coefficients."""
 
     def __init__(self, widths: Mapping[str, int]) -> None:

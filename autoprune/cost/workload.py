@@ -56,7 +56,7 @@ class Workload:
     @classmethod
     def of(cls, structure: Structure) -> Workload:
         """Compile the features of a structure's operators."""
-        builder = _Builder()
+        builder = _WorkloadBuilder()
         for number, operation in enumerate(structure.operations):
             builder.add(number, operation)
         return builder.build(structure.widths)
@@ -77,7 +77,7 @@ class Workload:
 
 
 @dataclass
-class _Builder:
+class _WorkloadBuilder:
     extents: ExtentTable = field(default_factory=ExtentTable)
     amounts: list[tuple[float, list[int]]] = field(default_factory=lambda: [(1.0, [0])])
     columns: dict[Column, list[int]] = field(default_factory=lambda: {("constant",): [0]})

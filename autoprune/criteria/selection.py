@@ -55,7 +55,7 @@ def plan_of(
 
     Neither a group of full width nor one within a removed block is named in it.
     """
-    full, canonical = structure.widths, structure.settled(widths)
+    full, canonical = structure.widths, structure.canonical(widths)
     keep = {
         name: () if name in structure.blocks else ranking.keep(name, width)
         for name, width in canonical.items()

@@ -2,13 +2,13 @@
 
 from autoprune.export.formats import FORMATS, default_formats
 from autoprune.export.load import load_exported
-from autoprune.export.records import Candidate, Card, Exported, Numbers
+from autoprune.export.records import Card, ExportCandidate, Exported, Numbers
 from autoprune.export.write import export_candidate
 
 __all__ = [
     "FORMATS",
-    "Candidate",
     "Card",
+    "ExportCandidate",
     "Exported",
     "Numbers",
     "default_formats",

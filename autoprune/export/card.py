@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from torch import Tensor
 
 from autoprune.export.formats import FORMATS
-from autoprune.export.records import Candidate, Card, Exported, Numbers, latency_text
+from autoprune.export.records import Card, ExportCandidate, Exported, Numbers, latency_text
 from autoprune.structure.masks import MaskPlan
 from autoprune.tasks import weights_hash
 from autoprune.utils.printable import code_cell, markdown_text
@@ -36,7 +36,7 @@ class CardContext:
     day: str
 
 
-def card_text(card: Card, candidate: Candidate, context: CardContext) -> str:
+def card_text(card: Card, candidate: ExportCandidate, context: CardContext) -> str:
     """The card as Markdown."""
     parts = [
         findings_text(card),
@@ -152,7 +152,7 @@ def width_rows(card: Card) -> list[tuple[str, ...]]:
     return [(code_cell(name), str(old), str(new)) for name, (old, new) in card.widths.items()]
 
 
-def _files(candidate: Candidate, context: CardContext) -> Iterator[str]:
+def _files(candidate: ExportCandidate, context: CardContext) -> Iterator[str]:
     masked = isinstance(candidate.plan, MaskPlan)
     yield "`plan.json`: " + (
         "how many units of each layer stay" if masked else "which units of each group stay"
@@ -171,12 +171,12 @@ def _files(candidate: Candidate, context: CardContext) -> Iterator[str]:
         yield f"`{name}` was here before and is not part of this export"
 
 
-def _loading(item: Exported, candidate: Candidate, sample: Tensor) -> tuple[str, str, str]:
+def _loading(item: Exported, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str, str]:
     needs, code = FORMATS[item.format].loading(candidate, sample)
     return f"### Loading `{item.path.name}`", f"Needs {needs}.", f"```python\n{code}\n```"
 
 
-def _provenance(card: Card, candidate: Candidate, context: CardContext) -> Iterator[tuple[str, str]]:
+def _provenance(card: Card, candidate: ExportCandidate, context: CardContext) -> Iterator[tuple[str, str]]:
     yield "model", code_cell(candidate.spec or card.title)
     if card.data:
         yield "data", card.data

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from autoprune.cost import Latency, Meter, Setting
 from autoprune.export.formats import Format
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject
 
 
 def file_latency(
     form: Format,
     subject: Subject,
-    candidate: Candidate,
+    candidate: ExportCandidate,
     folder: Path,
     setting: Setting,
 ) -> Latency:

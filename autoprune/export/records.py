@@ -14,7 +14,7 @@ from autoprune.utils.quantities import human_seconds
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class ExportCandidate:
     """The model to export and what it was cut from.
 
     Attributes:

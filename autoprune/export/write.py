@@ -15,7 +15,7 @@ from autoprune.export.card import CRITERION_FILE, CardContext, card_text
 from autoprune.export.formats import FORMATS, formats_named
 from autoprune.export.latency import file_latency
 from autoprune.export.load import PLAN_FILE
-from autoprune.export.records import Candidate, Card, Exported
+from autoprune.export.records import Card, ExportCandidate, Exported
 from autoprune.export.subject import subject_of
 from autoprune.export.zeros import confirm_zeros
 from autoprune.structure.masks import MaskPlan
@@ -26,7 +26,7 @@ CARD_FILE = "README.md"
 
 
 def export_candidate(
-    candidate: Candidate,
+    candidate: ExportCandidate,
     card: Card,
     config_toml: str,
     to: Path,

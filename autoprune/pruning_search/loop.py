@@ -14,26 +14,37 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
-from autoprune.pruning_search.coordination.budget_usage import counts, spent, total_of
-from autoprune.pruning_search.coordination.heartbeat import PROCESS, Heartbeat, Watch, this_process
+from autoprune.pruning_search.coordination.budget_usage import counts, total_of, usage_of
+from autoprune.pruning_search.coordination.heartbeat import PROCESS, Heartbeat, LostTrialFinder, this_process
 from autoprune.pruning_search.coordination.plan_claims import Turn, claim, plan_key
-from autoprune.pruning_search.coordination.retry import fail, retried, revive, run_again, saved_trial
+from autoprune.pruning_search.coordination.retry import (
+    fail,
+    open_saved_trial,
+    requeue,
+    requeue_lost,
+    start_retry,
+)
 from autoprune.pruning_search.coordination.snapshot import Snapshot
-from autoprune.pruning_search.evaluation.early_stopping import ladder_of
-from autoprune.pruning_search.evaluation.evaluate import Candidate, OverBudget, Stopwatch, evaluate_candidate
-from autoprune.pruning_search.evaluation.micro_batches import Pieces
+from autoprune.pruning_search.evaluation.early_stopping import early_stopping_for
+from autoprune.pruning_search.evaluation.evaluate import (
+    EvaluatedCandidate,
+    OverBudget,
+    Stopwatch,
+    evaluate_candidate,
+)
+from autoprune.pruning_search.evaluation.micro_batches import MicroBatches
 from autoprune.pruning_search.finish.finalists import worth_keeping
-from autoprune.pruning_search.persistence.duplicates import known_plan, tell_again, timer_of
+from autoprune.pruning_search.persistence.duplicates import find_duplicate, record_duplicate, timer_of
 from autoprune.pruning_search.persistence.study import constrain
 from autoprune.pruning_search.persistence.thread_change import record_threads
 from autoprune.pruning_search.persistence.trial_record import RECOVERED, attributes, values, write
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.problem import Problem
-from autoprune.pruning_search.proposals.ask import ask, begun
-from autoprune.pruning_search.proposals.budget_levels import known_floor
-from autoprune.pruning_search.proposals.front_gaps import between
-from autoprune.pruning_search.proposals.refine import refined
-from autoprune.pruning_search.proposals.sensitivity import known_curves
+from autoprune.pruning_search.proposals.ask import ask, begin_trial
+from autoprune.pruning_search.proposals.budget_levels import recorded_floor
+from autoprune.pruning_search.proposals.front_gaps import fill_gap
+from autoprune.pruning_search.proposals.refine import refine
+from autoprune.pruning_search.proposals.sensitivity import recorded_curves
 from autoprune.pruning_search.proposals.spaces import Space, make_space
 from autoprune.study.attributes import SAMPLER as ASKING
 from autoprune.study.attributes import WALL
@@ -71,7 +82,7 @@ class Search:
         space: how parameters become widths.
         seed: of what this process draws besides its sampler.
         worker: its name among others; empty for one that is alone.
-        pieces: how its batches are computed.
+        micro_batches: how its batches are computed.
         watch: finds the trials of dead processes.
     """
 
@@ -81,16 +92,16 @@ class Search:
     listener: Listener
     space: Space
     seed: int
-    pieces: Pieces
+    micro_batches: MicroBatches
     worker: str = ""
-    watch: Watch = field(default_factory=Watch)
+    watch: LostTrialFinder = field(default_factory=LostTrialFinder)
 
-    def rescue(self, study: optuna.Study, mine: int | None = None) -> int:
+    def requeue_lost(self, study: optuna.Study, mine: int | None = None) -> int:
         """Queue again what dead processes ran; `mine` is what this one runs. Returns how many there were."""
-        revived = revive(study, self.watch, mine=mine)
-        if revived:
-            self.listener.note(f"{revived} trial(s) of a process that died are run again")
-        return revived
+        requeued = requeue_lost(study, self.watch, mine=mine)
+        if requeued:
+            self.listener.note(f"{requeued} trial(s) of a process that died are run again")
+        return requeued
 
 
 def work(
@@ -108,9 +119,11 @@ def work(
     `began` is when the process did, by :func:`time.monotonic`.
     """
     began = time.monotonic() if began is None else began
-    space = make_space(problem, known_curves(problem, study), known_floor(study))
+    space = make_space(problem, recorded_curves(problem.budget_model, study), recorded_floor(study))
     seed = problem.config.seed if seed is None else seed
-    search = Search(problem, study, store, listener, space, seed, Pieces(problem.config.batch_size), worker)
+    search = Search(
+        problem, study, store, listener, space, seed, MicroBatches(problem.config.batch_size), worker
+    )
     record_threads(problem, study, listener)
     try:
         _search(search)
@@ -122,12 +135,12 @@ def work(
 
 def wait_for_others(study: optuna.Study, listener: Listener) -> None:
     """Wait until no other process runs a trial any more; those of the dead end as failed."""
-    watch, told = Watch(), False
+    watch, is_notified = LostTrialFinder(), False
     while running := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        revive(study, watch)
-        if not told:
+        requeue_lost(study, watch)
+        if not is_notified:
             listener.note(f"waiting for {len(running)} trial(s) of other workers")
-            told = True
+            is_notified = True
         time.sleep(IDLE_SECONDS)
 
 
@@ -141,9 +154,9 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
     heart, budget, now = Heartbeat(study), search.problem.budget, Snapshot(study)
     while repeats < MOST_REPEATS:
         check()
-        if search.rescue(now):
+        if search.requeue_lost(now):
             now = Snapshot(study)
-        before = spent(budget, now)
+        before = usage_of(budget, now)
         if before.is_over or (
             queued_only and not now.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         ):
@@ -158,7 +171,7 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
         recorded = now.get_trials(deepcopy=False)[number]
         if recorded.state is TrialState.COMPLETE:
             _keep_the_best(search.store, now)
-        listener.trial_finished(study, recorded, spent(budget, now).count)
+        listener.trial_finished(study, recorded, usage_of(budget, now).count)
         failures = failures + 1 if recorded.state is TrialState.FAIL and counts(recorded) else 0
         if failures == MOST_FAILURES:
             raise TrialError(
@@ -179,7 +192,7 @@ def _try_next(
         # A stop must not come between the trial's beginning in the storage and here.
         with watch.stage(ASKING), finishing():
             trial = _ask(search, study, repeats)
-            origin = _sign(trial)
+            origin = _mark_process(trial)
         search.listener.trial_started(trial.number, origin, count)
         with heart.of(trial):
             return trial.number, _run_trial(search, trial, watch)
@@ -187,22 +200,22 @@ def _try_next(
         raise
     except BaseException:
         if trial is not None:
-            _abandon(search.study, trial)
+            _requeue_interrupted(search.study, trial)
         raise
 
 
 def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
     """What was queued again, else for a gap, refined, or sampled; after some repeats half are by chance."""
-    again = retried(study)
+    again = start_retry(study)
     if again is not None:
         return again
     seen = study.without_previews()
-    gap = between(search.problem, seen, search.space, search.seed) if repeats == 0 else None
+    gap = fill_gap(search.problem, seen, search.space, search.seed) if repeats == 0 else None
     if gap is not None:
-        return begun(seen, *gap, _marks(GAP))
-    near = refined(search.problem, seen, search.space, search.seed) if repeats == 0 else None
+        return begin_trial(seen, *gap, _marks(GAP))
+    near = refine(search.problem, seen, search.space, search.seed) if repeats == 0 else None
     if near is not None:
-        return begun(seen, near.parameters, near.distributions, _marks(REFINED) | near.attributes)
+        return begin_trial(seen, near.parameters, near.distributions, _marks(REFINED) | near.attributes)
     if repeats < FEW_REPEATS or repeats % 2:
         return ask(seen, _marks(SAMPLER))
     # A trial asks the sampler of its study only when it is asked for parameters.
@@ -216,7 +229,7 @@ def _marks(origin: str) -> dict[str, Any]:
     return {PROCESS: this_process(), "origin": origin}
 
 
-def _sign(trial: optuna.Trial) -> str:
+def _mark_process(trial: optuna.Trial) -> str:
     """Put this process's name to a trial; returns its origin."""
     origin: str = trial.user_attrs.get("origin", SAMPLER)
     for key, value in _marks(origin).items():
@@ -233,7 +246,7 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     except OverBudget as over:
         trial.set_user_attr("reason", str(over))
         trial.set_user_attr(STAGES, {COST: {"decision": "over budget"}})
-        constrain(problem, trial, over.excess)
+        constrain(problem.budget_model, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
     except UpdateFinishedTrialError:
         # This process was silent for so long that another one gave the trial up.
@@ -241,22 +254,22 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     except ENDS_SEARCH:
         raise
     except Exception as error:  # a model, a metric or data of the user's own may raise anything
-        _give_up(search, trial, error)
+        _record_failure(search, trial, error)
     return False
 
 
-def _give_up(search: Search, trial: optuna.Trial, error: Exception) -> None:
-    """Record a candidate that failed; one for which memory was short is run again in smaller pieces."""
-    study, recorded = search.study, _recorded(search.study, trial.number)
-    short = is_out_of_memory(error) and search.pieces.more()
+def _record_failure(search: Search, trial: optuna.Trial, error: Exception) -> None:
+    """Record a candidate that failed; one for which memory was short is run again in more micro-batches."""
+    study, recorded = search.study, _read_trial(search.study, trial.number)
+    short = is_out_of_memory(error) and search.micro_batches.more()
     if not short:
         # An error of our own says all; of a user's code its kind does too.
         reason = str(error) if isinstance(error, AutopruneError) else summary(error)
         fail(study, recorded, reason[:LONGEST_REASON])
-    elif run_again(study, recorded, TOO_LARGE):
+    elif requeue(study, recorded, TOO_LARGE):
         search.listener.note(
             f"trial {trial.number} ran out of memory: it is run again, and batches go in "
-            f"{search.pieces.count} pieces from now on"
+            f"{search.micro_batches.count} pieces from now on"
         )
 
 
@@ -267,33 +280,33 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
         suggested = search.space.suggest(trial)
         mixture = None if problem.mixing is None else problem.mixing.suggest(trial)
     # A warm start is tried exactly as it is, even where the space comes only near it.
-    widths = problem.structure.settled(trial.user_attrs.get("widths", suggested))
+    widths = problem.structure.canonical(trial.user_attrs.get("widths", suggested))
     mixed = mixture is not None and widths != problem.structure.widths
-    plan = problem.plan(widths, mixture) if mixed else None
+    plan = problem.pruning.plan(widths, mixture) if mixed else None
     trained = UNTRAINED not in trial.user_attrs
     seen = _may_begin(search, trial, plan_key(widths, plan, trained=trained))
     if seen is None:
-        return _recorded(study, trial.number).user_attrs.get("reason") != NO_ROOM
-    before = known_plan(problem, seen, widths, mixture, trained=trained)
+        return _read_trial(study, trial.number).user_attrs.get("reason") != NO_ROOM
+    before = find_duplicate(problem, seen, widths, mixture, trained=trained)
     if before is not None:
-        tell_again(problem, study, trial, before)
+        record_duplicate(problem, study, trial, before)
         return True
     trial.set_user_attr("widths", widths)
     if mixed and mixture is not None:
         trial.set_user_attr(MIXTURE, mixture.weights)
     exempt = "" if trial.user_attrs["origin"] in AFTER_WARM_STARTS else "a warm start"
-    ladder = ladder_of(problem, seen, exempt=exempt)
+    early_stopping = early_stopping_for(problem, seen, exempt=exempt)
     candidate = evaluate_candidate(
         problem,
         widths,
         plan,
         timer=timer_of(problem, study, trial),
-        ladder=ladder,
+        early_stopping=early_stopping,
         watch=watch,
-        pieces=search.pieces.count,
+        micro_batches=search.micro_batches.count,
         trained=trained,
     )
-    _tell(problem, study, search.store, trial, candidate)
+    _record_outcome(problem, study, search.store, trial, candidate)
     return False
 
 
@@ -301,13 +314,13 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
     """The study when this trial became the one to evaluate its plan; None where it did not, and is over."""
     study = search.study
     total = total_of(search.problem.budget)
-    decision, seen = claim(study, trial, plan, total, lambda: search.rescue(study, trial.number))
+    decision, seen = claim(study, trial, plan, total, lambda: search.requeue_lost(study, trial.number))
     if decision.turn is Turn.BEGIN:
         return seen
-    own = _recorded(study, trial.number)
+    own = _read_trial(study, trial.number)
     if decision.turn is Turn.NO_ROOM:
         # What was only drawn is no loss.
-        end = run_again if "fixed_params" in own.system_attrs else fail
+        end = requeue if "fixed_params" in own.system_attrs else fail
         end(study, own, NO_ROOM)
         return None
     trial.set_user_attr(DUPLICATE_OF, decision.ahead)
@@ -315,15 +328,19 @@ def _may_begin(search: Search, trial: optuna.Trial, plan: str) -> Snapshot | Non
     return None
 
 
-def _tell(
-    problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
+def _record_outcome(
+    problem: Problem,
+    study: optuna.Study,
+    store: WeightStore,
+    trial: optuna.Trial,
+    candidate: EvaluatedCandidate,
 ) -> None:
     """Record an evaluated candidate; if the storage is lost just now, in the one that the study is now in."""
     with finishing():
         try:
             _record(problem, study, store, trial, candidate)
         except LostStorageError as lost:
-            saved = saved_trial(lost.rescued, study.study_name, trial.number) if lost.rescued else None
+            saved = open_saved_trial(lost.rescued, study.study_name, trial.number) if lost.rescued else None
             if saved is not None:
                 place = WeightStore.beside(lost.rescued, study.study_name)
                 _record(problem, saved[0], place, saved[1], candidate)
@@ -331,7 +348,11 @@ def _tell(
 
 
 def _record(
-    problem: Problem, study: optuna.Study, store: WeightStore, trial: optuna.Trial, candidate: Candidate
+    problem: Problem,
+    study: optuna.Study,
+    store: WeightStore,
+    trial: optuna.Trial,
+    candidate: EvaluatedCandidate,
 ) -> None:
     recorded = attributes(problem, candidate)
     write(trial, recorded)
@@ -339,22 +360,22 @@ def _record(
         # Saved before the trial is told: a recorded trial never lacks its weights.
         trial.set_user_attr(RECOVERED, weights_hash(candidate.model))
         store.save(trial.number, candidate.model, candidate.plan)
-    constrain(problem, trial, dict(candidate.excess))
+    constrain(problem.budget_model, trial, dict(candidate.excess))
     study.tell(trial, values(problem, recorded))
 
 
 def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
     """Delete the weights of trials that are over and not near the front; what others save now is not over."""
-    over = {known.number for known in study.get_trials(deepcopy=False) if known.state.is_finished()}
+    over = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     store.prune(worth_keeping(study), over)
 
 
-def _abandon(study: optuna.Study, trial: optuna.Trial) -> None:
+def _requeue_interrupted(study: optuna.Study, trial: optuna.Trial) -> None:
     """Queue an interrupted trial again, unless it was told in the last moment."""
-    recorded = _recorded(study, trial.number)
+    recorded = _read_trial(study, trial.number)
     if not recorded.state.is_finished():
-        run_again(study, recorded, INTERRUPTED)
+        requeue(study, recorded, INTERRUPTED)
 
 
-def _recorded(study: optuna.Study, number: int) -> FrozenTrial:
+def _read_trial(study: optuna.Study, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]

@@ -10,18 +10,18 @@ from typing import Any
 import optuna
 
 from autoprune.criteria.curve import Curve
-from autoprune.pruning_search.coordination.budget_usage import begin_time, spent
-from autoprune.pruning_search.coordination.retry import revive
-from autoprune.pruning_search.evaluation.micro_batches import Pieces
+from autoprune.pruning_search.coordination.budget_usage import start_clock, usage_of
+from autoprune.pruning_search.coordination.retry import requeue_lost
+from autoprune.pruning_search.evaluation.micro_batches import MicroBatches
 from autoprune.pruning_search.loop import Search, try_queued, wait_for_others, work
 from autoprune.pruning_search.persistence.compatibility import READY
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.budget_fit import out_of_reach
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.budget_levels import ATTRIBUTE, FLOOR, floor_of, levels_of
-from autoprune.pruning_search.proposals.learned_criterion import configured
+from autoprune.pruning_search.proposals.learned_criterion import read_configured
 from autoprune.pruning_search.proposals.preview import SAMPLES, is_previewed
-from autoprune.pruning_search.proposals.sensitivity import measured_curves, sensitivity
+from autoprune.pruning_search.proposals.sensitivity import measure_curves, sensitivity
 from autoprune.pruning_search.proposals.sensitivity_effort import SHARE
 from autoprune.pruning_search.proposals.spaces import Space, make_space
 from autoprune.pruning_search.proposals.warm_start import WarmStart, previews, warm_starts
@@ -49,20 +49,20 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
 
     Where training takes long, a first front without it comes before all that.
     """
-    begin_time(problem.budget, study)
+    start_clock(problem.budget, study)
     if problem.config.weights is None:
         store.save_original(problem.model)
-    if problem.is_out_of_reach:
-        listener.note(out_of_reach(problem))
+    if problem.budget_model.is_out_of_reach:
+        listener.note(out_of_reach(problem.budget_model))
     if is_previewed(problem) and not study.get_trials(deepcopy=False):
         _preview(problem, study, store, listener)
     curves = sensitivity(problem, study, listener)
-    revived = revive(study)
-    if revived:
-        listener.note(f"{revived} trial(s) of a search that was killed are run again")
+    requeued = requeue_lost(study)
+    if requeued:
+        listener.note(f"{requeued} trial(s) of a search that was killed are run again")
     if not study.user_attrs.get(READY):
         levels = _levels(problem, study, listener, curves)
-        starts = warm_starts(problem, curves, levels, configured(problem.config, problem.pruning))
+        starts = warm_starts(problem, curves, levels, read_configured(problem.config, problem.pruning))
         _enqueue(problem, study, make_space(problem, curves, floor_of(levels)), starts)
     study.set_user_attr(READY, True)
 
@@ -70,17 +70,17 @@ def begin(problem: Problem, study: optuna.Study, store: WeightStore, listener: L
 def _preview(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Make a first front without training, by curves on few samples, and then train its cheap end."""
     start = time.perf_counter()
-    left = spent(problem.budget, study).seconds_left
+    left = usage_of(problem.budget, study).seconds_left
     allowed = math.inf if left is None else SHARE * left
-    curves = measured_curves(problem, listener, samples=SAMPLES, seconds=allowed)
+    curves = measure_curves(problem, listener, samples=SAMPLES, seconds=allowed)
     levels = _levels(problem, study, listener, curves)
     # The study's own curves come later, and add to this.
     study.set_user_attr(SENSITIVITY, {"seconds": round(time.perf_counter() - start, 3)})
     space = make_space(problem, curves, floor_of(levels))
     _enqueue(problem, study, space, previews(problem, curves, levels))
     listener.phase("preview", "a first front without training")
-    pieces = Pieces(problem.config.batch_size)
-    try_queued(Search(problem, study, store, listener, space, problem.config.seed, pieces))
+    micro_batches = MicroBatches(problem.config.batch_size)
+    try_queued(Search(problem, study, store, listener, space, problem.config.seed, micro_batches))
 
 
 def _levels(

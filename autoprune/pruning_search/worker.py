@@ -14,9 +14,9 @@ from autoprune.errors import StudyError
 from autoprune.pruning_search.coordination.heartbeat import this_process
 from autoprune.pruning_search.loop import work
 from autoprune.pruning_search.persistence.compatibility import READY, differences, version_differences
-from autoprune.pruning_search.persistence.device_change import as_recorded, device_differences
+from autoprune.pruning_search.persistence.device_change import device_differences, match_record
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.build import prepare
+from autoprune.pruning_search.problem.prepare import prepare
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.study.listener import Listener
@@ -29,7 +29,7 @@ READY_SECONDS, PAUSE = 600.0, 1.0
 
 
 @dataclass(frozen=True)
-class Invitation:
+class WorkerSpec:
     """Which study to work on, and how.
 
     Attributes:
@@ -47,7 +47,7 @@ class Invitation:
     worker: str | None = None
 
 
-def work_on(invitation: Invitation, listener: Listener) -> optuna.Study:
+def work_on(invitation: WorkerSpec, listener: Listener) -> optuna.Study:
     """Evaluate trials of a study until its budget is spent, beside any number of other workers.
 
     Raises:
@@ -60,9 +60,9 @@ def work_on(invitation: Invitation, listener: Listener) -> optuna.Study:
     study = open_study(invitation.storage, invitation.study, note=listener.note)
     _wait_until_ready(study, listener)
     problem = _problem_of(study, invitation, listener)
-    worker = invitation.worker or _made_up_name()
+    worker = invitation.worker or _new_worker_name()
     trials = len(study.get_trials(deepcopy=False))
-    seed = derived_seed(problem.config.seed, worker, trials)
+    seed = derive_seed(problem.config.seed, worker, trials)
     study.sampler = make_sampler(problem.config.sampler, groups=len(problem.structure.groups), seed=seed)
     store = WeightStore.beside(invitation.storage, study.study_name)
     listener.phase("search", f"{study.study_name}, {problem.budget}")
@@ -70,13 +70,13 @@ def work_on(invitation: Invitation, listener: Listener) -> optuna.Study:
     return study
 
 
-def derived_seed(seed: int, worker: str, trials: int) -> int:
+def derive_seed(seed: int, worker: str, trials: int) -> int:
     """Another seed for each worker, and each time that it begins: equal ones would draw the same plans."""
     digest = hashlib.sha256(f"{seed} {worker} {trials}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
-def _made_up_name() -> str:
+def _new_worker_name() -> str:
     process = this_process()
     return f"{process['host']}-{process['pid']}-{process['born']}"
 
@@ -97,7 +97,7 @@ def _wait_until_ready(study: optuna.Study, listener: Listener) -> None:
         time.sleep(PAUSE)
 
 
-def _problem_of(study: optuna.Study, invitation: Invitation, listener: Listener) -> Problem:
+def _problem_of(study: optuna.Study, invitation: WorkerSpec, listener: Listener) -> Problem:
     """The study's problem, made anew on this machine, and found to be the same."""
     record = study_record(study)
     name = study.study_name
@@ -115,24 +115,24 @@ def _problem_of(study: optuna.Study, invitation: Invitation, listener: Listener)
     config = config_of_study(recorded, given, fixed, trust=invitation.trust, source=f"study {name!r}")
     problem = prepare(config, listener)
     _refuse(name, differences(record, problem))
-    return _with_latencies_of(study, problem, listener)
+    return _match_device(study, problem, listener)
 
 
-def _with_latencies_of(study: optuna.Study, problem: Problem, listener: Listener) -> Problem:
+def _match_device(study: optuna.Study, problem: Problem, listener: Listener) -> Problem:
     """The problem as recorded; without latencies where this device is another one than the study's."""
-    problem = as_recorded(problem, study)
+    problem = match_record(problem, study)
     others = device_differences(problem, study)
     if not others:
         return problem
-    if "latency" in problem.limits:
+    if "latency" in problem.budget_model.limits:
         _refuse(study.study_name, [f"latency is measured elsewhere ({others})"])
     listener.note(f"latency is not measured by this worker: the study's is of another device ({others})")
     return replace(problem, meter=None)
 
 
-def _refuse(name: str, found: list[str]) -> None:
-    if found:
+def _refuse(name: str, reasons: list[str]) -> None:
+    if reasons:
         raise StudyError(
-            f"this worker does not fit study {name!r}: {'; '.join(found[:3])}: "
+            f"this worker does not fit study {name!r}: {'; '.join(reasons[:3])}: "
             "give it the same packages and files"
         )

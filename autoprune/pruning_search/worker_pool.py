@@ -17,8 +17,8 @@ from autoprune.config.settings import Config
 from autoprune.engines.base import End, Engine
 from autoprune.engines.choice import make_engine
 from autoprune.errors import ConfigError, TrialError
-from autoprune.pruning_search.coordination.budget_usage import Spent, spent
-from autoprune.pruning_search.coordination.retry import revive
+from autoprune.pruning_search.coordination.budget_usage import BudgetUsage, usage_of
+from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.pruning_search.loop import wait_for_others
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.problem import Problem
@@ -42,7 +42,7 @@ def run_workers(problem: Problem, study: optuna.Study, store: WeightStore, liste
     """
     begin(problem, study, store, listener)
     listener.phase("search", str(problem.budget))
-    view = _View(problem, study, listener)
+    view = _ProgressReporter(problem, study, listener)
     engine = make_engine(problem.config, study.study_name, store.folder, listener.note)
     ends: list[End] = []
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def run_workers(problem: Problem, study: optuna.Study, store: WeightStore, liste
                 _report(end, study, listener, left=engine.left)
             # Showing a trial takes a while in a long study: the workers come first.
             view.update(LOOK_SECONDS)
-    if all(end.why for end in ends) and not view.spent().is_over:
+    if all(end.why for end in ends) and not view.usage().is_over:
         raise TrialError(f"{'all ' * (count > 1)}{crew} ended early, the last one by {ends[-1].why}")
     wait_for_others(study, listener)
     view.update()
@@ -81,7 +81,7 @@ def _report(end: End, study: optuna.Study, listener: Listener, *, left: int) -> 
     """Say that a worker ended before its time, and have its trial run again."""
     if not end.why:
         return
-    revive(study)
+    requeue_lost(study)
     then = "it is started again where there is room" if end.again else f"{left} left"
     listener.note(f"worker {end.worker} ended early ({end.why}): {then}")
 
@@ -90,10 +90,10 @@ def _stop(engine: Engine, study: optuna.Study) -> None:
     """End all workers, and queue again what they did not finish."""
     if engine.left:
         engine.stop()
-        revive(study, reason=INTERRUPTED)
+        requeue_lost(study, reason=INTERRUPTED)
 
 
-class _View:
+class _ProgressReporter:
     """Tells a listener what all workers do, as if this process had done it."""
 
     def __init__(self, problem: Problem, study: optuna.Study, listener: Listener) -> None:
@@ -101,14 +101,14 @@ class _View:
         self._ended = {trial.number for trial in self._trials() if trial.state.is_finished()}
         self._begun = set(self._ended)
 
-    def spent(self) -> Spent:
+    def usage(self) -> BudgetUsage:
         """What is used of the budget now."""
-        return spent(self._problem.budget, self._study)
+        return usage_of(self._problem.budget, self._study)
 
     def update(self, seconds: float = math.inf) -> None:
         """Tell what happened since the last time, for so long at most; the rest is told next time."""
         until = time.monotonic() + seconds
-        count = self.spent().count
+        count = self.usage().count
         for trial in self._trials():
             if time.monotonic() > until:
                 return

@@ -14,7 +14,7 @@ from autoprune.review.stages import stage_seconds, stages_table
 from autoprune.review.table import comparison_table, front_table, headline, to_csv, to_json
 from autoprune.study.callbacks import Callback, WithCallbacks
 from autoprune.study.choose import SEVERAL, chosen_trial, chosen_trials
-from autoprune.study.diagnostics import Gap, Predictor, gap, health_lines, predictors
+from autoprune.study.diagnostics import Gap, StagePredictor, gap, health_lines, predictors
 from autoprune.study.explanation import Explanation, explain
 from autoprune.study.front import Baseline, Summary, best, front, summary, why_none
 from autoprune.study.listener import Count, Listener
@@ -32,7 +32,7 @@ __all__ = [
     "JsonLines",
     "Listener",
     "LiveView",
-    "Predictor",
+    "StagePredictor",
     "Summary",
     "WithCallbacks",
     "best",

@@ -25,7 +25,7 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True)
-class Look:
+class PointStyle:
     """How a point is drawn: in a terminal that knows Unicode, in one that does not, and in which colour."""
 
     mark: str
@@ -35,10 +35,10 @@ class Look:
 
 
 LOOKS = {
-    Kind.FRONT: Look("●", "o", "cyan", "front"),
-    Kind.BEST: Look("◉", "@", "bold green", "best"),
-    Kind.OTHER: Look("·", ".", "dim", "other"),
-    Kind.ORIGINAL: Look("◆", "#", "yellow", "original"),
+    Kind.FRONT: PointStyle("●", "o", "cyan", "front"),
+    Kind.BEST: PointStyle("◉", "@", "bold green", "best"),
+    Kind.OTHER: PointStyle("·", ".", "dim", "other"),
+    Kind.ORIGINAL: PointStyle("◆", "#", "yellow", "original"),
 }
 _FAR = 0.5
 """Others are drawn up to so far from the front's qualities, in their range."""

@@ -29,7 +29,7 @@ CHANGED = "a block that changes what enters it even where its branches are silen
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class BlockCandidate:
     """A module that looks like a residual block.
 
     Attributes:
@@ -90,7 +90,7 @@ def with_blocks(
     return extended.without(faults)
 
 
-def find(model: nn.Module, trace: Trace) -> list[Candidate]:
+def find(model: nn.Module, trace: Trace) -> list[BlockCandidate]:
     """Every module all of whose calls look like input plus branches, in the order of their first call."""
     first = _first_paths(model)
     aliases = _aliases(model)
@@ -105,7 +105,7 @@ def find(model: nn.Module, trace: Trace) -> list[Candidate]:
         found = [part for part in residuals if part is not None]
         if len(found) == len(calls):
             candidates.append(
-                Candidate(
+                BlockCandidate(
                     module,
                     frozenset[fx.Node]().union(*calls),
                     frozenset(node for part in found for node in part.additions),
@@ -116,13 +116,13 @@ def find(model: nn.Module, trace: Trace) -> list[Candidate]:
     return candidates
 
 
-def outermost(candidates: Sequence[Candidate]) -> list[Candidate]:
+def outermost(candidates: Sequence[BlockCandidate]) -> list[BlockCandidate]:
     """The candidates that people call blocks.
 
     A module that only runs blocks one after the other is a stage; so is one that adds its input to what
     several blocks make of it. A block within a block goes with it. What only holds a block is none.
     """
-    chosen: list[Candidate] = []
+    chosen: list[BlockCandidate] = []
     innermost = {candidate.nodes: candidate for candidate in sorted(candidates, key=_nesting)}
     for candidate in sorted(innermost.values(), key=lambda c: len(c.nodes)):
         inside = [other for other in chosen if other.nodes < candidate.nodes]
@@ -133,11 +133,11 @@ def outermost(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [candidate for candidate in candidates if candidate in chosen]
 
 
-def _nesting(candidate: Candidate) -> int:
+def _nesting(candidate: BlockCandidate) -> int:
     return candidate.module.count(".")
 
 
-def _trunks(bench: Bench, candidates: Collection[Candidate]) -> dict[str, tuple[str, int]]:
+def _trunks(bench: Bench, candidates: Collection[BlockCandidate]) -> dict[str, tuple[str, int]]:
     """Module path -> name and position of the argument that comes out unchanged when the ends are zero.
 
     Every call of a candidate during one run of the model is made a second time with the ends zeroed.
@@ -147,7 +147,7 @@ def _trunks(bench: Bench, candidates: Collection[Candidate]) -> dict[str, tuple[
     busy = False
     precision = bench.precisions[-1]
 
-    def watch(candidate: Candidate, module: nn.Module) -> Any:
+    def watch(candidate: BlockCandidate, module: nn.Module) -> Any:
         ends = [module.get_parameter(name.removeprefix(f"{candidate.module}.")) for name in candidate.ends]
         zeros = {id(end): partial(_zeros, end, precision.dtype) for end in ends}
 

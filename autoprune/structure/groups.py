@@ -190,7 +190,7 @@ class Structure:
         """State-dict name -> the group of the block that it goes with; other tensors are left out."""
         return {name: g.name for g in self.groups if g.block is not None for name in g.block.tensors}
 
-    def settled(self, widths: Mapping[str, int]) -> dict[str, int]:
+    def canonical(self, widths: Mapping[str, int]) -> dict[str, int]:
         """The widths, with groups that lie wholly within a removed block at full width.
 
         Widths that settle to the same give the same model: what is taken out has no width of its own.

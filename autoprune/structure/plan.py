@@ -84,12 +84,12 @@ class Plan:
         if self.widths(structure) == widths:
             raise PlanError("the plan removes nothing: lower the width of at least one group")
 
-    def settled(self, structure: Structure) -> Plan:
+    def canonical(self, structure: Structure) -> Plan:
         """The shortest plan that gives the same model.
 
         Groups that stay whole are not named, nor are those that lie within a block which goes whole.
         """
-        full, widths = structure.widths, structure.settled(self.widths(structure))
+        full, widths = structure.widths, structure.canonical(self.widths(structure))
         return replace(
             self, keep={name: units for name, units in self.keep.items() if widths[name] < full[name]}
         )

@@ -46,7 +46,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Predictor:
+class StagePredictor:
     """A stage of the evaluation as a predictor of the final quality.
 
     Attributes:
@@ -82,7 +82,7 @@ def gap(study: optuna.Study) -> Gap | None:
     return Gap(fmean(differences), error, original, len(cut))
 
 
-def predictors(study: optuna.Study) -> list[Predictor]:
+def predictors(study: optuna.Study) -> list[StagePredictor]:
     """Every stage that was used, with what it was worth."""
     trials = [
         trial
@@ -93,7 +93,7 @@ def predictors(study: optuna.Study) -> list[Predictor]:
     return [item for item in found if item.trials or item.stopped]
 
 
-def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) -> Predictor:
+def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) -> StagePredictor:
     """What one stage was worth over these trials."""
     sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
     # A dearer candidate should be a better one; the other stages estimate the quality itself.
@@ -106,7 +106,7 @@ def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) ->
         and attributes_of(trial).stopped_at is None
     ]
     stopped = sum(attributes_of(trial).stopped_at == stage for trial in trials)
-    return Predictor(stage, kendall(pairs), len(pairs), stopped)
+    return StagePredictor(stage, kendall(pairs), len(pairs), stopped)
 
 
 def kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -159,6 +159,6 @@ def _gap_text(study: optuna.Study, found: Gap) -> str:
     return text
 
 
-def _predictor_text(item: Predictor) -> str:
+def _predictor_text(item: StagePredictor) -> str:
     stopped = f", {item.stopped} stopped" if item.stopped else ""
     return f"{item.stage} {item.tau:.2f} ({item.trials} trials{stopped})"

@@ -16,16 +16,20 @@ from autoprune.config.settings import Config
 from autoprune.cost import Costs, MaskCosts
 from autoprune.criteria.learned import Allowed, read_criterion
 from autoprune.errors import ConfigError, UserError
-from autoprune.export import Candidate, Card, Exported, Numbers, default_formats, export_candidate
+from autoprune.export import Card, ExportCandidate, Exported, Numbers, default_formats, export_candidate
 from autoprune.pruning_search import Problem, classes_of, prepare
 from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
 from autoprune.pruning_search.persistence.trial_record import latency_attributes
-from autoprune.pruning_search.problem.build import model_spec, pruning_of
-from autoprune.pruning_search.problem.latency import measured_profile, offered_widths
+from autoprune.pruning_search.problem.build_pruning import pruning_of
+from autoprune.pruning_search.problem.latency import (
+    latency_step_widths,
+    profile_for,
+)
 from autoprune.pruning_search.problem.pruning import Origin, Prunable, Pruning
+from autoprune.pruning_search.problem.subject.configured_model import model_spec
 from autoprune.pruning_search.problem.width_grid import grids_of
-from autoprune.pruning_search.proposals.learned_criterion import configured
-from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
+from autoprune.pruning_search.proposals.learned_criterion import read_configured
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measure_curves
 from autoprune.structure import Plan
 from autoprune.structure.masks import MaskPlan
 from autoprune.structure.plans import AnyPlan, Widths, read_plan
@@ -175,15 +179,17 @@ def _widths_within(
 ) -> Widths:
     """The widths within a budget, at the top edges of the device's steps where its profile is known."""
     config, curves = origin.config, None
-    latency_steps = offered_widths(pruning, measured_profile(origin, pruning.structure))
+    latency_steps = latency_step_widths(pruning, profile_for(origin, pruning.structure))
     if latency_steps and config.round_to == "auto":
         listener.note(f"widths are those that {config.runtime} runs best: give --round-to 1 for any width")
-    if configured(config, pruning) is None:
+    if read_configured(config, pruning) is None:
         config = (
             config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if latency_steps else _exact(config)
         )
     elif problem is not None:
-        curves = measured_curves(replace(problem, latency_steps=latency_steps), listener, context=AT_BUDGET)
+        budget_model = replace(problem.budget_model, latency_steps=latency_steps)
+        problem = replace(problem, budget_model=budget_model)
+        curves = measure_curves(problem, listener, context=AT_BUDGET)
     grids = grids_of(pruning.structure, config, latency_steps)
     return widths_within(within, origin.config, pruning, pruning.costs.original(origin.model), grids, curves)
 
@@ -194,7 +200,7 @@ _OTHER_WEIGHTS = {
 }
 
 
-def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Candidate, Card]:
+def _with_data(config: Config, request: Request, listener: Listener) -> tuple[ExportCandidate, Card]:
     problem = prepare(
         config.model_copy(
             update={
@@ -210,10 +216,10 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
     widths = problem.pruning.widths(plan)
     listener.phase("cut", _extent(config, problem.structure.widths, widths))
     made = evaluate_candidate(problem, widths, plan)
-    full, latency = problem.baseline, made.latency
+    latency = made.latency
     before = _numbers(
-        full.costs,
-        quality=full.score.value if request.validate else None,
+        problem.budget_model.original_costs,
+        quality=problem.subject.baseline.score.value if request.validate else None,
         latency_ms=None if latency is None else latency.reference_seconds * 1e3,
     )
     timed = {}
@@ -221,28 +227,28 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
         timed = latency_attributes(problem, latency) | {"latency_ms": latency.seconds * 1e3}
     after = _numbers(made.costs, quality=made.score.value if request.validate else None, **timed)
     card = Card(
-        title=problem.name,
+        title=problem.subject.name,
         metric=problem.data.task.metric,
         data=problem.data.name,
-        weights=problem.weights,
+        weights=problem.subject.weights,
         before=before,
         after=after,
         widths=_widths(problem.structure, widths),
         device="" if latency is None else str(latency.fingerprint),
         granularity=_masked(plan),
     )
-    candidate = Candidate(
+    candidate = ExportCandidate(
         model=made.model,
         plan=plan,
         base=problem.model,
-        spec=problem.name,
+        spec=problem.subject.name,
         classes=classes_of(problem.data),
         example=problem.data.example(4),
     )
     return candidate, card
 
 
-def _without_data(config: Config, request: Request, listener: Listener) -> tuple[Candidate, Card]:
+def _without_data(config: Config, request: Request, listener: Listener) -> tuple[ExportCandidate, Card]:
     name = model_spec(config)
     listener.phase("structure", name)
     model, inputs = model_and_inputs(config, request.inputs, listener)
@@ -262,7 +268,7 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
         widths=_widths(pruning.structure, widths),
         granularity=_masked(plan),
     )
-    return Candidate(pruning.cut(plan), plan, model, name, None, origin.example), card
+    return ExportCandidate(pruning.cut(plan), plan, model, name, None, origin.example), card
 
 
 def _masked(plan: AnyPlan) -> str:

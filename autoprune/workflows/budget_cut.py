@@ -12,11 +12,11 @@ from autoprune.criteria import Ranking
 from autoprune.criteria.curve import Curve
 from autoprune.criteria.selection import Scope, ranked_widths
 from autoprune.errors import BudgetError, ConfigError
-from autoprune.pruning_search.problem.budget_fit import filled, largest
-from autoprune.pruning_search.problem.problem import CLOSED_FORM
+from autoprune.pruning_search.problem.budget_fit import fill, largest
+from autoprune.pruning_search.problem.budget_model import CLOSED_FORM
 from autoprune.pruning_search.problem.pruning import Pruning
 from autoprune.pruning_search.problem.width_grid import AnyGrid
-from autoprune.pruning_search.proposals.learned_criterion import allocated, configured
+from autoprune.pruning_search.proposals.learned_criterion import allocate, read_configured
 from autoprune.structure.plans import Widths
 
 COUNTED = ("flops", "params", "size", "nonzero")
@@ -76,9 +76,9 @@ def widths_within(
         CriterionError: for a learned criterion of another model.
     """
     limits = within.limits(original)
-    learned = configured(config, pruning)
+    learned = read_configured(config, pruning)
     if learned is not None:
-        return allocated(learned, pruning, limits, grids, curves)
+        return allocate(learned, pruning, limits, grids, curves)
     ranking, full = pruning.rankings[config.criterion], pruning.structure.widths
 
     def affordable(widths: Widths) -> bool:
@@ -96,7 +96,7 @@ def widths_within(
     if not affordable(found):
         raise BudgetError("no plan is within the budget: raise it, or lower the bounds")
     short = {name: grids[name] for name in ranking.scores if found[name] < wanted[name]}
-    return filled(found, wanted, short, affordable)
+    return fill(found, wanted, short, affordable)
 
 
 def _counts(ranking: Ranking, scope: Scope, share: float, pruning: Pruning) -> dict[str, int]:

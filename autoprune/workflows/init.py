@@ -12,7 +12,7 @@ from typing import Any
 
 from autoprune.config.settings import Config
 from autoprune.errors import ConfigError, ModelError
-from autoprune.pruning_search.problem.build import embedded_of, model_spec
+from autoprune.pruning_search.problem.subject.configured_model import embedded_of, model_spec
 from autoprune.pruning_search.problem.unit_pruning import why_whole
 from autoprune.study.listener import Listener
 from autoprune.tasks import Data

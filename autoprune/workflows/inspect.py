@@ -14,8 +14,8 @@ from autoprune.config.weights_file import read_weights_name
 from autoprune.cost import CostModel, Costs
 from autoprune.cost.latency.group_shares import LatencyShare, Shares, cost_shares, latency_shares
 from autoprune.errors import ConfigError
-from autoprune.pruning_search.problem.build import build_model, model_spec, named_model
 from autoprune.pruning_search.problem.latency import setting_of
+from autoprune.pruning_search.problem.subject.configured_model import build_model, model_spec, named_model
 from autoprune.pruning_search.problem.unit_pruning import discover_for
 from autoprune.pruning_search.problem.width_grid import grids_of
 from autoprune.structure import Structure

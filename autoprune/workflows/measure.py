@@ -14,9 +14,9 @@ from autoprune.cost import Profile
 from autoprune.cost.latency.prediction import Accuracy, cross_validated, worth_offering
 from autoprune.cost.latency.profile import load_profile
 from autoprune.errors import ModelError
-from autoprune.pruning_search.problem.build import model_spec
-from autoprune.pruning_search.problem.latency import profile_path, setting_of, timed_batch
-from autoprune.pruning_search.problem.latency_profile import measured_anew, profiling_meter
+from autoprune.pruning_search.problem.latency import profile_path, setting_of, timing_batch
+from autoprune.pruning_search.problem.latency_profile import measure_profile, profiling_meter
+from autoprune.pruning_search.problem.subject.configured_model import model_spec
 from autoprune.pruning_search.problem.unit_pruning import discover_for
 from autoprune.study.listener import Listener
 from autoprune.workflows.inspect import model_and_inputs
@@ -80,7 +80,7 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
     meter = profiling_meter(model, batch, setting)
     file = profile_path(model, structure, meter.fingerprint)
     known = None if again else load_profile(file)
-    profile = known or measured_anew(model, structure, meter, file, listener)
+    profile = known or measure_profile(model, structure, meter, file, listener)
     return Measurement(
         name=name,
         profile=profile,
@@ -96,4 +96,4 @@ def _subject(
 ) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The model, what to trace it with, and what to time it on: all as a search would have them."""
     model, example = model_and_inputs(config, inputs, listener)
-    return model, example, example if inputs else timed_batch(config, example[0])
+    return model, example, example if inputs else timing_batch(config, example[0])

@@ -43,7 +43,7 @@ def imports() -> nx.DiGraph[str]:
 def with_bends(graph: nx.DiGraph[str]) -> tuple[nx.DiGraph[str], dict[str, int]]:
     """The graph with a bend in each row that an arrow crosses, and the row of every node, from the top.
 
-    Example: an arrow from row 1 to row 4 becomes three, by bends in rows 2 and 3, so that it passes between boxes.
+    Example: an arrow from row 1 to row 4 becomes three, by bends in rows 2 and 3, and passes between boxes.
     """
     row = {name: number for number, names in enumerate(nx.topological_generations(graph)) for name in names}
     bent: nx.DiGraph[str] = nx.DiGraph()
@@ -55,7 +55,7 @@ def with_bends(graph: nx.DiGraph[str]) -> tuple[nx.DiGraph[str], dict[str, int]]
 
 
 def ordered_rows(graph: nx.DiGraph[str], row: dict[str, int]) -> list[list[str]]:
-    """The nodes of each row from left to right, by the mean place of their neighbours (Sugiyama et al., 1981)."""
+    """The nodes of each row from left to right, by the mean place of neighbours (Sugiyama et al., 1981)."""
     rows = [sorted(name for name in row if row[name] == number) for number in range(max(row.values()) + 1)]
     for sweep in range(20):
         neighbours = graph.predecessors if sweep % 2 == 0 else graph.successors

@@ -131,7 +131,7 @@ class Run:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.partial.open("w", newline="") as out:
             csv.writer(out).writerow([field.name for field in fields(Point)])
-        _ = self.problem.cached_batches
+        _ = self.problem.recovery.cached_batches
         self.original = self.multiply_adds(self.problem.model)
         self.clock = Clock()
 
@@ -146,7 +146,7 @@ class Run:
 
     def calibration(self) -> list[tuple[Tensor, Tensor]]:
         """The training batches that a search of ours calibrates with."""
-        return list(self.problem.calibration)
+        return list(self.problem.subject.calibration)
 
     def accuracy(self, model: nn.Module) -> float:
         """On all validation data."""
@@ -154,15 +154,15 @@ class Run:
 
     def repair(self, model: nn.Module) -> nn.Module:
         """Estimate BatchNorm statistics anew."""
-        recalibrate(model, (inputs for inputs, _ in self.problem.calibration))
+        recalibrate(model, (inputs for inputs, _ in self.problem.subject.calibration))
         return model
 
     def recover(self, model: nn.Module) -> nn.Module:
         """Repair, then fine-tune as every candidate of ours is."""
-        recipe = self.problem.recipe
+        recipe = self.problem.recovery.recipe
         assert recipe is not None
         self.repair(model)
-        teacher, cached_batches = self.problem.model, self.problem.cached_batches
+        teacher, cached_batches = self.problem.model, self.problem.recovery.cached_batches
         finetune(
             model, self.problem.data, recipe, seed=self.seed, teacher=teacher, cached_batches=cached_batches
         )

@@ -98,7 +98,7 @@ class Bench:
         problem = prepare(load_config(study, settings), Listener())
         structure = problem.structure
         assert isinstance(structure, Structure)
-        name = problem.name.rpartition(":")[2]
+        name = problem.subject.name.rpartition(":")[2]
         return cls(name, seed, problem, structure, CostModel.of(structure, problem.model))
 
     def widths(self, ranking: Ranking, way: str, level: float) -> Widths:
@@ -156,7 +156,7 @@ def rows(
     ]
     if not open_:
         return
-    problem, data = bench.problem, bench.problem.calibration
+    problem, data = bench.problem, bench.problem.subject.calibration
     prices = unit_prices(bench.costs)
     context = Context(
         problem.model, bench.structure, lambda: data, problem.data.task.loss, bench.seed, prices
@@ -234,7 +234,7 @@ def main() -> None:
             writer.writeheader()
         for seed, study in product(arguments.seeds, arguments.study):
             bench = Bench.of(study, seed)
-            print(f"{bench.name}, original: {bench.problem.baseline.score.value:.2%}", flush=True)
+            print(f"{bench.name}, original: {bench.problem.subject.baseline.score.value:.2%}", flush=True)
             for spec in arguments.criteria:
                 try:
                     for row in rows(bench, spec, wanted, done):

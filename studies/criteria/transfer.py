@@ -30,8 +30,8 @@ from autoprune.criteria.learned import LearnedCriterion, read_criterion
 from autoprune.criteria.mixture import Mixture
 from autoprune.pruning_search import Problem, prepare
 from autoprune.pruning_search.evaluation.evaluate import cut_model, recover
-from autoprune.pruning_search.proposals.learned_criterion import allocated
-from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
+from autoprune.pruning_search.proposals.learned_criterion import allocate
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measure_curves
 from autoprune.review import Listener
 from autoprune.structure.plans import Widths
 from autoprune.tasks import evaluate
@@ -88,18 +88,22 @@ def methods(learned: LearnedCriterion) -> list[Method]:
 
 def _allocated(problem: Problem, criterion: LearnedCriterion, anew: bool) -> Widths:
     curves = _measured_anew(problem) if anew else None
-    return allocated(criterion, problem.pruning, problem.limits, problem.grids, curves)
+    return allocate(
+        criterion, problem.pruning, problem.budget_model.limits, problem.budget_model.grids, curves
+    )
 
 
 @cache
 def _measured_anew(problem: Problem) -> dict[str, Curve]:
-    return measured_curves(problem, Listener(), context=AT_BUDGET)
+    return measure_curves(problem, Listener(), context=AT_BUDGET)
 
 
 def _single(problem: Problem, spec: str, scope: str) -> Widths:
     within = Within(problem.budget, scope)
     config = problem.config.model_copy(update={"criterion": spec})
-    return widths_within(within, config, problem.pruning, problem.baseline.costs, problem.grids)
+    return widths_within(
+        within, config, problem.pruning, problem.budget_model.original_costs, problem.budget_model.grids
+    )
 
 
 def rows(
@@ -114,14 +118,14 @@ def rows(
     task, test = problem.data.task, problem.data.test
     for method in wanted:
         widths = method.widths(problem)
-        plan = problem.plan(widths, method.mixture(problem))
+        plan = problem.pruning.plan(widths, method.mixture(problem))
         repaired = cut_model(problem, plan)
-        problem.repair(repaired, plan)
+        problem.recovery.repair(repaired, plan)
         yield {
             "checkpoint": name,
             "level": level,
             "method": method.name,
-            "flops": problem.costs.costs(widths).flops / problem.baseline.costs.flops,
+            "flops": problem.pruning.costs.costs(widths).flops / problem.budget_model.original_costs.flops,
             "accuracy_before": evaluate(repaired, test, task).value,
             "accuracy_after": evaluate(recover(problem, plan), test, task).value,
         }

@@ -25,7 +25,7 @@ import autoprune
 from autoprune.cost import Predictor, Setting, accuracy, runtime_by_name
 from autoprune.cost.latency.profile import Sample, load_profile, sampled
 from autoprune.pruning_search.problem.latency import profile_path
-from autoprune.pruning_search.problem.latency_profile import measured_anew, profiling_meter
+from autoprune.pruning_search.problem.latency_profile import measure_profile, profiling_meter
 from autoprune.review import Listener
 
 RUNTIMES = ("eager", "onnxruntime")
@@ -40,7 +40,7 @@ def compare(name: str, runtime: str, plans: int, seconds: float) -> list[tuple[f
     setting = Setting(runtime_by_name(runtime), threads=1, max_seconds=seconds)
     meter = profiling_meter(model, (batch,), setting)
     file = profile_path(model, structure, meter.fingerprint)
-    profile = load_profile(file) or measured_anew(model, structure, meter, file, Listener())
+    profile = load_profile(file) or measure_profile(model, structure, meter, file, Listener())
     predictor = Predictor.of(structure, profile)
     rounds: list[list[Sample]] = [[], []]
     for number, measured in enumerate(rounds, start=1):

@@ -39,11 +39,11 @@ from server import Server, postgresql, processor_seconds, served
 
 from autoprune.config.settings import load_config
 from autoprune.pruning_search import Problem, create_study, loop, prepare
-from autoprune.pruning_search.evaluation.evaluate import Candidate, Stopwatch
+from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate, Stopwatch
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.samplers import make_sampler
 from autoprune.pruning_search.run import begin
-from autoprune.pruning_search.worker import derived_seed
+from autoprune.pruning_search.worker import derive_seed
 from autoprune.review import Listener
 from autoprune.storages import open_storage
 from autoprune.storages.patience import PatientStorage
@@ -113,16 +113,18 @@ def simulated(seconds: float, slept: list[tuple[float, float]]) -> Any:
     The first one is cut short at random, so that workers do not go on in step after their common start.
     """
 
-    def evaluate(problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any) -> Candidate:
-        plan = problem.plan(widths)
+    def evaluate(
+        problem: Problem, widths: dict[str, int], *_: Any, watch: Stopwatch, **__: Any
+    ) -> EvaluatedCandidate:
+        plan = problem.pruning.plan(widths)
         with watch.stage("evaluate"):
             own = seconds * random.uniform(0.8, 1.2) * (1.0 if slept else random.random())
             time.sleep(own)
         slept.append((own, time.time()))
         full = problem.structure.widths
-        score = Score(quality(widths, full), 0.5, len(problem.parts.guiding))
-        costs = problem.costs.costs(widths)
-        return Candidate(widths, plan, problem.model, score, costs, None, {}, watch.seconds)
+        score = Score(quality(widths, full), 0.5, len(problem.splits.selection))
+        costs = problem.pruning.costs.costs(widths)
+        return EvaluatedCandidate(widths, plan, problem.model, score, costs, None, {}, watch.seconds)
 
     return evaluate
 
@@ -147,13 +149,13 @@ def problem_of(sampler: str, storage: str) -> Problem:
 
 def finished(problem: Problem, study: optuna.Study, trials: int) -> list[FrozenTrial]:
     """Finished trials as a search would have left them, of random widths."""
-    space = loop.make_space(problem, loop.known_curves(problem, study))
+    space = loop.make_space(problem, loop.known_curves(problem.budget_model, study))
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), directions=study.directions)
     full, made = problem.structure.widths, []
     for number in range(trials):
         trial = draw.ask()
         widths = space.suggest(trial)
-        costs = problem.costs.costs(widths)
+        costs = problem.pruning.costs.costs(widths)
         value = quality(widths, full)
         known = {
             "origin": "sampler",
@@ -207,7 +209,7 @@ def work(
         assert isinstance(proxy, PatientStorage)
         storage = TimedStorage(proxy._storage, proxy._shown, print)
         study = optuna.load_study(study_name="scale", storage=storage)
-        seed = derived_seed(0, name, len(study.get_trials(deepcopy=False)))
+        seed = derive_seed(0, name, len(study.get_trials(deepcopy=False)))
         random.seed(seed)
         study.sampler = make_sampler(problem.config.sampler, groups=60, seed=seed)
         joined = time.process_time() - began
@@ -261,7 +263,8 @@ def measure(
     problem: Problem, server: Server, url: str, workers: int, seconds: float, total: int
 ) -> dict[str, float | str]:
     """Let so many workers fill a study up to so many trials."""
-    problem = replace(problem, budget=replace(problem.budget, trials=total))
+    budget_model = replace(problem.budget_model, budget=replace(problem.budget, trials=total))
+    problem = replace(problem, budget_model=budget_model)
     context = get_context("fork")
     with served(url) as (place, serving):
         results: Queue[Any] = context.Queue()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_export_net import cut_every_group, shifted_net
 
-from autoprune.export import Candidate, Card, Exported, Numbers, export_candidate
+from autoprune.export import Card, ExportCandidate, Exported, Numbers, export_candidate
 
 SPEC = f"{Path(__file__).parent / 'small_export_net.py'}:small_net"
 CONFIG = 'data = "digits"\nseed = 3\n'
@@ -24,11 +24,11 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def candidate() -> Candidate:
+def candidate() -> ExportCandidate:
     base = shifted_net()
     example = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     model, plan = cut_every_group(base, example[:1])
-    return Candidate(model, plan, base, SPEC, None, example)
+    return ExportCandidate(model, plan, base, SPEC, None, example)
 
 
 @pytest.fixture(scope="session")

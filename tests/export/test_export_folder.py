@@ -12,7 +12,7 @@ from small_export_net import FixedBatch, cut_every_group
 from torch import nn
 
 from autoprune.errors import ExportError, PlanError, UserError
-from autoprune.export import Candidate, export_candidate
+from autoprune.export import ExportCandidate, export_candidate
 from autoprune.export.formats import CHECKS
 from autoprune.structure import Plan
 
@@ -94,5 +94,5 @@ def test_integer_inputs(card, tmp_path):
     base = nn.Sequential(nn.Embedding(10, 8), nn.Flatten(), nn.Linear(24, 6), nn.ReLU(), nn.Linear(6, 2))
     example = torch.randint(0, 10, (2, 3))
     model, plan = cut_every_group(base, example)
-    export_candidate(Candidate(model, plan, base, None, None, example), card, "", tmp_path, ["state"])
+    export_candidate(ExportCandidate(model, plan, base, None, None, example), card, "", tmp_path, ["state"])
     assert "torch.zeros(1, 3, dtype=torch.int64)" in (tmp_path / "README.md").read_text()

@@ -13,7 +13,7 @@ from small_export_net import FixedBatch, cut_every_group, shifted_net
 from torch import nn
 
 from autoprune.errors import ExportError, MissingExtraError, UserError
-from autoprune.export import FORMATS, Candidate, default_formats, export_candidate, load_exported
+from autoprune.export import FORMATS, ExportCandidate, default_formats, export_candidate, load_exported
 from autoprune.export.subject import subject_of
 from autoprune.structure import Plan
 from autoprune.tasks import save_weights
@@ -137,7 +137,7 @@ def test_a_layer_may_have_a_name_that_torch_takes(card, tmp_path):
     torch.manual_seed(0)
     base, example = Coded(), torch.randn(4, 6)
     model, plan = cut_every_group(base, example)
-    candidate = Candidate(model, plan, base, None, None, example)
+    candidate = ExportCandidate(model, plan, base, None, None, example)
     exported = export_candidate(candidate, card, "", tmp_path, ["state", "pt2", "onnx"])
     assert [written.note for written in exported[1:]] == ["any batch size"] * 2
     assert max(written.max_difference for written in exported) < 1e-5
@@ -147,7 +147,7 @@ def test_a_model_of_one_batch_size_is_exported_with_that_size(card, tmp_path):
     torch.manual_seed(0)
     base, example = FixedBatch(), torch.randn(4, 6)
     model, plan = cut_every_group(base, example)
-    fixed = Candidate(model, plan, base, None, None, example)
+    fixed = ExportCandidate(model, plan, base, None, None, example)
     state, pt2 = export_candidate(fixed, card, "", tmp_path, ["state", "pt2"])
     assert "in this process: the base model has no name" in state.note
     assert pt2.note.startswith("batch size fixed at 4: ") and "\n" not in pt2.note

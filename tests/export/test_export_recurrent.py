@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import ExportError
-from autoprune.export import Candidate, Card, export_candidate
+from autoprune.export import Card, ExportCandidate, export_candidate
 from autoprune.export.formats.onnx import write_onnx
 from autoprune.export.subject import run, subject_of
 from autoprune.structure import Plan, apply, discover
@@ -28,7 +28,7 @@ def cut(second: int) -> tuple[nn.Module, nn.Module, Plan]:
 
 def test_state_pt2_and_onnx_compute_what_layers_of_unequal_sizes_compute(card: Card, tmp_path: Path) -> None:
     base, pruned, plan = cut(20)
-    candidate = Candidate(pruned, plan, base, SPEC, 5, WORDS)
+    candidate = ExportCandidate(pruned, plan, base, SPEC, 5, WORDS)
     exported = export_candidate(candidate, card, "", tmp_path, ["state", "pt2", "onnx"])
     assert [entry.format for entry in exported] == ["state", "pt2", "onnx"]
     assert all(entry.max_difference < 1e-5 for entry in exported)

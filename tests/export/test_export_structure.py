@@ -13,18 +13,18 @@ from torch import nn
 from twin_net import twin_net
 
 from autoprune.errors import PlanError
-from autoprune.export import Candidate, Card, export_candidate, load_exported
+from autoprune.export import Card, ExportCandidate, export_candidate, load_exported
 from autoprune.structure import Plan, apply, discover
 
 SPEC = f"{Path(__file__).parent / 'twin_net.py'}:twin_net"
 IMAGES = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def candidate(plan: Plan) -> Candidate:
+def candidate(plan: Plan) -> ExportCandidate:
     base = twin_net()
     shared = "untie" if plan.untied else "joint"
     model = apply(base, plan, discover(base, IMAGES[:1], depth=True, shared=shared))
-    return Candidate(model, plan, base, SPEC, None, IMAGES)
+    return ExportCandidate(model, plan, base, SPEC, None, IMAGES)
 
 
 PLANS = {
@@ -68,6 +68,6 @@ def test_a_plan_remembers_what_a_unit_of_attention_is(tmp_path: Path, card: Card
     assert Plan.from_json(plan.to_json()).attention == "width"
     with pytest.raises(PlanError, match="attention='width'"):
         plan.check(discover(base, tokens[:1]))
-    made = Candidate(apply(base, plan, structure), plan, base, None, None, tokens)
+    made = ExportCandidate(apply(base, plan, structure), plan, base, None, None, tokens)
     (state,) = export_candidate(made, card, "", tmp_path, ["state"])
     assert state.max_difference < 1e-5

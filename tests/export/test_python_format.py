@@ -13,7 +13,7 @@ from small_export_net import cut_every_group
 from torch import nn
 
 from autoprune.errors import ExportError
-from autoprune.export import Candidate, export_candidate
+from autoprune.export import ExportCandidate, export_candidate
 from autoprune.export.formats import FORMATS
 from autoprune.export.formats.plain import read
 from autoprune.export.formats.python import factory_text
@@ -31,11 +31,11 @@ def example() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def plain(example: torch.Tensor) -> Candidate:
+def plain(example: torch.Tensor) -> ExportCandidate:
     torch.manual_seed(0)
     base = net()
     model, plan = cut_every_group(base, example[:1])
-    return Candidate(model, plan, base, SPEC, None, example)
+    return ExportCandidate(model, plan, base, SPEC, None, example)
 
 
 def test_the_factory_builds_the_model_without_autoprune_or_safetensors(plain, card, tmp_path):
@@ -68,7 +68,7 @@ def test_sizes_follow_the_cut(plain):
 
 
 def test_a_model_without_a_name_is_loaded_into_the_users_own(plain, card, example, tmp_path):
-    nameless = Candidate(plain.model, plain.plan, plain.base, None, None, example)
+    nameless = ExportCandidate(plain.model, plain.plan, plain.base, None, None, example)
     (written,) = export_candidate(nameless, card, "", tmp_path, ["python"])
     assert "run in this process" in written.note
     text = (tmp_path / "model.py").read_text()
@@ -82,7 +82,7 @@ def test_whole_blocks_that_are_gone(card, example, tmp_path):
     structure = discover(base, example[:1], depth=True)
     block = next(group.name for group in structure.groups if group.block is not None)
     plan = Plan.of(structure, {block: ()})
-    candidate = Candidate(apply(base, plan, structure), plan, base, SPEC, None, example)
+    candidate = ExportCandidate(apply(base, plan, structure), plan, base, SPEC, None, example)
     (written,) = export_candidate(candidate, card, "", tmp_path, ["python"])
     assert written.max_difference < 1e-6
     assert "REMOVED: dict[str, tuple[str, int]] = {'blocks." in (tmp_path / "model.py").read_text()
@@ -116,7 +116,7 @@ def test_layers_that_the_cut_replaces_come_along(card, tmp_path):
     structure = discover(base, example[:1])
     sizes = {group.name: group.width - 1 - (place % 2) for place, group in enumerate(structure.groups)}
     plan = Plan.of(structure, {name: tuple(range(max(1, size))) for name, size in sizes.items()})
-    candidate = Candidate(apply(base, plan, structure), plan, base, TAGGER, None, example)
+    candidate = ExportCandidate(apply(base, plan, structure), plan, base, TAGGER, None, example)
     written, state = export_candidate(candidate, card, "", tmp_path, ["python", "state"])
     assert max(written.max_difference, state.max_difference) < 1e-6
     text = (tmp_path / "model.py").read_text()
@@ -146,7 +146,7 @@ def test_a_cut_that_no_loader_can_say_has_none(card, tmp_path):
     base, example = Twice(), torch.randn(2, 8)
     structure = discover(base, example[:1], shared="untie")
     plan = Plan.of(structure, {structure.groups[0].name: (0, 1, 2)})
-    candidate = Candidate(apply(base, plan, structure), plan, base, None, None, example)
+    candidate = ExportCandidate(apply(base, plan, structure), plan, base, None, None, example)
     (state,) = export_candidate(candidate, card, "", tmp_path, ["state"])
     assert state.max_difference < 1e-6 and "loader" not in state.note
     assert "loader.py" not in {path.name for path in tmp_path.iterdir()}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.errors import TrialError
 from autoprune.pruning_search import loop
-from autoprune.pruning_search.evaluation.micro_batches import Pieces
+from autoprune.pruning_search.evaluation.micro_batches import MicroBatches
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.tasks import Data, TensorSplit, classification, weights_hash
@@ -139,7 +139,7 @@ def test_where_the_smallest_pieces_find_no_room_the_search_ends(
 
 
 def test_pieces_are_halved_down_to_a_few_samples() -> None:
-    pieces = Pieces(100)
+    pieces = MicroBatches(100)
     assert [pieces.more() for _ in range(5)] == [True, True, True, False, False]
     assert pieces.count == 8
 

@@ -13,7 +13,6 @@ from autoprune.config.settings import load_config
 from autoprune.criteria import Context, block_importance
 from autoprune.errors import CriterionError
 from autoprune.pruning_search import Problem, prepare
-from autoprune.pruning_search.problem.budget_fit import meets
 from autoprune.pruning_search.proposals.allocator import Curve
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
 from autoprune.pruning_search.proposals.spaces import SparsitySpace
@@ -79,16 +78,21 @@ def make_deep(deep: nn.Module, digits: Data, tmp_path: Path) -> Make:
 
 def test_blocks_are_groups_of_zero_or_one_that_no_criterion_scores(make_deep: Make) -> None:
     problem = make_deep()
-    assert problem.blocks == {f"blocks.{i}" for i in range(4)}
-    assert all((problem.narrowest[name], problem.widest[name]) == (0, 1) for name in problem.blocks)
-    for ranking in problem.rankings.values():
-        assert set(ranking.scores) == set(problem.structure.widths) - problem.blocks
-    assert make_deep(depth=False).blocks == frozenset()
+    assert problem.budget_model.blocks == {f"blocks.{i}" for i in range(4)}
+    assert all(
+        (problem.budget_model.narrowest[name], problem.budget_model.widest[name]) == (0, 1)
+        for name in problem.budget_model.blocks
+    )
+    for ranking in problem.pruning.rankings.values():
+        assert set(ranking.scores) == set(problem.structure.widths) - problem.budget_model.blocks
+    assert make_deep(depth=False).budget_model.blocks == frozenset()
 
 
 def test_the_block_that_does_nothing_matters_least(make_deep: Make) -> None:
     problem = make_deep()
-    context = Context(problem.model, problem.structure, lambda: problem.calibration, problem.data.task.loss)
+    context = Context(
+        problem.model, problem.structure, lambda: problem.subject.calibration, problem.data.task.loss
+    )
     importance = block_importance(context)
     assert min(importance, key=lambda name: importance[name]) == "blocks.3"
     assert abs(importance["blocks.3"]) < 1e-3 < importance["blocks.0"]
@@ -96,7 +100,9 @@ def test_the_block_that_does_nothing_matters_least(make_deep: Make) -> None:
 
 def test_a_loss_that_is_not_finite_is_no_importance(make_deep: Make) -> None:
     problem = make_deep()
-    context = Context(problem.model, problem.structure, lambda: problem.calibration, problem.data.task.loss)
+    context = Context(
+        problem.model, problem.structure, lambda: problem.subject.calibration, problem.data.task.loss
+    )
     losses = iter([0.5, float("nan"), 0.75, 1.0, 1.5])
     calls = itertools.count()
 
@@ -115,8 +121,8 @@ def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(
 ) -> None:
     problem = make_deep()
     starts = warm_starts(problem, curves_of(problem), LEVELS)
-    assert all(meets(problem, start.widths) for start in starts)
-    gone = {start.origin: [n for n in problem.blocks if not start.widths[n]] for start in starts}
+    assert all(problem.budget_model.meets(start.widths) for start in starts)
+    gone = {start.origin: [n for n in problem.budget_model.blocks if not start.widths[n]] for start in starts}
     assert gone["uniform"] == gone["global l2"] == []
     assert gone["1 block fewer"] == ["blocks.3"]
     assert len(gone["2 blocks fewer"]) == 2
@@ -124,29 +130,31 @@ def test_warm_starts_keep_all_blocks_or_leave_out_the_least_important(
 
 def test_suggestions_take_blocks_out_and_meet_the_budget(make_deep: Make, curves_of: Curves) -> None:
     problem = make_deep()
-    form = SparsitySpace(problem)
+    form = SparsitySpace(problem.budget_model)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     taken = set()
     for _ in range(30):
         widths = form.suggest(study.ask())
-        assert meets(problem, widths)
-        taken |= {name for name in problem.blocks if widths[name] == 0}
-    assert taken == problem.blocks
+        assert problem.budget_model.meets(widths)
+        taken |= {name for name in problem.budget_model.blocks if widths[name] == 0}
+    assert taken == problem.budget_model.blocks
     for start in warm_starts(problem, curves_of(problem), LEVELS):
         study.enqueue_trial(form.parameters(start.widths))
         widths = form.suggest(study.ask())
-        assert {n: widths[n] for n in problem.blocks} == {n: start.widths[n] for n in problem.blocks}
+        assert {n: widths[n] for n in problem.budget_model.blocks} == {
+            n: start.widths[n] for n in problem.budget_model.blocks
+        }
 
 
 def test_widths_inside_a_removed_block_give_one_plan(make_deep: Make) -> None:
     problem = make_deep()
     widths = {**problem.structure.widths, "blocks.1": 0}
     narrow = {**widths, "blocks.1.conv1": 4}
-    assert problem.structure.settled(narrow) == widths
-    assert problem.plan(narrow).hash == problem.plan(widths).hash
-    assert problem.costs.costs(narrow) == problem.costs.costs(widths)
-    pruned = apply(problem.model, problem.plan(widths), problem.structure)
-    assert problem.costs.parameters(widths) == sum(p.numel() for p in pruned.parameters())
+    assert problem.structure.canonical(narrow) == widths
+    assert problem.pruning.plan(narrow).hash == problem.pruning.plan(widths).hash
+    assert problem.pruning.costs.costs(narrow) == problem.pruning.costs.costs(widths)
+    pruned = apply(problem.model, problem.pruning.plan(widths), problem.structure)
+    assert problem.pruning.costs.parameters(widths) == sum(p.numel() for p in pruned.parameters())
 
 
 def test_a_search_over_depth_records_healthy_trials(deep: nn.Module, digits: Data, tmp_path: Path) -> None:
@@ -162,7 +170,7 @@ def test_a_search_over_depth_records_healthy_trials(deep: nn.Module, digits: Dat
         depth=True,
     )
     widths = [trial.user_attrs["widths"] for trial in study.optuna.get_trials()]
-    assert any(all(each[name] for name in study.problem.blocks) for each in widths)
+    assert any(all(each[name] for name in study.problem.budget_model.blocks) for each in widths)
     shallower = next(
         trial
         for trial in study.optuna.get_trials()
@@ -175,11 +183,14 @@ def test_a_search_over_depth_records_healthy_trials(deep: nn.Module, digits: Dat
 
 def test_blocks_may_be_all_there_is_to_search(make_deep: Make, curves_of: Curves) -> None:
     problem = make_deep(budget=("flops=70%", "trials=5"), skip=("stem.0", "blocks.*.conv1"))
-    assert set(problem.structure.widths) == problem.blocks
-    form, study = SparsitySpace(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    assert any(meets(problem, form.suggest(study.ask())) for _ in range(10))
+    assert set(problem.structure.widths) == problem.budget_model.blocks
+    form, study = (
+        SparsitySpace(problem.budget_model),
+        optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)),
+    )
+    assert any(problem.budget_model.meets(form.suggest(study.ask())) for _ in range(10))
     fewer = [
         start for start in warm_starts(problem, curves_of(problem), LEVELS) if start.origin.endswith("fewer")
     ]
     assert fewer
-    assert all(meets(problem, start.widths) for start in fewer)
+    assert all(problem.budget_model.meets(start.widths) for start in fewer)

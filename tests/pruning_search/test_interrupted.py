@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from autoprune.pruning_search import Problem, create_study, run
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.splits import Parts
+from autoprune.pruning_search.problem.subject.splits import ValidationSplits
 from autoprune.review import Listener
 
 Make = Callable[..., Problem]
@@ -32,8 +32,10 @@ def ctrl_c() -> Iterator[None]:
 def test_an_interrupted_trial_is_run_again(make_problem: Make, tmp_path: Path) -> None:
     problem = make_problem(budget=("flops=50%", "trials=14"), finetune_steps=1)
     study = create_study(problem)
-    interrupting = _InterruptingSplit(problem.parts.guiding)
-    broken = dataclasses.replace(problem, parts=Parts(interrupting, None))
+    interrupting = _InterruptingSplit(problem.splits.selection)
+    broken = dataclasses.replace(
+        problem, subject=dataclasses.replace(problem.subject, splits=ValidationSplits(interrupting, None))
+    )
     with pytest.raises(KeyboardInterrupt):
         run(broken, study, WeightStore(tmp_path), _Arming(interrupting, trial=2))
     failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]

@@ -15,11 +15,11 @@ from autoprune.api import run_search
 from autoprune.cost import Call, Meter, Profile, Runtime, Setting
 from autoprune.cost.latency.profile import load_profile, profiled
 from autoprune.errors import ConfigError, StudyError, TrialError
-from autoprune.pruning_search import Problem, create_study, run, settled_problem
+from autoprune.pruning_search import Problem, continue_on_device, create_study, run
 from autoprune.pruning_search.persistence.device_change import TIMED_AGAIN
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.latency import StudyTimer, offered_widths, profile_path
-from autoprune.pruning_search.problem.latency_profile import with_profile
+from autoprune.pruning_search.problem.latency import StudyTimer, latency_step_widths, profile_path
+from autoprune.pruning_search.problem.latency_profile import ensure_profile
 from autoprune.pruning_search.problem.width_grid import StepGrid
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
 from autoprune.pruning_search.proposals.sensitivity import sensitivity
@@ -63,7 +63,7 @@ def on_paper(problem: Problem, runtime: Paper) -> Problem:
     meter = Meter(problem.model, inputs, Setting(runtime, threads=1, max_seconds=0.01), warmup=0.0)
     latency = meter.measure(problem.model).reference_seconds
     return dataclasses.replace(
-        problem, meter=meter, baseline=dataclasses.replace(problem.baseline, latency=latency)
+        problem, meter=meter, budget_model=dataclasses.replace(problem.budget_model, original_latency=latency)
     )
 
 
@@ -85,7 +85,7 @@ def make_paper(make_problem: Make) -> Make:
 
 def searched(problem: Problem, folder: Path, listener: Listener | None = None) -> optuna.Study:
     study = create_study(problem)
-    problem = settled_problem(problem, study, listener or Watcher())
+    problem = continue_on_device(problem, study, listener or Watcher())
     run(problem, study, WeightStore(folder), listener or Watcher())
     return study
 
@@ -95,7 +95,7 @@ def test_a_shape_is_timed_once_in_a_study(make_paper: Make) -> None:
     problem = make_paper(runtime)
     study = create_study(problem)
     widths = {name: max(1, width // 2) for name, width in problem.structure.widths.items()}
-    best = problem.plan(widths)
+    best = problem.pruning.plan(widths)
     others = dataclasses.replace(
         best,
         keep={
@@ -111,7 +111,7 @@ def test_a_shape_is_timed_once_in_a_study(make_paper: Make) -> None:
     assert runtime.timed == before + 1
     assert one == two
     assert second.user_attrs["timing"]["measured_in"] == first.number
-    narrower = problem.plan({**widths, "hidden": 1})
+    narrower = problem.pruning.plan({**widths, "hidden": 1})
     StudyTimer(study, third, problem.meter)(problem.pruning.cut(narrower))
     assert runtime.timed == before + 2
     assert "measured_in" not in third.user_attrs["timing"]
@@ -163,7 +163,7 @@ def test_another_device_measures_again_and_the_front_is_its_own(make_paper: Make
     assert moved["latency_ms"].min() == pytest.approx(3 * front["latency_ms"].min())
     assert set(moved["accuracy"]) >= set(front["accuracy"])
     assert study.user_attrs["autoprune"]["baseline"]["latency_ms"] == pytest.approx(
-        other.baseline.latency * 1e3
+        other.budget_model.original_latency * 1e3
     )
     # The weights of plans that were timed again are those of the first trial.
     kept = {int(file.name.split("-")[1].split(".")[0]) for file in tmp_path.glob("trial-*")}
@@ -177,10 +177,12 @@ def test_the_same_device_keeps_what_is_known(make_paper: Make, tmp_path: Path) -
     count = runtime.timed
     problem = make_paper(runtime)
     study = create_study(problem)
-    slower = dataclasses.replace(problem, baseline=dataclasses.replace(problem.baseline, latency=1.0))
-    settled = settled_problem(slower, study, watcher)
+    slower = dataclasses.replace(
+        problem, budget_model=dataclasses.replace(problem.budget_model, original_latency=1.0)
+    )
+    settled = continue_on_device(slower, study, watcher)
     assert watcher.notes == []
-    assert settled.baseline.latency == pytest.approx(problem.baseline.latency)
+    assert settled.budget_model.original_latency == pytest.approx(problem.budget_model.original_latency)
     assert runtime.timed == count + 1  # the original model, before the study is opened
 
 
@@ -230,8 +232,8 @@ def test_latency_budgets_on_real_runtimes(make_problem: Make, tmp_path: Path, ru
         budget=("latency=95%", "trials=2"),
     )
     study = searched(problem, tmp_path)
-    limit = problem.limits["latency"]
-    assert limit == pytest.approx(0.95 * problem.baseline.latency)
+    limit = problem.budget_model.limits["latency"]
+    assert limit == pytest.approx(0.95 * problem.budget_model.original_latency)
     assert problem.meter.fingerprint.inputs.startswith("8x1x8x8")
     ended = [t for t in study.trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     assert len(ended) == 2
@@ -263,15 +265,20 @@ def test_other_settings_are_told_before_a_profile_is_measured(
 def profiled_on_paper(problem: Problem) -> Problem:
     """The problem with a profile of its device and the latency_steps that it gives."""
     latency_steps = dict(profiled(problem.model, problem.structure, problem.meter))
-    profile = Profile(problem.meter.fingerprint, problem.baseline.latency, latency_steps)
+    profile = Profile(problem.meter.fingerprint, problem.budget_model.original_latency, latency_steps)
     return dataclasses.replace(
-        problem, profile=profile, latency_steps=offered_widths(problem.pruning, profile)
+        problem,
+        budget_model=dataclasses.replace(
+            problem.budget_model,
+            profile=profile,
+            latency_steps=latency_step_widths(problem.pruning, profile),
+        ),
     )
 
 
 def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make, tmp_path: Path) -> None:
     problem = profiled_on_paper(make_paper(Paper(), budget=("latency=60%", "trials=12")))
-    assert problem.predictor is not None
+    assert problem.budget_model.predictor is not None
     study = searched(problem, tmp_path)
     ended = [t for t in study.trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     within = [t for t in ended if t.state is TrialState.COMPLETE]
@@ -282,14 +289,14 @@ def test_with_a_profile_plans_are_proposed_that_meet_the_limit(make_paper: Make,
 
 def test_a_limit_on_latency_has_the_device_profiled_first(make_paper: Make) -> None:
     watcher = Watcher()
-    problem = with_profile(make_paper(Paper(), budget=("latency=60%", "trials=2")), watcher)
+    problem = ensure_profile(make_paper(Paper(), budget=("latency=60%", "trials=2")), watcher)
     assert any("measured first" in note for note in watcher.notes)
-    assert problem.predictor is not None
-    assert problem.latency_steps
-    assert with_profile(problem, Watcher()) is problem
+    assert problem.budget_model.predictor is not None
+    assert problem.budget_model.latency_steps
+    assert ensure_profile(problem, Watcher()) is problem
     for settings in ({"budget": ("flops=60%", "trials=2")}, {"profile": False}):
         without = make_paper(Paper(), **settings)
-        assert with_profile(without, Watcher()) is without
+        assert ensure_profile(without, Watcher()) is without
 
 
 def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
@@ -299,10 +306,10 @@ def test_a_profile_that_was_stopped_goes_on(make_paper: Make) -> None:
 
     problem = make_paper(Paper("four"), budget=("latency=60%", "trials=2"))
     with pytest.raises(KeyboardInterrupt):
-        with_profile(problem, Stopped())
+        ensure_profile(problem, Stopped())
     file = profile_path(problem.model, problem.structure, problem.meter.fingerprint)
     (first,) = load_profile(file.with_suffix(".part")).latency_steps.items()
-    profile = with_profile(problem, Watcher()).profile
+    profile = ensure_profile(problem, Watcher()).budget_model.profile
     assert (next(iter(profile.latency_steps.items()))) == first
     assert set(profile.latency_steps) == {group.name for group in problem.structure.groups}
     assert file.exists()
@@ -313,7 +320,7 @@ def test_where_no_plan_is_predicted_to_be_fast_enough_that_is_said_and_the_narro
     make_paper: Make, tmp_path: Path
 ) -> None:
     problem = profiled_on_paper(make_paper(Paper(), budget=("latency=1%", "trials=2")))
-    assert problem.predictor is None
+    assert problem.budget_model.predictor is None
     watcher = Watcher()
     study = searched(problem, tmp_path, watcher)
     assert any("no plan is predicted to meet latency" in note for note in watcher.notes)
@@ -327,9 +334,13 @@ def test_a_study_offers_the_widths_that_it_was_made_with(make_paper: Make, space
     settings = {"budget": ("flops=90%", "trials=2"), "space": space}
     problem = make_paper(Paper(), **settings)
     latency_steps = {"conv1": (3, 7, 16), "hidden": (5, 24)}
-    study = create_study(dataclasses.replace(problem, latency_steps=latency_steps))
-    later = settled_problem(problem, study, Watcher())
-    assert later.grids["conv1"] == StepGrid((3, 7, 16))
+    study = create_study(
+        dataclasses.replace(
+            problem, budget_model=dataclasses.replace(problem.budget_model, latency_steps=latency_steps)
+        )
+    )
+    later = continue_on_device(problem, study, Watcher())
+    assert later.budget_model.grids["conv1"] == StepGrid((3, 7, 16))
     curves = sensitivity(later, study, Watcher())
     form = make_space(later, curves)
     for start in warm_starts(later, curves, LEVELS):

@@ -104,7 +104,7 @@ def test_every_granularity_can_be_searched(
         assert plan is not None
         assert plan.hash == trial.user_attrs["plan"]
         assert nonzeros(model) == trial.user_attrs["nonzero"] < nonzeros(problem.model)
-        assert trial.user_attrs["size"] == problem.costs.costs(trial.user_attrs["widths"]).size
+        assert trial.user_attrs["size"] == problem.pruning.costs.costs(trial.user_attrs["widths"]).size
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -143,7 +143,10 @@ def test_plans_to_try_are_by_sensitivity_uniform_and_by_one_threshold(
     assert max(shares) - min(shares) < 0.12
     for start in starts:
         assert (
-            0.3 * 0.4 < problem.costs.costs(start.widths).nonzero / problem.baseline.costs.parameters <= 0.4
+            0.3 * 0.4
+            < problem.pruning.costs.costs(start.widths).nonzero
+            / problem.budget_model.original_costs.parameters
+            <= 0.4
         )
 
 
@@ -152,10 +155,10 @@ def test_suggested_masks_are_within_the_budget(make_problem: Make) -> None:
 
     problem = make_problem(**MASKS)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    made = SparsitySpace(problem)
+    made = SparsitySpace(problem.budget_model)
     for _ in range(5):
         widths = made.suggest(study.ask())
-        assert problem.costs.costs(widths).nonzero <= problem.limits["nonzero"]
+        assert problem.pruning.costs.costs(widths).nonzero <= problem.budget_model.limits["nonzero"]
 
 
 def test_a_candidate_over_the_budget_is_not_trained(make_problem: Make) -> None:

@@ -15,13 +15,13 @@ from autoprune.errors import StudyError
 from autoprune.pruning_search import (
     Problem,
     create_study,
+    describe_other_weights,
     prepare,
-    recovered_differently,
     run,
     test_front,
     trial_model,
 )
-from autoprune.pruning_search.coordination.retry import revive
+from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.pruning_search.evaluation.evaluate import OverBudget, evaluate_candidate
 from autoprune.pruning_search.persistence.study import study_name
 from autoprune.pruning_search.persistence.weight_store import WeightStore
@@ -207,8 +207,8 @@ def test_a_trial_that_kills_its_process_twice_is_given_up(make_problem: Make, cu
         trial = study.ask()
         trial.set_user_attr("process", {"host": platform.node(), "pid": 2**22 + 1})
         make_space(problem, curves).suggest(trial)
-        revived = revive(study)
-    assert revived == 0
+        requeued = requeue_lost(study)
+    assert requeued == 0
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
 
 
@@ -252,10 +252,10 @@ def test_lost_weights_are_made_again_the_same(make_problem: Make, tmp_path: Path
     for other in (again, third):
         pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
-        assert recovered_differently(problem, best, other) == []
+        assert describe_other_weights(problem, best, other) == []
     with torch.no_grad():
         third.head.bias += 1
-    (line,) = recovered_differently(problem, best, third)
+    (line,) = describe_other_weights(problem, best, third)
     assert f"where the search had {best.values[0]:.4f}" in line
 
 

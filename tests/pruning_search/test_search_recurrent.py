@@ -41,7 +41,7 @@ def test_the_embedded_model_is_trained_searched_and_cut_layer_by_layer(
         "latency": False,
     }
     problem = prepare(load_config(None, settings), Listener())
-    assert problem.name == "autoprune.tasks.zoo:letter_lstm"
+    assert problem.subject.name == "autoprune.tasks.zoo:letter_lstm"
     assert {group.name: group.kind for group in problem.structure.groups} == {
         "embedding": "channels",
         "lstm": "hidden",

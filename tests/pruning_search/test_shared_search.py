@@ -48,7 +48,7 @@ def test_a_search_treats_shared_weights_as_told(
         shared=shared,
     )
     own = sum(p.numel() for p in twin.parameters())
-    assert study.problem.baseline.costs.parameters == own
+    assert study.problem.budget_model.original_costs.parameters == own
     assert len(study.problem.structure.groups) == groups
     best = study.best()
     pruned = study.model(best.number)

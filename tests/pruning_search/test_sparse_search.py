@@ -26,11 +26,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_search_begins_with_the_sparse_model_and_its_scores(make_problem: Make, tiny: nn.Module) -> None:
     problem = make_problem(sparsify="hard-concrete", sparsify_epochs=2, budget=("flops=50%", "trials=3"))
-    assert next(iter(problem.rankings)) == SPARSIFIED
-    assert problem.weights == weights_hash(tiny)
-    assert problem.base is not problem.model
-    assert weights_hash(problem.model) == problem.weights != weights_hash(problem.base)
-    assert problem.baseline.sparsified is not None
+    assert next(iter(problem.pruning.rankings)) == SPARSIFIED
+    assert problem.subject.weights == weights_hash(tiny)
+    assert problem.pruning.origin.model is not problem.model
+    assert (
+        weights_hash(problem.model) == problem.subject.weights != weights_hash(problem.pruning.origin.model)
+    )
+    assert problem.subject.baseline.sparsified is not None
     study = create_study(problem)
     store = WeightStore.beside(problem.config.storage, study.study_name)
     run(problem, study, store, Listener())
@@ -40,19 +42,22 @@ def test_the_search_begins_with_the_sparse_model_and_its_scores(make_problem: Ma
     trial = trials[0]
     model, plan = trial_model(problem, trial, store)
     assert plan is not None
-    kept = problem.rankings[SPARSIFIED].keep("conv1", trial.user_attrs["widths"]["conv1"])
+    kept = problem.pruning.rankings[SPARSIFIED].keep("conv1", trial.user_attrs["widths"]["conv1"])
     assert plan.keep.get("conv1", kept) == kept
     assert learn(problem, study, trial).bases == ("l2",)
     assert Study(study, problem).criterion(trial.number).bases == ("l2",)
     assert not torch.equal(next(model.parameters()), torch.zeros(1))
     again = make_problem(sparsify="hard-concrete", sparsify_epochs=2, budget=("flops=50%", "trials=4"))
-    assert create_study(again).user_attrs["autoprune"]["sparsified_quality"] == problem.baseline.sparsified
+    assert (
+        create_study(again).user_attrs["autoprune"]["sparsified_quality"]
+        == problem.subject.baseline.sparsified
+    )
 
 
 def test_a_criterion_that_is_named_ranks_the_sparse_model(make_problem: Make) -> None:
     problem = make_problem(sparsify="l1", sparsify_epochs=1, criterion="taylor", mix=("l2",))
-    assert next(iter(problem.rankings)) == "taylor"
-    assert SPARSIFIED not in problem.rankings
+    assert next(iter(problem.pruning.rankings)) == "taylor"
+    assert SPARSIFIED not in problem.pruning.rankings
     mixed = make_problem(sparsify="l1", sparsify_epochs=1, mix=("taylor",), budget=("flops=50%", "trials=2"))
     assert mixed.mixing is not None
     assert mixed.mixing.criteria == (SPARSIFIED, "taylor")

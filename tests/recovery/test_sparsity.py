@@ -16,7 +16,7 @@ from autoprune.errors import ConfigError
 from autoprune.recovery import Recipe, finetune, recalibrate
 from autoprune.recovery.sparse_training import METHODS, Sparsified, sparsify
 from autoprune.recovery.sparse_training.gates import HardConcrete
-from autoprune.recovery.sparse_training.lasso import L1, GroupLasso, Growing, Slimming
+from autoprune.recovery.sparse_training.lasso import GroupLasso, Growing, L1Penalty, Slimming
 from autoprune.recovery.sparse_training.shared import OpposedUses
 from autoprune.structure import Plan, Structure, apply, discover
 from autoprune.tasks import Data, TensorSplit, classification, evaluate, load_data, weights_hash
@@ -85,8 +85,8 @@ def two_halves(turned: bool) -> tuple[Twice, Structure, Data]:
     return net, discover(net, torch.zeros(1, 4)), Data("made", split, split, split, classification(2))
 
 
-@pytest.mark.parametrize("method", [L1, GroupLasso, Slimming, Growing])
-def test_what_nothing_defends_loses_the_strength(trained: nn.Module, method: type[L1]) -> None:
+@pytest.mark.parametrize("method", [L1Penalty, GroupLasso, Slimming, Growing])
+def test_what_nothing_defends_loses_the_strength(trained: nn.Module, method: type[L1Penalty]) -> None:
     net = copy.deepcopy(trained)
     structure = structure_of(net)
     before = {name: value.detach().clone() for name, value in net.named_parameters()}
@@ -111,7 +111,7 @@ def test_one_step_of_each_is_its_formula(trained: nn.Module) -> None:
     structure = structure_of(trained)
     before = {name: value.detach().clone() for name, value in trained.named_parameters()}
 
-    def after(method: type[L1]) -> dict[str, Tensor]:
+    def after(method: type[L1Penalty]) -> dict[str, Tensor]:
         net = copy.deepcopy(trained)
         method(net, structure, 0.3, STEPS).updated(3)
         return {name: value.detach() for name, value in net.named_parameters()}
@@ -121,7 +121,7 @@ def test_one_step_of_each_is_its_formula(trained: nn.Module) -> None:
         return [math.copysign(max(0.0, abs(w) - lost), w) for w in weight.flatten().tolist()]
 
     weight = before["conv2.weight"]
-    found = after(L1)["conv2.weight"].flatten().tolist()
+    found = after(L1Penalty)["conv2.weight"].flatten().tolist()
     assert found == pytest.approx(thresholded(weight, float(weight.abs().mean())), abs=1e-7)
     scales = torch.cat([before["bn1.weight"], before["bn2.weight"]])
     found = after(Slimming)["bn2.weight"].tolist()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from autoprune.cli import app
 from autoprune.criteria.curve import Curve
-from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measured_curves
+from autoprune.pruning_search.proposals.sensitivity import AT_BUDGET, measure_curves
 from autoprune.structure import Plan
 from autoprune.tasks import digits_resnet
 
@@ -126,7 +126,7 @@ def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
 
     def observed(*arguments: Any, context: float) -> dict[str, Curve]:
         contexts.append(context)
-        return measured_curves(*arguments, context=context)
+        return measure_curves(*arguments, context=context)
 
     monkeypatch.setattr("autoprune.workflows.apply.measured_curves", observed)
     torch.manual_seed(1)

@@ -112,8 +112,8 @@ def test_a_search_offers_the_widths_of_the_profile_and_nothing_to_cut_is_said(
     assert {8, 16} <= set(again.offered[name])
     assert not {13, 14, 15} & set(again.offered[name])
     (told,) = again.as_dict()["groups"]
-    assert tuple(told["edges"]) == again.offered[name] == problem.latency_steps[name]
-    assert problem.grids[name] == StepGrid(tuple(w for w in again.offered[name] if w >= 2))
+    assert tuple(told["edges"]) == again.offered[name] == problem.budget_model.latency_steps[name]
+    assert problem.budget_model.grids[name] == StepGrid(tuple(w for w in again.offered[name] if w >= 2))
     with pytest.raises(ModelError, match=r"nothing in .*:head can be cut"):
         measure(Config(model=factory.replace(":net", ":head"), **FAST), ["1x3"], Listener())
 

@@ -87,7 +87,7 @@ def worth_offering(structure: Structure, profile: Profile) -> dict[str, tuple[in
     the steps drown in noise. The fit over all plans tells them apart. Blocks are left out: they stay or go.
     """
     predictor, full = Predictor.of(structure, profile), structure.widths
-    half = structure.settled({name: max(1, width // 2) for name, width in full.items()})
+    half = structure.canonical({name: max(1, width // 2) for name, width in full.items()})
     least = {group.name: group.least for group in structure.groups}
     offered = {}
     for place, name in enumerate(predictor.workload.groups):

@@ -120,7 +120,7 @@ def random_widths(structure: Structure, generator: np.random.Generator) -> dict[
             least = max(1, group.width // 10)
             # One step at least: a layer of a single channel says nothing of the plans that are of use.
             widths[group.name] = min(group.width, max(least, step * max(1, round(wanted / step))))
-    return structure.settled(widths)
+    return structure.canonical(widths)
 
 
 def profile_key(model: nn.Module, structure: Structure, fingerprint: DeviceFingerprint) -> str:

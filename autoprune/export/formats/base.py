@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from autoprune.cost.latency.runtimes import Call, Runtime
 from autoprune.export.checks import run_pt2
 from autoprune.export.parity import largest_difference, run_fresh
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, run, subject_of
 
 CHECKS = Path(run_pt2.__file__).parent
@@ -43,22 +43,22 @@ class Format(ABC):
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
     @abstractmethod
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Write the file into a folder. Raises ExportError when it cannot be written."""
 
     @abstractmethod
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Load the file back from the folder: the largest difference, and a note on it.
 
         Raises ExportError when it does not load back, or differs.
         """
 
     @abstractmethod
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """What loading needs, and Python code that loads the file and runs it on zeros like the sample."""
 
     @abstractmethod
-    def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
+    def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
         """What times the file in the folder, and the original model in the same form."""
 
 
@@ -67,7 +67,7 @@ class FileRuntime(Runtime):
 
     channels_last = False
 
-    def __init__(self, form: FileFormat, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def __init__(self, form: FileFormat, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         self.name, self.version, self.in_process = form.engine, form.engine_version(), form.in_process
         self._form, self._subject, self._candidate, self._folder = form, subject, candidate, folder
 
@@ -100,7 +100,7 @@ class FileFormat(Format):
     def call(self, file: Path, inputs: tuple[Tensor, ...]) -> Call:
         """Load a file, and give what runs it once on these inputs."""
 
-    def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
+    def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
         """The engine, on files of this format."""
         return FileRuntime(self, subject, candidate, folder)
 

@@ -13,7 +13,7 @@ from autoprune.cost.latency.runtimes.names import exportable
 from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, run_file, zeros_code
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, first_line
 
 TOLERANCE = 1e-4
@@ -34,7 +34,7 @@ class ExecuTorchFormat(FileFormat):
         """That of ExecuTorch."""
         return version("executorch")
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Trace the smallest batch, lower it, and save. Raises ExportError with what cannot be lowered."""
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
@@ -51,13 +51,13 @@ class ExecuTorchFormat(FileFormat):
             ) from error
         (folder / self.file).write_bytes(content)
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that cannot import this package."""
         path, batches = folder / self.file, (subject.smallest,)
         difference = run_file(subject, path, "run_executorch.py", batches, TOLERANCE)
         return difference, f"batch size fixed at {len(subject.smallest)}, as its memory is planned beforehand"
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through ExecuTorch's runtime for Python; phones have theirs."""
         code = f"""import torch
 from executorch.runtime import Runtime

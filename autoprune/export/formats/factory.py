@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import ExportError
 from autoprune.export.formats import plain
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, first_line, run
 from autoprune.structure.surgery import slim
 from autoprune.structure.surgery.bypass import Removed
@@ -30,7 +30,7 @@ _EMPTY = {
 }
 
 
-def loader_text(model: nn.Module, candidate: Candidate) -> str:
+def loader_text(model: nn.Module, candidate: ExportCandidate) -> str:
     """A file whose ``load`` turns an original model into the pruned one, with torch alone.
 
     Raises ExportError for a cut that it cannot say.
@@ -42,7 +42,7 @@ def loader_text(model: nn.Module, candidate: Candidate) -> str:
     return text + "".join(_sources(model, changes["REPLACED"]))
 
 
-def factory_text(model: nn.Module, candidate: Candidate) -> str:
+def factory_text(model: nn.Module, candidate: ExportCandidate) -> str:
     """The same with a ``build`` that needs nothing, where the original model has a name."""
     text = loader_text(model, candidate)
     if candidate.spec is None:
@@ -58,14 +58,14 @@ def build() -> nn.Module:
 '''
 
 
-def original_text(candidate: Candidate) -> str:
+def original_text(candidate: ExportCandidate) -> str:
     """A function that builds the original network of a candidate whose base model has a name."""
     assert candidate.spec is not None
     body = "\n".join(f"    {line}" for line in construction(candidate.spec, candidate.classes))
     return f'def original() -> nn.Module:\n    """The original network, with random weights."""\n{body}'
 
 
-def loaded_here(file: Path, subject: Subject, candidate: Candidate) -> dict[str, Tensor]:
+def loaded_here(file: Path, subject: Subject, candidate: ExportCandidate) -> dict[str, Tensor]:
     """Outputs of what such a file makes of the base model, in this process.
 
     Raises ExportError when it fails.

@@ -16,7 +16,7 @@ from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError, UserError
 from autoprune.export.formats.base import INPUT, run_file
 from autoprune.export.formats.onnx import OnnxFormat, session_code, write_onnx
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, first_line
 
 NO_TOLERANCE = float("inf")
@@ -33,7 +33,7 @@ class Int8Format(OnnxFormat):
     file = "model.int8.onnx"
     usual = False
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Quantize what the ``onnx`` format writes. Raises UserError without calibration data."""
         if not candidate.calibration:
             raise UserError("int8 takes calibration data: give --data, or export from a study")
@@ -48,7 +48,7 @@ class Int8Format(OnnxFormat):
             except Exception as error:  # its errors share no type
                 raise ExportError(f"the model cannot be quantized: {first_line(error)}") from error
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process, and measure what the quality has become."""
         path = folder / self.file
         difference = run_file(subject, path, "run_onnx.py", subject.traced.batches, NO_TOLERANCE)
@@ -58,7 +58,7 @@ class Int8Format(OnnxFormat):
             note += f"; {candidate.metric} {int8:.4f}, without quantization {float32:.4f}"
         return difference, note
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through ONNX Runtime."""
         return "onnxruntime", session_code(self.file, sample)
 

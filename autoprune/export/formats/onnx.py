@@ -13,7 +13,7 @@ from autoprune.cost.latency.runtimes.onnx_runtime import session_call
 from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import INPUT, OUTPUT, FileFormat, dtype_name, run_traced
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, first_line, run
 
 TOLERANCE = 1e-4
@@ -32,15 +32,15 @@ class OnnxFormat(FileFormat):
         """That of ONNX Runtime."""
         return version("onnxruntime")
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Trace, convert, and have ONNX's own checker look at the file."""
         write_onnx(subject, folder / self.file)
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that can import neither this package nor torch."""
         return run_traced(subject, folder / self.file, "run_onnx.py", TOLERANCE)
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through ONNX Runtime."""
         return "onnxruntime", session_code(self.file, sample)
 

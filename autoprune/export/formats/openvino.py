@@ -12,7 +12,7 @@ from autoprune.cost.latency.runtimes.open_vino import reason, request_call
 from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, dtype_name, run_traced
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject
 
 TOLERANCE = 1e-4
@@ -32,7 +32,7 @@ class OpenVinoFormat(FileFormat):
         """That of OpenVINO."""
         return version("openvino")
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Convert the traced program. Raises ExportError with the operators that have no rule."""
         import openvino
 
@@ -48,11 +48,11 @@ class OpenVinoFormat(FileFormat):
                 f"OpenVINO cannot convert the model: {reason(error)}: leave out the openvino format"
             ) from error
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that can import neither this package nor torch."""
         return run_traced(subject, folder / self.file, "run_openvino.py", TOLERANCE)
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through OpenVINO's core."""
         code = f"""import numpy as np
 import openvino

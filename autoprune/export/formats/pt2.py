@@ -11,7 +11,7 @@ from torch import Tensor
 from autoprune.cost.latency.runtimes import Call, EagerRuntime
 from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.export.formats.base import FileFormat, run_traced, zeros_code
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject
 
 TOLERANCE = 1e-5
@@ -24,7 +24,7 @@ class Pt2Format(FileFormat):
     file = "model.pt2"
     engine = "torch.export program"
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Trace and save."""
         # Written straight to a full disk, torch's zip writer ends the whole process.
         buffer = io.BytesIO()
@@ -32,11 +32,11 @@ class Pt2Format(FileFormat):
             torch.export.save(subject.traced.program, buffer)
         (folder / self.file).write_bytes(buffer.getbuffer())
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that cannot import this package."""
         return run_traced(subject, folder / self.file, "run_pt2.py", TOLERANCE)
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through ``torch.export.load``."""
         code = f"""import torch
 

@@ -11,7 +11,7 @@ from autoprune.export.formats.base import CHECKS, Format, named, zeros_code
 from autoprune.export.formats.factory import factory_text, loaded_here
 from autoprune.export.formats.state import write_weights
 from autoprune.export.parity import largest_difference, run_fresh
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, run
 
 TOLERANCE = 1e-5
@@ -24,12 +24,12 @@ class PythonFormat(Format):
     file = "model.py"
     usual = False
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Write the factory and the weights. Raises ExportError for a cut that the file cannot say."""
         write_weights(subject, folder)
         (folder / self.file).write_text(factory_text(subject.model, candidate), encoding="utf-8")
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Build in a fresh process without autoprune, unless the original's own code imports it."""
         path, expected = folder / self.file, run(subject.model, subject.batches)
         if candidate.spec is None:
@@ -47,7 +47,7 @@ class PythonFormat(Format):
         )
         return largest_difference(path.name, expected, found, TOLERANCE), note
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """By importing the file."""
         lines = ["import torch", "", "from model import build", "", "network = build()"]
         if candidate.spec is None:
@@ -59,6 +59,6 @@ class PythonFormat(Format):
         lines.append(f"result = network({zeros_code(sample)})")
         return "torch and the code of the original model", "\n".join(lines)
 
-    def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
+    def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
         """PyTorch as it is."""
         return EagerRuntime()

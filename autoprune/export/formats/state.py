@@ -16,7 +16,7 @@ from autoprune.export.formats.base import CHECKS, Format, named, zeros_code
 from autoprune.export.formats.factory import loaded_here, loader_text, original_text
 from autoprune.export.load import WEIGHTS_FILE, load_exported
 from autoprune.export.parity import largest_difference, run_fresh
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, run
 from autoprune.tasks import save_weights
 
@@ -31,14 +31,14 @@ class StateFormat(Format):
     name = "state"
     file = WEIGHTS_FILE
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Write the weights, and the loader unless the cut is one that it cannot say."""
         write_weights(subject, folder)
         text = _loader(candidate)
         if text:
             (folder / LOADER_FILE).write_text(text, encoding="utf-8")
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Rebuild by the plan and by the loader, in fresh processes where the base model has a name.
 
         A loader that does not give the pruned model is taken away, and the note says why.
@@ -54,7 +54,7 @@ class StateFormat(Format):
             return difference, f"{note}; it has no `{LOADER_FILE}`: {error}"
         return max(difference, loaded), f"{note}, by the plan and by `{LOADER_FILE}`"
 
-    def _rebuilt(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def _rebuilt(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """By autoprune, from the plan."""
         expected = run(subject.model, subject.batches)
         if candidate.spec is None:
@@ -71,7 +71,7 @@ class StateFormat(Format):
             note = f"rebuilt in a fresh process from {candidate.spec}"
         return largest_difference(self.file, expected, found, TOLERANCE), note
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through :func:`autoprune.export.load_exported`."""
         classes = "" if candidate.classes is None else f", classes={candidate.classes}"
         lines = [
@@ -92,12 +92,12 @@ class StateFormat(Format):
             )
         return needs, "\n".join(lines)
 
-    def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
+    def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
         """PyTorch as it is."""
         return EagerRuntime()
 
 
-def _loader(candidate: Candidate) -> str:
+def _loader(candidate: ExportCandidate) -> str:
     """The text of the loader; empty for a cut that it cannot say."""
     try:
         return loader_text(candidate.model, candidate)
@@ -105,7 +105,7 @@ def _loader(candidate: Candidate) -> str:
         return ""
 
 
-def _loaded(subject: Subject, candidate: Candidate, loader: Path) -> float:
+def _loaded(subject: Subject, candidate: ExportCandidate, loader: Path) -> float:
     """What the loader gives, beside the pruned model: the largest difference."""
     expected = run(subject.model, subject.batches)
     if candidate.spec is None:

@@ -16,7 +16,7 @@ from autoprune.cost.latency.runtimes import Call, EagerRuntime
 from autoprune.cost.latency.runtimes.quiet import quiet
 from autoprune.errors import ExportError
 from autoprune.export.formats.base import FileFormat, run_file, zeros_code
-from autoprune.export.records import Candidate
+from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import TRACED_BATCH, Subject, batch_of, first_line
 
 TOLERANCE = 1e-5
@@ -30,7 +30,7 @@ class TorchScriptFormat(FileFormat):
     usual = False
     engine = "TorchScript"
 
-    def write(self, subject: Subject, candidate: Candidate, folder: Path) -> None:
+    def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
         """Trace and save. Raises ExportError for a model whose output cannot be traced."""
         example = subject.example if subject.fixed else batch_of(subject.example, TRACED_BATCH)
         buffer = io.BytesIO()
@@ -42,7 +42,7 @@ class TorchScriptFormat(FileFormat):
             raise ExportError(f"TorchScript cannot trace the model: {first_line(error)}: use pt2") from error
         (folder / self.file).write_bytes(buffer.getbuffer())
 
-    def check(self, subject: Subject, candidate: Candidate, folder: Path) -> tuple[float, str]:
+    def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
         """Run in a fresh process that cannot import this package, on batches of other sizes too."""
         path = folder / self.file
         difference = run_file(subject, path, "run_torchscript.py", subject.batches, TOLERANCE)
@@ -51,7 +51,7 @@ class TorchScriptFormat(FileFormat):
             note = f"batch size fixed at {len(subject.example)}: {subject.fixed}"
         return difference, note
 
-    def loading(self, candidate: Candidate, sample: Tensor) -> tuple[str, str]:
+    def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
         """Through ``torch.jit.load``."""
         code = f"""import torch
 

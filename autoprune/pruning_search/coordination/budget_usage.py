@@ -21,10 +21,10 @@ DEADLINE = "deadline"
 
 
 @dataclass(frozen=True)
-class Spent:
+class BudgetUsage:
     """How much of the search budget is used: distinct plans recorded, and time.
 
-    Previews, and candidates that the ladder gave up, took next to no time and do not count.
+    Previews, and candidates that were stopped early, took next to no time and do not count.
 
     Attributes:
         trials: that count and have ended.
@@ -64,15 +64,15 @@ def counts(trial: FrozenTrial) -> bool:
     return state_of(trial) in COUNTED and UNTRAINED not in trial.user_attrs
 
 
-def spent(budget: Budget, study: optuna.Study) -> Spent:
+def usage_of(budget: Budget, study: optuna.Study) -> BudgetUsage:
     """What is used now."""
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
     deadline = study.user_attrs.get(DEADLINE)
     running = sum(trial.state is TrialState.RUNNING for trial in trials)
     left = None if deadline is None else max(0.0, deadline - time.time())
-    return Spent(sum(map(counts, trials)), running, total_of(budget), left)
+    return BudgetUsage(sum(map(counts, trials)), running, total_of(budget), left)
 
 
-def begin_time(budget: Budget, study: optuna.Study) -> None:
+def start_clock(budget: Budget, study: optuna.Study) -> None:
     """Let the time budget of a search begin now, for all its workers."""
     study.set_user_attr(DEADLINE, None if budget.seconds is None else time.time() + budget.seconds)

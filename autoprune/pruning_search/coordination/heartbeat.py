@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial
 
 from autoprune.storages.optuna_private import storage_of, trial_id_of
 
-PROCESS, BEAT = "process", "beat"
+PROCESS, HEARTBEAT = "process", "beat"
 """Trial attributes: who runs it, and a number that grows while it does."""
-BEAT_SECONDS = 15.0
+HEARTBEAT_SECONDS = 15.0
 """Between two signs of life of a trial."""
 MISSED = 8
 """Signs of life that have to be missing until a process on another machine counts as dead."""
@@ -72,8 +72,8 @@ def _is_here(process: Process) -> bool:
 
 def _reborn(process: Process) -> bool:
     """Whether its number belongs to another process by now."""
-    known = process.get("born")
-    return known is not None and known != _born(process["pid"])
+    born = process.get("born")
+    return born is not None and born != _born(process["pid"])
 
 
 def _born(pid: int) -> int | None:
@@ -89,26 +89,26 @@ def _born(pid: int) -> int | None:
 class Heartbeat:
     """Signs of life of the trial at hand, from a thread of its own: training may take hours."""
 
-    def __init__(self, study: optuna.Study, seconds: float = BEAT_SECONDS) -> None:
+    def __init__(self, study: optuna.Study, seconds: float = HEARTBEAT_SECONDS) -> None:
         self._study, self._seconds = study, seconds
 
     @contextmanager
     def of(self, trial: optuna.Trial) -> Iterator[None]:
         """Beat for this trial meanwhile."""
         over = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(trial_id_of(trial), over), daemon=True)
+        thread = threading.Thread(target=self._send_signs, args=(trial_id_of(trial), over), daemon=True)
         thread.start()
         try:
             yield
         finally:
             over.set()
 
-    def _beat(self, trial_id: int, over: threading.Event) -> None:
+    def _send_signs(self, trial_id: int, over: threading.Event) -> None:
         count = 0
         while not over.wait(self._seconds):
             count += 1
             try:
-                storage_of(self._study).set_trial_user_attr(trial_id, BEAT, count)
+                storage_of(self._study).set_trial_user_attr(trial_id, HEARTBEAT, count)
             except UpdateFinishedTrialError:
                 return
             except Exception:  # the trial's own calls meet the same trouble, and report it
@@ -116,16 +116,16 @@ class Heartbeat:
 
 
 @dataclass
-class _Seen:
+class _LastHeartbeat:
     """A sign of life, and for how long there was no other."""
 
-    beat: object
+    sign: object
     at: float
     silent: float = 0.0
 
 
 @dataclass
-class Watch:
+class LostTrialFinder:
     """Finds the running trials whose processes are dead.
 
     On this machine a process that has ended is found at once. Elsewhere, silence tells. It is counted by
@@ -133,8 +133,8 @@ class Watch:
     storage was away, nobody could give a sign.
     """
 
-    seconds: float = BEAT_SECONDS
-    _seen: dict[int, _Seen] = field(default_factory=dict)
+    seconds: float = HEARTBEAT_SECONDS
+    _seen: dict[int, _LastHeartbeat] = field(default_factory=dict)
 
     def lost(self, trials: list[FrozenTrial], mine: int | None = None) -> list[FrozenTrial]:
         """Those of the running `trials` that nobody runs any more; `mine` is what this process runs."""
@@ -142,13 +142,13 @@ class Watch:
         self._seen = {trial.number: self._look(trial, now) for trial in trials}
         return [trial for trial in trials if trial.number != mine and self._is_lost(trial)]
 
-    def _look(self, trial: FrozenTrial, now: float) -> _Seen:
-        beat = trial.user_attrs.get(BEAT), trial.user_attrs.get(PROCESS)
-        known = self._seen.get(trial.number)
-        if known is None or known.beat != beat:
-            return _Seen(beat, now)
+    def _look(self, trial: FrozenTrial, now: float) -> _LastHeartbeat:
+        sign = trial.user_attrs.get(HEARTBEAT), trial.user_attrs.get(PROCESS)
+        latest = self._seen.get(trial.number)
+        if latest is None or latest.sign != sign:
+            return _LastHeartbeat(sign, now)
         # A long time between two looks says that this process was away, not the other.
-        return _Seen(beat, now, known.silent + min(now - known.at, 2 * self.seconds))
+        return _LastHeartbeat(sign, now, latest.silent + min(now - latest.at, 2 * self.seconds))
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         process = trial.user_attrs.get(PROCESS)

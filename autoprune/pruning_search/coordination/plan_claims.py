@@ -37,7 +37,7 @@ class Turn(Enum):
 
     BEGIN = auto()
     WAIT = auto()
-    KNOWN = auto()
+    DUPLICATE = auto()
     NO_ROOM = auto()
 
 
@@ -70,7 +70,7 @@ def decide(number: int, plan: str, trials: Sequence[FrozenTrial], total: int | N
     ]
     for other, its_plan, begun in others:
         if its_plan == plan and (begun or other < number):
-            return Decision(Turn.KNOWN, other)
+            return Decision(Turn.DUPLICATE, other)
     room = None if total is None else total - sum(map(counts, trials))
     ahead = sum(begun or other < number for other, _, begun in others)
     if room is not None and ahead >= room:
@@ -86,7 +86,7 @@ def claim(
     trial: optuna.Trial,
     plan: str,
     total: int | None,
-    rescue: Callable[[], object],
+    requeue: Callable[[], object],
 ) -> tuple[Decision, Snapshot]:
     """Announce a plan and find out what its trial may do: begin, or step back.
 
@@ -105,4 +105,4 @@ def claim(
             return decision, now
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(2 * pause, LONGEST_PAUSE)
-        rescue()
+        requeue()

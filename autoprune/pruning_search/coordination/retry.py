@@ -9,7 +9,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.pruning_search.coordination.heartbeat import Watch
+from autoprune.pruning_search.coordination.heartbeat import LostTrialFinder
 from autoprune.storages.optuna_private import storage_of, trial_id_of, writable_trial
 from autoprune.study.estimates import UNTRAINED
 from autoprune.study.explanation import SCALES
@@ -18,9 +18,12 @@ from autoprune.study.origins import REFINED_FROM
 from autoprune.study.states import DIED
 from autoprune.utils.signals import finishing
 
+_KEPT = ("origin", "widths", UNTRAINED, SCALES, REFINED_FROM)
+"""What a trial that is queued again takes over."""
 
-def revive(
-    study: optuna.Study, watch: Watch | None = None, *, mine: int | None = None, reason: str = DIED
+
+def requeue_lost(
+    study: optuna.Study, watch: LostTrialFinder | None = None, *, mine: int | None = None, reason: str = DIED
 ) -> int:
     """Queue again what was running when its process died; returns how many there were.
 
@@ -29,13 +32,13 @@ def revive(
     up: it may be what kills the process. `mine` is the trial that this process runs now.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    revived = 0
-    for trial in (watch or Watch()).lost(running, mine):
+    requeued = 0
+    for trial in (watch or LostTrialFinder()).lost(running, mine):
         if reason == DIED and _died_before(study, trial):
             fail(study, trial, reason)
-        elif run_again(study, trial, reason):
-            revived += 1
-    return revived
+        elif requeue(study, trial, reason):
+            requeued += 1
+    return requeued
 
 
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
@@ -48,7 +51,7 @@ def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     return True
 
 
-def run_again(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """End a running trial as failed and queue its parameters; false when another process was faster.
 
     Asked to stop in between, the process does both first.
@@ -64,11 +67,7 @@ def run_again(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
         return True
 
 
-_KEPT = ("origin", "widths", UNTRAINED, SCALES, REFINED_FROM)
-"""What a trial that is queued again takes over."""
-
-
-def retried(study: optuna.Study) -> optuna.Trial | None:
+def start_retry(study: optuna.Study) -> optuna.Trial | None:
     """A trial that was queued again, to be run before all others; None where there is none.
 
     It was chosen before they were, and a budget that ends soon must not lose it.
@@ -82,7 +81,7 @@ def retried(study: optuna.Study) -> optuna.Trial | None:
     return None
 
 
-def saved_trial(storage: str, name: str, number: int) -> tuple[optuna.Study, optuna.Trial] | None:
+def open_saved_trial(storage: str, name: str, number: int) -> tuple[optuna.Study, optuna.Trial] | None:
     """A study in the storage that it was saved to, and one of its trials; None where that is over there."""
     study = open_study(storage, name)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

@@ -25,7 +25,7 @@ class Snapshot(optuna.Study):
         # Optuna's own constructor would ask the storage who the study is.
         vars(self).update(vars(study))
         self._seen: list[FrozenTrial] = study.get_trials(deepcopy=False)
-        self._known: dict[str, Any] | None = None
+        self._attributes: dict[str, Any] | None = None
 
     def without_previews(self) -> Snapshot:
         """What a sampler is to see: a plan's quality without training says another thing than its quality."""
@@ -40,13 +40,13 @@ class Snapshot(optuna.Study):
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        found = [trial for trial in self._seen if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
+        trials = [trial for trial in self._seen if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     @property
     @override
     def user_attrs(self) -> dict[str, Any]:
         """The study's attributes; they must not be changed."""
-        if self._known is None:
-            self._known = super().user_attrs
-        return self._known
+        if self._attributes is None:
+            self._attributes = super().user_attrs
+        return self._attributes

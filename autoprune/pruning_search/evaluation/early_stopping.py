@@ -76,7 +76,7 @@ class Stopped(Exception):  # noqa: N818 - an outcome, not an error
 
 
 @dataclass(frozen=True)
-class Known:
+class SeenCandidate:
     """A candidate that was seen: its costs, its estimates and its final loss, all to be minimised.
 
     Attributes:
@@ -93,18 +93,18 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class EarlyStopping:
     """What the study so far says about a next candidate.
 
     Attributes:
         problem: the search.
-        known: candidates seen, without repeated plans.
+        seen: candidates seen, without repeated plans.
         off: stages that do not predict the final quality.
         exempt: why the next candidate is scored in full whatever the stages say; empty where they decide.
     """
 
     problem: Problem
-    known: Sequence[Known]
+    seen: Sequence[SeenCandidate]
     off: frozenset[str]
     exempt: str
 
@@ -117,15 +117,15 @@ class Ladder:
         """The stages of a candidate with these objective values after the first."""
         return CandidateStages(self, tuple(costs))
 
-    def with_stage(self, stage: str) -> list[Known]:
+    def with_stage(self, stage: str) -> list[SeenCandidate]:
         """Candidates scored in full that have the stage's estimate."""
-        return [item for item in self.known if item.full and stage in item.estimates]
+        return [item for item in self.seen if item.full and stage in item.estimates]
 
     def best_loss(self, costs: Sequence[float]) -> float:
         """Least final loss of those scored in full that cost no more; infinite without any."""
         losses = [
             item.loss
-            for item in self.known
+            for item in self.seen
             if item.full and all(own <= other for own, other in zip(item.costs, costs, strict=True))
         ]
         return min(losses, default=math.inf)
@@ -135,7 +135,7 @@ class Ladder:
 class CandidateStages:
     """The stages of one candidate; ``stages`` is recorded on its trial."""
 
-    ladder: Ladder
+    early_stopping: EarlyStopping
     costs: tuple[float, ...]
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -144,45 +144,47 @@ class CandidateStages:
 
     def proxy(self, model: nn.Module) -> None:
         """Score the repaired model without training, on more samples the closer the case. Raises Stopped."""
-        problem, seen = self.ladder.problem, self._points(PROXY)
+        problem, seen = self.early_stopping.problem, self._points(PROXY)
 
         def enough(score: Score) -> bool:
-            if score.samples < min(FIRST_SAMPLES, len(problem.parts.guiding)):
+            if score.samples < min(FIRST_SAMPLES, len(problem.splits.selection)):
                 return False
             loss, error = self._loss(score), self._error(score)
             ends = [place(seen, (loss + shift, *self.costs)).promoted for shift in (-error, error)]
             return self._why_on(PROXY) != "" or ends[0] == ends[1]
 
         try:
-            score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=BATCH, enough=enough)
+            score = evaluate(
+                model, problem.splits.selection, problem.data.task, batch_size=BATCH, enough=enough
+            )
         except TrialError:
             # What overflows without training may still recover.
             self.stages[PROXY + " skipped"] = {"decision": "its output is not finite without training"}
             return
-        found = place(seen, (self._loss(score), *self.costs))
+        standing = place(seen, (self._loss(score), *self.costs))
         entry = self._record(PROXY, score)
-        entry |= {"rank": found.rank, "ahead": found.ahead, "of": len(seen)}
+        entry |= {"rank": standing.rank, "ahead": standing.ahead, "of": len(seen)}
         self._decide(
             PROXY,
-            found.promoted,
+            standing.promoted,
             self._expected(score),
-            f"{found.ahead} of {len(seen)} candidates are ahead of it without training",
+            f"{standing.ahead} of {len(seen)} candidates are ahead of it without training",
         )
 
     def checkpoint(self, model: nn.Module) -> None:
         """Score the model in the middle of its recovery. Raises Stopped."""
-        problem = self.ladder.problem
+        problem = self.early_stopping.problem
         score = evaluate(
             model,
-            problem.parts.guiding,
+            problem.splits.selection,
             problem.data.task,
             batch_size=BATCH,
             enough=lambda sofar: sofar.samples >= CHECKPOINT_SAMPLES,
         )
         self._record(CHECKPOINT, score)
-        known = self.ladder.with_stage(CHECKPOINT)
-        gains = [item.loss - item.estimates[CHECKPOINT] for item in known] or [0.0]
-        loss, best = self._loss(score), self.ladder.best_loss(self.costs)
+        scored = self.early_stopping.with_stage(CHECKPOINT)
+        gains = [item.loss - item.estimates[CHECKPOINT] for item in scored] or [0.0]
+        loss, best = self._loss(score), self.early_stopping.best_loss(self.costs)
         hopeless = loss + min(gains) - MARGIN * self._error(score) > best
         expected = max(loss + float(np.median(gains)), best)
         self._decide(
@@ -211,41 +213,41 @@ class CandidateStages:
             entry["decision"] = why or "promoted"
             return
         entry["decision"] = "stopped"
-        quality = self.ladder.sign * expected
+        quality = self.early_stopping.sign * expected
         raise Stopped(Stop(stage, quality, f"stopped early at the {stage}: {reason}"))
 
     def _why_on(self, stage: str) -> str:
         """Why the candidate goes on whatever this stage says; empty where the stage decides."""
-        if self.ladder.exempt:
-            return self.ladder.exempt
-        if len(self.ladder.with_stage(stage)) < FIRST_TRIALS:
+        if self.early_stopping.exempt:
+            return self.early_stopping.exempt
+        if len(self.early_stopping.with_stage(stage)) < FIRST_TRIALS:
             return "too little is known yet"
-        if stage in self.ladder.off:
+        if stage in self.early_stopping.off:
             return "the stage does not predict"
-        if self.ladder.best_loss(self.costs) == math.inf:
+        if self.early_stopping.best_loss(self.costs) == math.inf:
             return "nothing is cheaper"
         return ""
 
     def _expected(self, score: Score) -> float:
         """The final loss that a monotone curve through earlier candidates gives for a proxy."""
-        known = self.ladder.with_stage(PROXY)
-        if len(known) < 2:
+        scored = self.early_stopping.with_stage(PROXY)
+        if len(scored) < 2:
             return self._loss(score)
         curve = IsotonicRegression(out_of_bounds="clip")
-        curve.fit([item.estimates[PROXY] for item in known], [item.loss for item in known])
-        return max(float(curve.predict([self._loss(score)])[0]), self.ladder.best_loss(self.costs))
+        curve.fit([item.estimates[PROXY] for item in scored], [item.loss for item in scored])
+        return max(float(curve.predict([self._loss(score)])[0]), self.early_stopping.best_loss(self.costs))
 
     def _points(self, stage: str) -> Array:
         """Estimate and costs ``[candidates, objectives]`` of all that have the stage's estimate."""
-        known = [item for item in self.ladder.known if stage in item.estimates]
-        rows = [(item.estimates[stage], *item.costs) for item in known]
+        estimated = [item for item in self.early_stopping.seen if stage in item.estimates]
+        rows = [(item.estimates[stage], *item.costs) for item in estimated]
         return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + len(self.costs))
 
     def _loss(self, score: Score) -> float:
-        return self.ladder.sign * score.value
+        return self.early_stopping.sign * score.value
 
     def _error(self, score: Score) -> float:
-        noise = score.noise(self.ladder.problem.data.task)
+        noise = score.noise(self.early_stopping.problem.data.task)
         return 0.0 if noise is None else noise.error
 
     def _record(self, stage: str, score: Score) -> dict[str, Any]:
@@ -255,7 +257,7 @@ class CandidateStages:
 
 
 @dataclass(frozen=True)
-class Place:
+class ParetoPlace:
     """Where a candidate stands among those seen.
 
     Attributes:
@@ -269,7 +271,7 @@ class Place:
     promoted: bool
 
 
-def place(seen: Array, own: Sequence[float]) -> Place:
+def place(seen: Array, own: Sequence[float]) -> ParetoPlace:
     """Place of a point among others ``[candidates, objectives]``, all to be minimised."""
     points = np.vstack([seen, np.array([own], dtype=np.float64)])
     ranks = moocore.pareto_rank(points)
@@ -280,16 +282,16 @@ def place(seen: Array, own: Sequence[float]) -> Place:
     # A reference point beyond the worst of all: the ends of a front have a share of their own too.
     contributions = moocore.hv_contributions(scaled, ref=[1.1] * points.shape[1])
     ahead = int((ranks < rank).sum()) + int((contributions > contributions[-1]).sum())
-    return Place(rank, ahead, rank == 0 or ahead < SHARE * len(points))
+    return ParetoPlace(rank, ahead, rank == 0 or ahead < SHARE * len(points))
 
 
-def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Ladder | None:
+def early_stopping_for(problem: Problem, study: optuna.Study, *, exempt: str = "") -> EarlyStopping | None:
     """Early stopping for the next candidate; None where it is switched off or nothing is fine-tuned.
 
     Nor is there one with several qualities: its stages estimate the first alone, and a candidate that falls
     behind in that may be ahead in another.
     """
-    if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.others:
+    if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.subject.others:
         return None
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     trials = [
@@ -300,23 +302,23 @@ def ladder_of(problem: Problem, study: optuna.Study, *, exempt: str = "") -> Lad
     off = frozenset(item.stage for item in stages if not item.predicts)
     if not exempt and _all_stopped(trials[-MOST_IN_A_ROW:]):
         exempt = f"{MOST_IN_A_ROW} in a row were stopped early"
-    return Ladder(problem, [_known(trial, sign) for trial in trials], off, exempt)
+    return EarlyStopping(problem, [_seen_candidate(trial, sign) for trial in trials], off, exempt)
 
 
 def cost_values(problem: Problem, costs: Costs, latency: Latency | None) -> list[float]:
     """Objective values after the first one, in the order of ``problem.objectives``."""
-    known = {name: getattr(costs, name) for name in problem.objectives[1:] if hasattr(costs, name)}
+    values = {name: getattr(costs, name) for name in problem.objectives[1:] if hasattr(costs, name)}
     if latency is not None:
-        original = problem.baseline.latency or latency.reference_seconds
-        known["latency_ms"] = latency.ratio * original * 1e3
-    return [float(known[name]) for name in problem.objectives[1:]]
+        original = problem.budget_model.original_latency or latency.reference_seconds
+        values["latency_ms"] = latency.ratio * original * 1e3
+    return [float(values[name]) for name in problem.objectives[1:]]
 
 
-def _known(trial: FrozenTrial, sign: float) -> Known:
+def _seen_candidate(trial: FrozenTrial, sign: float) -> SeenCandidate:
     stages = trial.user_attrs.get(STAGES, {})
     estimates = {stage: sign * stages[stage]["estimate"] for stage in (PROXY, CHECKPOINT) if stage in stages}
     value, *costs = trial.values
-    return Known(tuple(costs), sign * value, STOPPED not in trial.user_attrs, estimates)
+    return SeenCandidate(tuple(costs), sign * value, STOPPED not in trial.user_attrs, estimates)
 
 
 def _all_stopped(trials: Sequence[FrozenTrial]) -> bool:

@@ -16,14 +16,15 @@ from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.pruning_search.evaluation.early_stopping import (
     CandidateStages,
-    Ladder,
+    EarlyStopping,
     Stop,
     Stopped,
     cost_values,
 )
-from autoprune.pruning_search.problem.budget_fit import excess
+from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.latency import Timer
-from autoprune.pruning_search.problem.problem import EVALUATED, Problem
+from autoprune.pruning_search.problem.problem import Problem
+from autoprune.pruning_search.problem.subject.subject import EVALUATED
 from autoprune.recovery import finetune
 from autoprune.structure.plans import AnyPlan, Widths
 from autoprune.tasks import Score, evaluate
@@ -38,21 +39,21 @@ class OverBudget(Exception):  # noqa: N818 - an outcome, not an error
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class EvaluatedCandidate:
     """A pruned model with everything that is known about it.
 
     Attributes:
         widths: units kept in every group.
         plan: which ones; None for the original model.
         model: the recovered network.
-        score: quality on the guiding samples; of a candidate that was stopped early, a forecast.
+        score: quality on the selection split; of a candidate that was stopped early, a forecast.
         costs: FLOPs, parameters, size.
         latency: measured against the original model, or None when not measured.
         excess: how far it is over each limit, relative; all 0 or less.
         seconds: time spent on each stage.
         stages: what each stage of early stopping found and decided.
         stop: why the candidate was stopped early; None where it was recovered and scored in full.
-        pieces: in how many pieces each batch was computed.
+        micro_batches: how many each batch was computed in.
         others: qualities beside the score, by name.
     """
 
@@ -66,7 +67,7 @@ class Candidate:
     seconds: Mapping[str, float]
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stop: Stop | None = None
-    pieces: int = 1
+    micro_batches: int = 1
     others: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -91,60 +92,65 @@ def evaluate_candidate(
     widths: Widths,
     plan: AnyPlan | None = None,
     timer: Timer | None = None,
-    ladder: Ladder | None = None,
+    early_stopping: EarlyStopping | None = None,
     watch: Stopwatch | None = None,
-    pieces: int = 1,
+    micro_batches: int = 1,
     *,
     trained: bool = True,
-) -> Candidate:
+) -> EvaluatedCandidate:
     """Prune the model to these widths, recover it, and measure its quality and costs.
 
     The units that stay are the highest-ranked ones, or those of `plan`; `timer` takes the place of a
-    measurement with the problem's meter; with `ladder` the candidate is stopped early where that says so;
-    `watch` is where its seconds are added; batches are computed in so many `pieces`; one that is not to be
-    `trained` is rebuilt instead. The same plan, weights, data, seed and pieces give the same quality,
-    whatever ran before.
+    measurement with the problem's meter; with `early_stopping` the candidate may be stopped early;
+    `watch` is where its seconds are added; each batch is computed in so many `micro_batches`; one that is not
+    to be `trained` is rebuilt instead. The same plan, weights, data, seed and micro-batches give the same
+    quality, whatever ran before.
 
     Raises:
         OverBudget: before any training, when a limit is not met.
         TrialError: when the candidate cannot be run or recovered.
     """
-    over = excess(problem, widths)
+    over = problem.budget_model.excess(widths)
     if any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
     watch = watch or Stopwatch()
     if plan is None and widths != problem.structure.widths:
-        plan = problem.plan(widths)
+        plan = problem.pruning.plan(widths)
     with watch.stage("cut"):
         model = cut_model(problem, plan)
     with watch.stage("latency"):
         latency = latency_of(problem, model, timer)
-    over |= latency_excess(problem, latency)
+    over |= latency_excess(problem.budget_model, latency)
     if any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
-    costs = problem.baseline.costs if plan is None else problem.costs.costs(widths)
+    costs = problem.budget_model.original_costs if plan is None else problem.pruning.costs.costs(widths)
     if plan is None:
-        known = problem.baseline
-        return Candidate(
-            widths, plan, model, known.score, costs, latency, over, watch.seconds, others=known.others
+        baseline = problem.subject.baseline
+        return EvaluatedCandidate(
+            widths, plan, model, baseline.score, costs, latency, over, watch.seconds, others=baseline.others
         )
-    early_stopping = None if ladder is None else ladder.start(cost_values(problem, costs, latency))
-    score, stop = _recovered_score(problem, model, plan, watch, early_stopping, pieces, trained)
-    stages = {} if early_stopping is None else early_stopping.stages
+    candidate_stages = (
+        None if early_stopping is None else early_stopping.start(cost_values(problem, costs, latency))
+    )
+    score, stop = _recover_and_score(problem, model, plan, watch, candidate_stages, micro_batches, trained)
+    stages = {} if candidate_stages is None else candidate_stages.stages
     with watch.stage("evaluate"):
-        others = others_of(problem, model, pieces)
-    return Candidate(
-        widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, pieces, others
+        others = others_of(problem, model, micro_batches)
+    return EvaluatedCandidate(
+        widths, plan, model, score, costs, latency, over, watch.seconds, stages, stop, micro_batches, others
     )
 
 
-def others_of(problem: Problem, model: nn.Module, pieces: int = 1) -> dict[str, float]:
-    """The qualities beside the first one, on the guiding samples. Raises TrialError for one that is none."""
-    found = {judge.task.metric: judge.value(model, max(1, EVALUATED // pieces)) for judge in problem.others}
-    wrong = next((name for name, value in found.items() if not math.isfinite(value)), None)
+def others_of(problem: Problem, model: nn.Module, micro_batches: int = 1) -> dict[str, float]:
+    """The qualities beside the first one, on the selection split. Raises TrialError for one that is none."""
+    qualities = {
+        quality.task.metric: quality.value(model, max(1, EVALUATED // micro_batches))
+        for quality in problem.subject.others
+    }
+    wrong = next((name for name, value in qualities.items() if not math.isfinite(value)), None)
     if wrong is not None:
-        raise TrialError(_undefined(wrong, found[wrong]))
-    return found
+        raise TrialError(_undefined(wrong, qualities[wrong]))
+    return qualities
 
 
 def _undefined(metric: str, value: float) -> str:
@@ -154,23 +160,23 @@ def _undefined(metric: str, value: float) -> str:
     )
 
 
-def _recovered_score(
+def _recover_and_score(
     problem: Problem,
     model: nn.Module,
     plan: AnyPlan,
     watch: Stopwatch,
-    early_stopping: CandidateStages | None,
-    pieces: int,
+    candidate_stages: CandidateStages | None,
+    micro_batches: int,
     trained: bool,
 ) -> tuple[Score, Stop | None]:
     """Recover the model and score it on the selection split, or return why it was stopped early."""
     try:
-        _recover(problem, model, plan, watch, early_stopping, pieces, trained=trained)
+        _recover(problem, model, plan, watch, candidate_stages, micro_batches, trained=trained)
     except Stopped as stopped:
         return Score(stopped.stop.expected, math.nan, 0), stopped.stop
     with watch.stage("evaluate"):
-        batch_size = max(1, EVALUATED // pieces)
-        score = evaluate(model, problem.parts.guiding, problem.data.task, batch_size=batch_size)
+        batch_size = max(1, EVALUATED // micro_batches)
+        score = evaluate(model, problem.splits.selection, problem.data.task, batch_size=batch_size)
     if not math.isfinite(score.value):
         raise TrialError(_undefined(problem.data.task.metric, score.value))
     return score, None
@@ -181,10 +187,10 @@ def cut_model(problem: Problem, plan: AnyPlan | None) -> nn.Module:
     return problem.model if plan is None else problem.pruning.cut(plan)
 
 
-def recover(problem: Problem, plan: AnyPlan, pieces: int = 1, *, trained: bool = True) -> nn.Module:
+def recover(problem: Problem, plan: AnyPlan, micro_batches: int = 1, *, trained: bool = True) -> nn.Module:
     """Prune and recover exactly as the search did, which gives the same weights again."""
     model = cut_model(problem, plan)
-    _recover(problem, model, plan, Stopwatch(), pieces=pieces, trained=trained)
+    _recover(problem, model, plan, Stopwatch(), micro_batches=micro_batches, trained=trained)
     return model
 
 
@@ -193,21 +199,21 @@ def _recover(
     model: nn.Module,
     plan: AnyPlan,
     watch: Stopwatch,
-    early_stopping: CandidateStages | None = None,
-    pieces: int = 1,
+    candidate_stages: CandidateStages | None = None,
+    micro_batches: int = 1,
     *,
     trained: bool,
 ) -> None:
     """Repair the model and fine-tune it, in place. Raises Stopped where `stages` decides so."""
     rebuild = problem.config.rebuild or (problem.config.compensate and not trained)
-    problem.repair(model, plan, rebuild=rebuild, stage=watch.stage)
-    recipe = problem.recipe if trained else None
+    problem.recovery.repair(model, plan, rebuild=rebuild, stage=watch.stage)
+    recipe = problem.recovery.recipe if trained else None
     if recipe is None:
         return
-    if early_stopping is not None:
+    if candidate_stages is not None:
         with watch.stage("proxy"):
-            early_stopping.proxy(model)
-    on_step = None if early_stopping is None else early_stopping.on_step(model, recipe.steps)
+            candidate_stages.proxy(model)
+    on_step = None if candidate_stages is None else candidate_stages.on_step(model, recipe.steps)
     with watch.stage("finetune"), problem.pruning.training(model, plan):
         finetune(
             model,
@@ -216,8 +222,8 @@ def _recover(
             seed=_seed(problem, plan),
             teacher=problem.model,
             on_step=on_step,
-            cached_batches=problem.cached_batches,
-            pieces=pieces,
+            cached_batches=problem.recovery.cached_batches,
+            pieces=micro_batches,
         )
 
 
@@ -234,12 +240,12 @@ def latency_of(problem: Problem, model: nn.Module, timer: Timer | None = None) -
     return (timer or problem.meter.measure)(model)
 
 
-def latency_excess(problem: Problem, latency: Latency | None) -> dict[str, float]:
+def latency_excess(budget: BudgetModel, latency: Latency | None) -> dict[str, float]:
     """The upper end of the interval has to meet the budget, in the original model's time."""
-    limit = problem.limits.get("latency")
-    if limit is None or latency is None or problem.baseline.latency is None:
+    limit = budget.limits.get("latency")
+    if limit is None or latency is None or budget.original_latency is None:
         return {}
-    return {"latency": latency.ratio_high * problem.baseline.latency / limit - 1}
+    return {"latency": latency.ratio_high * budget.original_latency / limit - 1}
 
 
 def over_text(over: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory are computed in pieces, smaller ones after each that did not fit."""
+"""Batches that do not fit into memory are computed in micro-batches, smaller after each that did not fit."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-PIECES = "pieces"
-"""Trial attribute: in how many pieces each batch was computed; missing where it was one."""
+MICRO_BATCHES = "pieces"
+"""Trial attribute: in how many micro-batches each batch was computed; missing where it was one."""
 SMALLEST = 8
-"""Samples of a piece below which there is nothing to gain, and BatchNorm has nothing to average."""
+"""Samples of a micro-batch below which there is nothing to gain, and BatchNorm has nothing to average."""
 
 
 @dataclass
-class Pieces:
-    """In how many pieces one process computes batches of so many samples."""
+class MicroBatches:
+    """In how many micro-batches one process computes batches of so many samples."""
 
     batch_size: int
     count: int = 1

@@ -25,7 +25,7 @@ from autoprune.study.listener import Listener
 from autoprune.tasks import evaluate
 
 MOST = 24
-"""Finalists at most, beside those that are on the front by the guiding samples."""
+"""Finalists at most, beside those that are on the front by the selection split."""
 
 
 def near_front(study: optuna.Study) -> list[FrozenTrial]:
@@ -64,30 +64,30 @@ def worth_keeping(study: optuna.Study) -> list[FrozenTrial]:
 def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Rank the finalists, and write down what they are worth.
 
-    The original model and every finalist are scored once in the study's life on the ranking samples.
+    The original model and every finalist are scored once in the study's life on the holdout split.
     """
-    if problem.parts.ranking is None:
+    if problem.splits.holdout is None:
         return
-    known = ranked(study, UNCHOSEN)
+    estimates = ranked(study, UNCHOSEN)
     finalists = near_front(study)
-    waiting = [trial for trial in finalists if str(trial.number) not in known]
-    if ORIGINAL not in known:
-        known[ORIGINAL] = _unchosen(problem, problem.model)
+    waiting = [trial for trial in finalists if str(trial.number) not in estimates]
+    if ORIGINAL not in estimates:
+        estimates[ORIGINAL] = _score_on_holdout(problem, problem.model)
     for done, trial in enumerate(waiting):
         listener.progress(done / len(waiting), f"trial {trial.number}")
-        known[str(trial.number)] = _unchosen(problem, trial_model(problem, trial, store)[0])
-    study.set_user_attr(UNCHOSEN, {name: asdict(estimate) for name, estimate in known.items()})
+        estimates[str(trial.number)] = _score_on_holdout(problem, trial_model(problem, trial, store)[0])
+    study.set_user_attr(UNCHOSEN, {name: asdict(estimate) for name, estimate in estimates.items()})
     chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get("plan") != "original"}
-    kept = {name: known[name] for name in (ORIGINAL, *(str(trial.number) for trial in finalists))}
-    guiding, ranking = len(problem.parts.guiding), len(problem.parts.ranking)
-    found = corrected(kept, chosen, guiding / (guiding + ranking))
-    study.set_user_attr(RANKING, {name: asdict(estimate) for name, estimate in found.items()})
+    kept = {name: estimates[name] for name in (ORIGINAL, *(str(trial.number) for trial in finalists))}
+    selected, held_out = len(problem.splits.selection), len(problem.splits.holdout)
+    ranking = corrected(kept, chosen, selected / (selected + held_out))
+    study.set_user_attr(RANKING, {name: asdict(estimate) for name, estimate in ranking.items()})
 
 
-def _unchosen(problem: Problem, model: nn.Module) -> Estimate:
-    """A model's quality on the ranking samples, with its noise."""
-    assert problem.parts.ranking is not None
-    score = evaluate(model, problem.parts.ranking, problem.data.task)
+def _score_on_holdout(problem: Problem, model: nn.Module) -> Estimate:
+    """A model's quality on the holdout split, with its noise."""
+    assert problem.splits.holdout is not None
+    score = evaluate(model, problem.splits.holdout, problem.data.task)
     noise = score.noise(problem.data.task)
     return Estimate(score.value) if noise is None else Estimate(score.value, **asdict(noise))
 

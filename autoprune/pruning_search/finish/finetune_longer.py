@@ -20,7 +20,7 @@ from autoprune.tasks import evaluate
 
 
 @dataclass(frozen=True, eq=False)
-class Longer:
+class LongerRecovery:
     """What it gave.
 
     Attributes:
@@ -40,13 +40,13 @@ class Longer:
     others: Mapping[str, float]
 
     @classmethod
-    def of(cls, problem: Problem, model: nn.Module, how: str, steps: int, before: float) -> Longer:
+    def of(cls, problem: Problem, model: nn.Module, how: str, steps: int, before: float) -> LongerRecovery:
         """What a model is worth after so many steps."""
         return cls(
             how=how,
             steps=steps,
             before=before,
-            quality=judged(problem, model),
+            quality=finalist_quality(problem, model),
             test=evaluate(model, problem.data.test, problem.data.task).value,
             others=others_of(problem, model),
         )
@@ -54,21 +54,21 @@ class Longer:
 
 def recover_longer(
     problem: Problem, model: nn.Module, plan: AnyPlan, length: str, folder: Path, listener: Listener
-) -> Longer:
+) -> LongerRecovery:
     """Fine-tune a trial's recovered model for so long, in place.
 
     A run that was stopped goes on from a file in `folder`, and one that is over is not run again. Raises
     ConfigError for a length that cannot be read.
     """
     steps = steps_of(length, problem.data.train, problem.config.batch_size)
-    before = judged(problem, model)
+    before = finalist_quality(problem, model)
     train_on(problem, model, plan, steps, folder, listener)
-    return Longer.of(problem, model, f"fine-tuned for {steps} steps more", steps, before)
+    return LongerRecovery.of(problem, model, f"fine-tuned for {steps} steps more", steps, before)
 
 
-def judged(problem: Problem, model: nn.Module) -> float:
+def finalist_quality(problem: Problem, model: nn.Module) -> float:
     """Quality on the validation samples that judge finalists."""
-    return evaluate(model, problem.parts.ranking or problem.parts.guiding, problem.data.task).value
+    return evaluate(model, problem.splits.holdout or problem.splits.selection, problem.data.task).value
 
 
 def train_on(
@@ -83,8 +83,14 @@ def train_on(
     """Train a model of a plan in place, with a checkpoint in `folder`; `part` says of what this is one."""
     recipe = recipe_of(problem.config, problem.data, steps)
     assert recipe is not None, steps
-    known = (problem.pruning.origin.weights, plan.hash, recipe, problem.config.seed, problem.config.augment)
-    key = repr((*known, part) if part else known)
+    identity = (
+        problem.pruning.origin.weights,
+        plan.hash,
+        recipe,
+        problem.config.seed,
+        problem.config.augment,
+    )
+    key = repr((*identity, part) if part else identity)
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     checkpoint = Checkpoint(folder / f"finetune-{name}.pt", key)
     listener.phase("fine-tuning", f"{part}{', ' if part else ''}{recipe.steps} steps")

@@ -12,7 +12,7 @@ from torch import nn
 
 from autoprune.criteria import Ranking
 from autoprune.errors import ConfigError, ModelError
-from autoprune.pruning_search.finish.finetune_longer import Longer, judged, train_on
+from autoprune.pruning_search.finish.finetune_longer import LongerRecovery, finalist_quality, train_on
 from autoprune.pruning_search.problem.criterion_choice import mixture_of
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.unit_pruning import discover_for
@@ -33,7 +33,7 @@ def recover_gradually(
     rounds: int,
     folder: Path,
     listener: Listener,
-) -> tuple[nn.Module, Longer]:
+) -> tuple[nn.Module, LongerRecovery]:
     """The model of a trial's plan, cut anew from the original in so many rounds.
 
     The first rounds cut most: after round ``t`` of ``n``, the share ``1 - (1 - t / n) ** 3`` of what goes is
@@ -65,18 +65,24 @@ def recover_gradually(
     if steps < rounds:
         raise ConfigError(f"{steps} steps are too few for {rounds} rounds: give a longer --finetune")
     mixture = mixture_of(trial.user_attrs)
-    ranking = next(iter(problem.rankings.values())) if mixture is None else mixture.ranking(problem.rankings)
-    before = judged(problem, recovered)
-    model, known = problem.base, {g.name: tuple(range(g.width)) for g in structure.groups}
-    for number, keep in enumerate(kept_by_round(structure, plan, ranking, rounds), start=1):
-        model = _cut(problem, model, structure, known, keep)
-        known = keep
+    ranking = (
+        next(iter(problem.pruning.rankings.values()))
+        if mixture is None
+        else mixture.ranking(problem.pruning.rankings)
+    )
+    before = finalist_quality(problem, recovered)
+    model, kept = problem.pruning.origin.model, {g.name: tuple(range(g.width)) for g in structure.groups}
+    for number, keep in enumerate(units_by_round(structure, plan, ranking, rounds), start=1):
+        model = _cut(problem, model, structure, kept, keep)
+        kept = keep
         share = steps // rounds if number < rounds else steps - (rounds - 1) * (steps // rounds)
         train_on(problem, model, plan, share, folder, listener, f"round {number} of {rounds}")
-    return model, Longer.of(problem, model, f"cut anew in {rounds} rounds of {steps} steps", steps, before)
+    return model, LongerRecovery.of(
+        problem, model, f"cut anew in {rounds} rounds of {steps} steps", steps, before
+    )
 
 
-def kept_by_round(
+def units_by_round(
     structure: Structure, plan: Plan, ranking: Ranking, rounds: int
 ) -> Iterator[dict[str, tuple[int, ...]]]:
     """The units of every group that stay after each round: ever fewer, at last those of the plan."""
@@ -97,35 +103,35 @@ def _cut(
     problem: Problem,
     model: nn.Module,
     structure: Structure,
-    known: Mapping[str, tuple[int, ...]],
+    before: Mapping[str, tuple[int, ...]],
     keep: Mapping[str, tuple[int, ...]],
 ) -> nn.Module:
-    """The repaired model with the units of `keep` out of `known`; itself where they are the same."""
-    if all(keep[name] == units for name, units in known.items()):
-        return copy.deepcopy(model) if model is problem.base else model
-    if model is not problem.base:
-        structure = _structure_again(problem, model, known)
+    """The repaired model that keeps the units of `keep`; the model itself where it had no others `before`."""
+    if all(keep[name] == units for name, units in before.items()):
+        return copy.deepcopy(model) if model is problem.pruning.origin.model else model
+    if model is not problem.pruning.origin.model:
+        structure = _rediscover(problem, model, before)
     # Units are numbered anew in a model that was cut.
-    places = {name: {unit: place for place, unit in enumerate(units)} for name, units in known.items()}
+    places = {name: {unit: place for place, unit in enumerate(units)} for name, units in before.items()}
     relative = {
         name: tuple(places[name][unit] for unit in keep[name])
-        for name, units in known.items()
+        for name, units in before.items()
         if len(keep[name]) < len(units)
     }
     plan = Plan.of(structure, relative)
     pruned = apply(model, plan, structure)
-    replace(problem.repair, model=model, structure=structure)(pruned, plan)
+    replace(problem.recovery.repair, model=model, structure=structure)(pruned, plan)
     return pruned
 
 
-def _structure_again(problem: Problem, model: nn.Module, known: Mapping[str, tuple[int, ...]]) -> Structure:
+def _rediscover(problem: Problem, model: nn.Module, kept: Mapping[str, tuple[int, ...]]) -> Structure:
     """What can be cut in a model that was cut before. Raises ConfigError where that is something else."""
     try:
-        found = discover_for(problem.config, model, (problem.example,))
+        structure = discover_for(problem.config, model, (problem.subject.example,))
     except ModelError as error:
         raise ConfigError(f"the cut model cannot be cut again ({error}): leave --gradual out") from error
     # A group of one unit has nothing more to lose, and may be frozen.
-    lost = next((n for n, units in known.items() if found.widths.get(n, 1) != len(units)), None)
+    lost = next((n for n, units in kept.items() if structure.widths.get(n, 1) != len(units)), None)
     if lost is not None:
         raise ConfigError(f"the group {lost!r} cannot be cut a second time: leave --gradual out")
-    return found
+    return structure

@@ -8,7 +8,11 @@ from torch import nn
 
 from autoprune.errors import ConfigError
 from autoprune.pruning_search.evaluation.evaluate import cut_model
-from autoprune.pruning_search.finish.finetune_longer import Longer, judged, train_on
+from autoprune.pruning_search.finish.finetune_longer import (
+    LongerRecovery,
+    finalist_quality,
+    train_on,
+)
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.recovery.training.recipe import steps_of
 from autoprune.structure import Plan
@@ -25,7 +29,7 @@ def recover_rebuilt(
     length: str | None,
     folder: Path,
     listener: Listener,
-) -> tuple[nn.Module, Longer]:
+) -> tuple[nn.Module, LongerRecovery]:
     """The model of a trial's plan, cut anew and fitted layer by layer, in the place of what training gave.
 
     Args:
@@ -43,11 +47,11 @@ def recover_rebuilt(
     if not isinstance(plan, Plan):
         raise ConfigError("masks are not rebuilt: leave --rebuild out")
     steps = 0 if length is None else steps_of(length, problem.data.train, problem.config.batch_size)
-    before = judged(problem, recovered)
+    before = finalist_quality(problem, recovered)
     listener.phase("rebuild", "layer by layer")
     model = cut_model(problem, plan)
-    problem.repair(model, plan, rebuild=True)
+    problem.recovery.repair(model, plan, rebuild=True)
     if steps:
         train_on(problem, model, plan, steps, folder, listener, HOW)
     how = f"{HOW}, then fine-tuned for {steps} steps" if steps else HOW
-    return model, Longer.of(problem, model, how, steps, before)
+    return model, LongerRecovery.of(problem, model, how, steps, before)

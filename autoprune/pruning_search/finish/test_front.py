@@ -10,7 +10,7 @@ from torch import nn
 
 from autoprune.errors import StudyError
 from autoprune.pruning_search.evaluation.evaluate import cut_model, recover
-from autoprune.pruning_search.evaluation.micro_batches import PIECES
+from autoprune.pruning_search.evaluation.micro_batches import MICRO_BATCHES
 from autoprune.pruning_search.persistence.trial_record import RECOVERED
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.criterion_choice import mixture_of
@@ -28,16 +28,16 @@ TEST = "test"
 
 def test_front(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
     """Score the original model and every front trial on the test split, each once in the study's life."""
-    known: dict[str, float] = dict(study.user_attrs.get(TEST, {}))
-    open_trials = [trial for trial in front_trials(study) if str(trial.number) not in known]
-    if "baseline" not in known:
-        known["baseline"] = evaluate(problem.model, problem.data.test, problem.data.task).value
+    qualities: dict[str, float] = dict(study.user_attrs.get(TEST, {}))
+    open_trials = [trial for trial in front_trials(study) if str(trial.number) not in qualities]
+    if "baseline" not in qualities:
+        qualities["baseline"] = evaluate(problem.model, problem.data.test, problem.data.task).value
     for done, trial in enumerate(open_trials):
         listener.progress(done / len(open_trials), f"trial {trial.number}")
         model, _ = trial_model(problem, trial, store)
-        known[str(trial.number)] = evaluate(model, problem.data.test, problem.data.task).value
-        study.set_user_attr(TEST, known)
-    study.set_user_attr(TEST, known)
+        qualities[str(trial.number)] = evaluate(model, problem.data.test, problem.data.task).value
+        study.set_user_attr(TEST, qualities)
+    study.set_user_attr(TEST, qualities)
 
 
 def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tuple[nn.Module, AnyPlan | None]:
@@ -65,7 +65,7 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
     plan = store.plan(number)
     if plan is None or plan.hash != trial.user_attrs["plan"]:
-        plan = problem.plan(widths, mixture_of(trial.user_attrs))
+        plan = problem.pruning.plan(widths, mixture_of(trial.user_attrs))
     if plan.hash != trial.user_attrs["plan"]:
         raise StudyError(
             f"trial {trial.number} was cut by another ranking than this machine computes: "
@@ -75,18 +75,21 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     # A file with other weights than those that were scored is as good as none.
     if store.load(number, model) and recovered in (None, weights_hash(model)):
         return model.eval(), plan
-    pieces = trial.user_attrs.get(PIECES, 1)
+    micro_batches = trial.user_attrs.get(MICRO_BATCHES, 1)
     model = recover(
-        problem, plan, pieces if is_whole(pieces, 1) else 1, trained=UNTRAINED not in trial.user_attrs
+        problem,
+        plan,
+        micro_batches if is_whole(micro_batches, 1) else 1,
+        trained=UNTRAINED not in trial.user_attrs,
     )
     return model.eval(), plan
 
 
-def recovered_differently(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
+def describe_other_weights(problem: Problem, trial: FrozenTrial, model: nn.Module) -> list[str]:
     """What to say of a model of :func:`trial_model` whose weights are not those that were scored."""
     if trial.user_attrs.get(RECOVERED) in (None, weights_hash(model)):
         return []
-    quality = evaluate(model, problem.parts.guiding, problem.data.task).value
+    quality = evaluate(model, problem.splits.selection, problem.data.task).value
     return [
         f"the weights of trial {trial.number} were lost, and recovering it again gave others, as on another "
         f"machine or with another version: {problem.data.task.metric} {quality:.4f} where the search had "

@@ -34,16 +34,16 @@ _SHARES = (0.75, 0.5, 0.25)
 
 def places(config: Config, folder: Path) -> dict[str, str]:
     """Where the files are that the settings name, from any working folder; `folder` is the study's."""
-    found = located(config, Path.cwd())
+    paths = located(config, Path.cwd())
     if config.weights is None:
-        found["weights"] = str((folder / ORIGINAL_FILE).absolute())
-    return found
+        paths["weights"] = str((folder / ORIGINAL_FILE).absolute())
+    return paths
 
 
 def versions() -> dict[str, str]:
     """Package -> version, without what tells builds for one processor or another apart."""
-    found = {name: version(name).partition("+")[0] for name in PACKAGES}
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
+    packages = {name: version(name).partition("+")[0] for name in PACKAGES}
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **packages}
 
 
 def fingerprints(problem: Problem) -> dict[str, Any]:
@@ -59,25 +59,25 @@ def fingerprints(problem: Problem) -> dict[str, Any]:
 
 def differences(record: Mapping[str, Any], problem: Problem) -> list[str]:
     """What keeps this machine from working on the study with that record; empty where nothing does."""
-    here = {**fingerprints(problem), "weights": problem.weights}
-    found = version_differences(record)
+    here = {**fingerprints(problem), "weights": problem.subject.weights}
+    reasons = version_differences(record)
     differ = [name for name in _MUST_MATCH if record.get(name) != here[name]]
     if "weights" in differ and "base" in differ:
         # Sparse training began with them.
         differ.remove("base")
-    found += [f"the {_MUST_MATCH[name]} differ" for name in differ]
-    if not found and record.get("ranking") != here["ranking"]:
-        found.append(f"{problem.config.criterion} ranks the units otherwise here")
-    return found
+    reasons += [f"the {_MUST_MATCH[name]} differ" for name in differ]
+    if not reasons and record.get("ranking") != here["ranking"]:
+        reasons.append(f"{problem.config.criterion} ranks the units otherwise here")
+    return reasons
 
 
 def version_differences(record: Mapping[str, Any]) -> list[str]:
     """Packages whose versions are others than those of the study."""
-    known: Mapping[str, str] = record.get("versions", {})
+    recorded: Mapping[str, str] = record.get("versions", {})
     return [
-        f"{name} is {here} and was {known.get(name, 'not recorded')}"
+        f"{name} is {here} and was {recorded.get(name, 'not recorded')}"
         for name, here in versions().items()
-        if known.get(name) != here
+        if recorded.get(name) != here
     ]
 
 
@@ -99,7 +99,7 @@ def _ranking(problem: Problem) -> str:
         {**structure.widths, **{g.name: max(g.least, 1, round(g.width * share)) for g in ranked}}
         for share in _SHARES
     ]
-    return _digest([problem.plan(widths).hash for widths in tried if widths != structure.widths])
+    return _digest([problem.pruning.plan(widths).hash for widths in tried if widths != structure.widths])
 
 
 def _digest(content: object) -> str:

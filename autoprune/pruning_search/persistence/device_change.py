@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autoprune.errors import AutopruneError
 from autoprune.pruning_search.coordination.heartbeat import PROCESS, this_process
 from autoprune.pruning_search.evaluation.evaluate import OverBudget
-from autoprune.pruning_search.persistence.duplicates import tell_again
-from autoprune.pruning_search.persistence.study import ATTRIBUTE, constrain, timed_on
+from autoprune.pruning_search.persistence.duplicates import record_duplicate
+from autoprune.pruning_search.persistence.study import ATTRIBUTE, constrain, timing_device
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.storages.optuna_private import writable_trial
 from autoprune.study.front import front_trials
@@ -23,27 +23,29 @@ TIMED_AGAIN = "timed again"
 """Origin of trials that time a known plan on the device at hand."""
 
 
-def settled_problem(problem: Problem, study: optuna.Study, listener: Listener) -> Problem:
+def continue_on_device(problem: Problem, study: optuna.Study, listener: Listener) -> Problem:
     """The problem as the study has it, the device at hand being the one whose latencies count from now on.
 
     Where that was another one, the listener is told, and the original model's latency and limits relative to
     it become this device's. If the budget limits latency, the plans on the front so far are timed again at
     once; their quality is known. All others keep what they have and leave the front.
     """
-    known, here = study.user_attrs[ATTRIBUTE], timed_on(problem)
-    if problem.meter is None or known["device_key"] == here["device_key"]:
-        return as_recorded(problem, study)
+    record, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
+    if problem.meter is None or record["device_key"] == here["device_key"]:
+        return match_record(problem, study)
     before = front_trials(study)
-    latency = problem.baseline.latency
-    baseline = known["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
-    study.set_user_attr(ATTRIBUTE, {**known, **here, "baseline": baseline, "limits": problem.limits})
-    problem = as_recorded(problem, study)
+    latency = problem.budget_model.original_latency
+    baseline = record["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
+    study.set_user_attr(
+        ATTRIBUTE, {**record, **here, "baseline": baseline, "limits": problem.budget_model.limits}
+    )
+    problem = match_record(problem, study)
     if before:
-        differences = _differences(known["device"], here["device"])
+        differences = _differences(record["device"], here["device"])
         listener.note(
             f"the latencies so far were measured elsewhere ({differences}): they are measured again"
         )
-    if "latency" in problem.limits and before:
+    if "latency" in problem.budget_model.limits and before:
         listener.phase("latency", "of the front so far, on this device")
         for done, trial in enumerate(before):
             listener.progress(done / len(before), f"latency of trial {trial.number}")
@@ -51,25 +53,25 @@ def settled_problem(problem: Problem, study: optuna.Study, listener: Listener) -
     return problem
 
 
-def as_recorded(problem: Problem, study: optuna.Study) -> Problem:
+def match_record(problem: Problem, study: optuna.Study) -> Problem:
     """The problem with the study's own widths to choose from and latency of the original model.
 
     They are the same for all workers and all runs, whatever was measured since the study was made.
     """
     record = study.user_attrs[ATTRIBUTE]
-    problem = replace(problem, latency_steps=record["latency_steps"])
+    budget_model = replace(problem.budget_model, latency_steps=record["latency_steps"])
     milliseconds = record["baseline"].get("latency_ms")
-    if milliseconds is None or problem.baseline.latency is None:
-        return problem
-    return replace(problem, baseline=replace(problem.baseline, latency=milliseconds * 1e-3))
+    if milliseconds is not None and budget_model.original_latency is not None:
+        budget_model = replace(budget_model, original_latency=milliseconds * 1e-3)
+    return replace(problem, budget_model=budget_model)
 
 
 def device_differences(problem: Problem, study: optuna.Study) -> str:
     """How the device at hand differs from that of the study's latencies; empty where it does not."""
-    known, here = study.user_attrs[ATTRIBUTE], timed_on(problem)
-    if problem.meter is None or known["device_key"] == here["device_key"]:
+    record, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
+    if problem.meter is None or record["device_key"] == here["device_key"]:
         return ""
-    return _differences(known["device"], here["device"])
+    return _differences(record["device"], here["device"])
 
 
 def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> None:
@@ -82,10 +84,10 @@ def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> N
     own = [t for t in study.get_trials(deepcopy=False, states=(running,)) if t.user_attrs == mark]
     trial = writable_trial(study, own[-1])
     try:
-        tell_again(problem, study, trial, before)
+        record_duplicate(problem, study, trial, before)
     except OverBudget as over:
         trial.set_user_attr("reason", str(over))
-        constrain(problem, trial, over.excess)
+        constrain(problem.budget_model, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
     except AutopruneError as error:
         trial.set_user_attr("reason", f"{type(error).__name__}: {error}")

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.criteria.mixture import Mixture
-from autoprune.pruning_search.coordination.heartbeat import BEAT, PROCESS
+from autoprune.pruning_search.coordination.heartbeat import HEARTBEAT, PROCESS
 from autoprune.pruning_search.coordination.plan_claims import CLAIM
 from autoprune.pruning_search.evaluation.evaluate import (
     OverBudget,
@@ -26,11 +26,11 @@ from autoprune.study.estimates import UNTRAINED
 from autoprune.study.front import measured_on
 from autoprune.study.states import DUPLICATE_OF
 
-_OWN = ("origin", "retry_of", PROCESS, BEAT, CLAIM, TIMING)
+_OWN = ("origin", "retry_of", PROCESS, HEARTBEAT, CLAIM, TIMING)
 """What a trial does not take over from the one with the same plan."""
 
 
-def known_plan(
+def find_duplicate(
     problem: Problem,
     study: optuna.Study,
     widths: Mapping[str, int],
@@ -51,21 +51,21 @@ def known_plan(
     ]
     if mixture is not None and same and widths != problem.structure.widths:
         # Over budget or not is a matter of widths: those trials have no plan.
-        plan = problem.plan(widths, mixture).hash
+        plan = problem.pruning.plan(widths, mixture).hash
         same = [trial for trial in same if trial.user_attrs.get("plan", plan) == plan]
-    here = [trial for trial in same if not timed_elsewhere(problem, trial)]
+    here = [trial for trial in same if not is_timed_elsewhere(problem, trial)]
     scored = [trial for trial in same if trial.state is TrialState.COMPLETE]
     return next(iter([*here, *scored]), None)
 
 
-def timed_elsewhere(problem: Problem, trial: FrozenTrial) -> bool:
+def is_timed_elsewhere(problem: Problem, trial: FrozenTrial) -> bool:
     """Whether the budget limits latency, and the trial's is another device's."""
-    if "latency" not in problem.limits or problem.meter is None:
+    if "latency" not in problem.budget_model.limits or problem.meter is None:
         return False
     return measured_on(trial) not in ("", problem.meter.fingerprint.key)
 
 
-def tell_again(problem: Problem, study: optuna.Study, trial: optuna.Trial, before: FrozenTrial) -> None:
+def record_duplicate(problem: Problem, study: optuna.Study, trial: optuna.Trial, before: FrozenTrial) -> None:
     """Record the known result of an equal plan under the new parameters, with a latency of this device.
 
     Raises OverBudget where that is over the budget, before the trial is told.
@@ -74,7 +74,7 @@ def tell_again(problem: Problem, study: optuna.Study, trial: optuna.Trial, befor
     first = before.user_attrs.get(DUPLICATE_OF, before.number)
     write(trial, recorded | {DUPLICATE_OF: first})
     excess = dict(before.constraints)
-    if timed_elsewhere(problem, before):
+    if is_timed_elsewhere(problem, before):
         excess |= _time_again(problem, study, trial, recorded)
     elif TIMING in before.user_attrs:
         trial.set_user_attr(TIMING, before.user_attrs[TIMING])
@@ -97,9 +97,9 @@ def _time_again(
     """Put this device's latency in the place of the other one's; returns how far it is over its limit."""
     widths = recorded["widths"]
     mixture = mixture_of(recorded)
-    plan = None if widths == problem.structure.widths else problem.plan(widths, mixture)
+    plan = None if widths == problem.structure.widths else problem.pruning.plan(widths, mixture)
     latency = latency_of(problem, cut_model(problem, plan), timer_of(problem, study, trial))
-    over = latency_excess(problem, latency)
+    over = latency_excess(problem.budget_model, latency)
     if latency is None or any(value > 0 for value in over.values()):
         raise OverBudget(over_text(over), over)
     recorded |= latency_attributes(problem, latency)

@@ -20,15 +20,15 @@ def record_threads(problem: Problem, study: optuna.Study, listener: Listener) ->
     """
     if device_of(problem.model).type != "cpu":
         return
-    known, here = list(study.user_attrs.get(ATTRIBUTE, [])), torch.get_num_threads()
-    if known and known[-1] == here:
+    recorded, here = list(study.user_attrs.get(ATTRIBUTE, [])), torch.get_num_threads()
+    if recorded and recorded[-1] == here:
         return
-    if known:
+    if recorded:
         listener.note(
-            f"trials so far were computed with {_text(known[-1])}, and with {_text(here)} from now on: "
+            f"trials so far were computed with {_text(recorded[-1])}, and with {_text(here)} from now on: "
             "the same plan gets slightly different weights"
         )
-    study.set_user_attr(ATTRIBUTE, [*known, here])
+    study.set_user_attr(ATTRIBUTE, [*recorded, here])
 
 
 def _text(threads: int) -> str:

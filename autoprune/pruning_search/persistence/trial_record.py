@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 
 from autoprune.cost import Latency, MaskCosts
-from autoprune.pruning_search.evaluation.evaluate import Candidate
-from autoprune.pruning_search.evaluation.micro_batches import PIECES
+from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate
+from autoprune.pruning_search.evaluation.micro_batches import MICRO_BATCHES
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.study.diagnostics import STAGES
 from autoprune.study.estimates import PREDICTED, STOPPED
@@ -21,9 +21,9 @@ EXPECTED = "expected_quality"
 """Trial attribute: the quality that a candidate would probably have had that was stopped early."""
 
 
-def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+def attributes(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any]:
     """User attributes of an evaluated trial, seconds by stage."""
-    full = problem.baseline.costs
+    full = problem.budget_model.original_costs
     costs = candidate.costs
     recorded: dict[str, Any] = {
         "plan": candidate.plan.hash if candidate.plan else "original",
@@ -32,7 +32,7 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         "parameters": costs.parameters,
         "size": costs.size,
         "flops_ratio": round(costs.flops / full.flops, 6),
-        **({PIECES: candidate.pieces} if candidate.pieces > 1 else {}),
+        **({MICRO_BATCHES: candidate.micro_batches} if candidate.micro_batches > 1 else {}),
         **_outcome(problem, candidate),
         **candidate.others,
         "seconds": {stage: round(seconds, 4) for stage, seconds in candidate.seconds.items()},
@@ -45,12 +45,12 @@ def attributes(problem: Problem, candidate: Candidate) -> dict[str, Any]:
         }
     if candidate.latency is not None:
         recorded |= latency_attributes(problem, candidate.latency)
-        if problem.predictor is not None:
-            recorded[PREDICTED] = round(problem.predictor.ratio(candidate.widths), 6)
+        if problem.budget_model.predictor is not None:
+            recorded[PREDICTED] = round(problem.budget_model.predictor.ratio(candidate.widths), 6)
     return recorded
 
 
-def _outcome(problem: Problem, candidate: Candidate) -> dict[str, Any]:
+def _outcome(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any]:
     """How good the candidate is, or why that was not found out, with what each stage decided."""
     stages = {STAGES: candidate.stages} if candidate.stages else {}
     stop = candidate.stop
@@ -65,7 +65,7 @@ def latency_attributes(problem: Problem, latency: Latency) -> dict[str, float]:
     The milliseconds are those that the ratio makes of the study's one measurement of the original model: in
     another hour the machine may be half as fast, but the ratio stays.
     """
-    original = problem.baseline.latency or latency.reference_seconds
+    original = problem.budget_model.original_latency or latency.reference_seconds
     return {
         "latency_ms": latency.ratio * original * 1e3,
         "latency_ratio": latency.ratio,
@@ -85,8 +85,8 @@ def values(problem: Problem, recorded: dict[str, Any]) -> list[float]:
 def quality_attributes(problem: Problem, score: Score) -> dict[str, float]:
     """Quality with the standard error and the 95 % interval of its estimate, where they are known."""
     noise = score.noise(problem.data.task)
-    known = {} if noise is None else {f"quality_{name}": value for name, value in asdict(noise).items()}
-    return {"quality": score.value, **known}
+    interval = {} if noise is None else {f"quality_{name}": value for name, value in asdict(noise).items()}
+    return {"quality": score.value, **interval}
 
 
 def write(trial: optuna.Trial, recorded: dict[str, Any]) -> None:

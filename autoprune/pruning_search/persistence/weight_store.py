@@ -71,10 +71,10 @@ class WeightStore:
     def prune(self, kept: Iterable[FrozenTrial], over: Collection[int]) -> None:
         """Delete the files of the trials with the numbers `over`, but for those that are kept."""
         sweep(self.folder)
-        wanted = {trial.user_attrs.get(DUPLICATE_OF, trial.number) for trial in kept}
+        numbers = {trial.user_attrs.get(DUPLICATE_OF, trial.number) for trial in kept}
         for file in self.folder.glob("trial-*.*"):
             number = file.name.removeprefix("trial-").split(".")[0]
-            if number.isdigit() and int(number) in over and int(number) not in wanted:
+            if number.isdigit() and int(number) in over and int(number) not in numbers:
                 file.unlink(missing_ok=True)
 
     def _weights(self, number: int) -> Path:

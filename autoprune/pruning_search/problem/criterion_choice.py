@@ -23,7 +23,7 @@ CHOICE, WEIGHT = "ranked by", "weight of"
 
 
 @dataclass(frozen=True, eq=False)
-class Mixing:
+class CriterionChoice:
     """What a trial says of the order of units, beside its widths.
 
     Attributes:
@@ -63,7 +63,7 @@ class Mixing:
         return Mixture({group: weights for groups in self.classes.values() for group in groups})
 
 
-def mixing_of(config: Config, structure: Prunable, first: str) -> Mixing | None:
+def mixing_of(config: Config, structure: Prunable, first: str) -> CriterionChoice | None:
     """What the settings let trials choose; None where there is one criterion, or nothing to rank.
 
     Args:
@@ -79,8 +79,8 @@ def mixing_of(config: Config, structure: Prunable, first: str) -> Mixing | None:
         return None
     if config.granularity != UNITS:
         raise ConfigError("criteria are mixed for units, not for masks: leave --mix or --granularity out")
-    classes = classes_of_groups(structure) if config.mix_by == "class" else {"*": ranked(structure)}
-    return Mixing(criteria, classes, config.mix_by == "weights") if any(classes.values()) else None
+    classes = classes_of_groups(structure) if config.mix_by == "class" else {"*": ranked_groups(structure)}
+    return CriterionChoice(criteria, classes, config.mix_by == "weights") if any(classes.values()) else None
 
 
 def mixture_of(attributes: Mapping[str, Any]) -> Mixture | None:
@@ -89,7 +89,7 @@ def mixture_of(attributes: Mapping[str, Any]) -> Mixture | None:
     return None if weights is None else Mixture(weights)
 
 
-def ranked(structure: Prunable) -> tuple[str, ...]:
+def ranked_groups(structure: Prunable) -> tuple[str, ...]:
     """The groups that a criterion ranks the units of: blocks are units themselves."""
     return tuple(group.name for group in structure.groups if group.name not in structure.blocks)
 
@@ -101,11 +101,11 @@ def classes_of_groups(structure: Prunable) -> dict[str, tuple[str, ...]]:
     """
     kinds = {group.name: group.kind for group in structure.groups}
     classes: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in ranked(structure):
+    for name in ranked_groups(structure):
         classes[re.sub(r"\d+", "*", name), kinds[name]].append(name)
     patterns = Counter(pattern for pattern, _ in classes)
     largest = sorted(classes, key=lambda key: -len(classes[key]))
     kept = largest if len(classes) <= MOST_CLASSES else largest[: MOST_CLASSES - 1]
-    found = {key[0] if patterns[key[0]] == 1 else " ".join(key): tuple(classes[key]) for key in kept}
+    named = {key[0] if patterns[key[0]] == 1 else " ".join(key): tuple(classes[key]) for key in kept}
     others = tuple(name for key in classes if key not in kept for name in classes[key])
-    return found | {"others": others} if others else found
+    return named | {"others": others} if others else named

@@ -46,7 +46,7 @@ def setting_of(config: Config) -> Setting:
     )
 
 
-def timed_batch(config: Config, example: Tensor) -> tuple[Tensor, ...]:
+def timing_batch(config: Config, example: Tensor) -> tuple[Tensor, ...]:
     """As many copies of a sample ``[1, ...]`` as are to be timed together."""
     return (example.expand(config.latency_batch, *example.shape[1:]).clone(),)
 
@@ -56,7 +56,7 @@ def profile_path(model: nn.Module, structure: Structure, fingerprint: DeviceFing
     return profile_file(cache_folder() / "latency", profile_key(model, structure, fingerprint))
 
 
-def known_profile(meter: Meter, pruning: Pruning) -> Profile | None:
+def profile_of(meter: Meter, pruning: Pruning) -> Profile | None:
     """The profile of the original model on this device, if it was measured before.
 
     Raises ConfigError when its file cannot be read.
@@ -66,7 +66,7 @@ def known_profile(meter: Meter, pruning: Pruning) -> Profile | None:
     return load_profile(profile_path(meter.reference, pruning.structure, meter.fingerprint))
 
 
-def offered_widths(pruning: Pruning, profile: Profile | None) -> dict[str, tuple[int, ...]]:
+def latency_step_widths(pruning: Pruning, profile: Profile | None) -> dict[str, tuple[int, ...]]:
     """Group -> the widths worth having on the device of a profile; nothing without one."""
     structure = pruning.structure
     if profile is None or not isinstance(structure, Structure):
@@ -74,23 +74,23 @@ def offered_widths(pruning: Pruning, profile: Profile | None) -> dict[str, tuple
     return worth_offering(structure, profile)
 
 
-def measured_predictor(origin: Origin, structure: Structure) -> Predictor | None:
+def predictor_for(origin: Origin, structure: Structure) -> Predictor | None:
     """What the profile says of a model that is not timed, or not yet; None where there is none.
 
     Raises ConfigError when it cannot be read.
     """
-    profile = measured_profile(origin, structure)
+    profile = profile_for(origin, structure)
     return None if profile is None else Predictor.of(structure, profile)
 
 
-def measured_profile(origin: Origin, structure: Prunable) -> Profile | None:
+def profile_for(origin: Origin, structure: Prunable) -> Profile | None:
     """The profile of a model that is not timed, or not yet; None where there is none.
 
     Raises ConfigError when it cannot be read.
     """
     if not isinstance(structure, Structure):
         return None
-    setting, inputs = setting_of(origin.config), timed_batch(origin.config, origin.example)
+    setting, inputs = setting_of(origin.config), timing_batch(origin.config, origin.example)
     fingerprint = fingerprint_of(setting, origin.model, setting.given(inputs))
     return load_profile(profile_path(origin.model, structure, fingerprint))
 
@@ -108,13 +108,13 @@ class StudyTimer:
     def __call__(self, model: nn.Module) -> Latency:
         """The latency that a trial of this study recorded for such shapes, else a new measurement."""
         shapes = shape_signature(model)
-        known = self._known(shapes)
-        if known is None:
-            known = _timing(self._meter.measure(model), shapes)
-        self._trial.set_user_attr(TIMING, known)
-        return _latency(known, self._meter)
+        timing = self._recorded(shapes)
+        if timing is None:
+            timing = _timing(self._meter.measure(model), shapes)
+        self._trial.set_user_attr(TIMING, timing)
+        return _latency(timing, self._meter)
 
-    def _known(self, shapes: str) -> dict[str, Any] | None:
+    def _recorded(self, shapes: str) -> dict[str, Any] | None:
         place = shapes, self._meter.fingerprint.key
         for trial in self._study.get_trials(deepcopy=False):
             timing = trial.user_attrs.get(TIMING)

@@ -10,7 +10,7 @@ from torch import nn
 from autoprune.cost import Meter, Profile, Setting
 from autoprune.cost.latency.profile import SAMPLES, Sample, load_profile, profiled, sampled, save_profile
 from autoprune.cost.latency.setting import Inputs
-from autoprune.pruning_search.problem.latency import offered_widths, profile_path
+from autoprune.pruning_search.problem.latency import latency_step_widths, profile_path
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.structure import Structure
 from autoprune.study.listener import Listener
@@ -25,7 +25,7 @@ def profiling_meter(model: nn.Module, inputs: Inputs, setting: Setting) -> Meter
     return Meter(model, inputs, setting, tolerance=TOLERANCE, warmup=warmup, cuts=True)
 
 
-def measured_anew(
+def measure_profile(
     model: nn.Module, structure: Structure, meter: Meter, file: Path, listener: Listener
 ) -> Profile:
     """Time all that a profile holds and keep it in the file; what an earlier run timed is not timed again.
@@ -55,18 +55,22 @@ def measured_anew(
     return profile
 
 
-def with_profile(problem: Problem, listener: Listener) -> Problem:
+def ensure_profile(problem: Problem, listener: Listener) -> Problem:
     """The problem with a profile of the device, measured now where the budget limits latency.
 
     Without one a search proposes plans by FLOPs, and may try many before one meets a limit on latency.
-    Raises what :func:`measured_anew` raises.
+    Raises what :func:`measure_profile` raises.
     """
     meter, structure, config = problem.meter, problem.structure, problem.config
-    wanted = config.profile and "latency" in problem.limits and problem.profile is None
-    if not wanted or meter is None or not isinstance(structure, Structure):
+    is_needed = (
+        config.profile and "latency" in problem.budget_model.limits and problem.budget_model.profile is None
+    )
+    if not is_needed or meter is None or not isinstance(structure, Structure):
         return problem
     listener.note("latency is limited: what each group costs is measured first, once for this device")
     slow = profiling_meter(problem.model, meter.inputs, meter.setting)
     file = profile_path(problem.model, structure, meter.fingerprint)
-    profile = measured_anew(problem.model, structure, slow, file, listener)
-    return replace(problem, profile=profile, latency_steps=offered_widths(problem.pruning, profile))
+    profile = measure_profile(problem.model, structure, slow, file, listener)
+    steps = latency_step_widths(problem.pruning, profile)
+    budget_model = replace(problem.budget_model, profile=profile, latency_steps=steps)
+    return replace(problem, budget_model=budget_model)

@@ -27,8 +27,8 @@ from autoprune.structure.plans import AnyPlan, Widths
 
 
 @dataclass(frozen=True, eq=False)
-class Masking:
-    """See :class:`autoprune.pruning_search.problem.pruning.Pruning`; made by :func:`masking`."""
+class MaskPruning:
+    """See :class:`autoprune.pruning_search.problem.pruning.Pruning`; made by :func:`build_mask_pruning`."""
 
     cost: ClassVar[str] = "nonzero"
 
@@ -65,7 +65,7 @@ class Masking:
         return []
 
 
-def masking(origin: Origin) -> Masking:
+def build_mask_pruning(origin: Origin) -> MaskPruning:
     """Find and rank what can be masked in a model.
 
     Raises:
@@ -86,7 +86,7 @@ def masking(origin: Origin) -> Masking:
     }
     costs = MaskCostModel.of(structure, origin.model, (origin.example,))
     rankings = {name: scores.ranking for name, scores in every.items()}
-    return Masking(origin, structure, costs, every[origin.config.criterion], rankings)
+    return MaskPruning(origin, structure, costs, every[origin.config.criterion], rankings)
 
 
 def discover_masks_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -> MaskStructure:
@@ -96,9 +96,9 @@ def discover_masks_for(config: Config, model: nn.Module, inputs: tuple[Tensor, .
         UserError: for a pattern that matches nothing.
         ModelError: when no weight is left.
     """
-    found = discover_masks(model, inputs, config.granularity)
+    discovered = discover_masks(model, inputs, config.granularity)
     structure = restrict_masks(
-        found, skip=config.skip, only=config.only, keep_ends=config.first_last == "keep"
+        discovered, skip=config.skip, only=config.only, keep_ends=config.first_last == "keep"
     )
     structure.require_groups()
     return structure

@@ -18,8 +18,11 @@ from autoprune.criteria.mixture import Mixture
 from autoprune.recovery.sparse_training import Sparsified
 from autoprune.structure.plans import AnyPlan, Widths
 
+ONE_SHOT = ("l2", "taylor")
+"""Criteria whose global rankings are tried before any sampling, beside the configured one."""
 
-class Group(Protocol):
+
+class PrunableGroup(Protocol):
     """Units that compete with each other; a trial says how many of them stay."""
 
     @property
@@ -43,7 +46,7 @@ class Prunable(Protocol):
     """The groups of one model."""
 
     @property
-    def groups(self) -> Sequence[Group]:
+    def groups(self) -> Sequence[PrunableGroup]:
         """In the order of the forward pass."""
 
     @property
@@ -58,11 +61,11 @@ class Prunable(Protocol):
     def blocks(self) -> frozenset[str]:
         """Groups that are kept or taken out, and never scaled."""
 
-    def settled(self, widths: Mapping[str, int]) -> Widths:
+    def canonical(self, widths: Mapping[str, int]) -> Widths:
         """The widths that stand for all those which give the same model."""
 
 
-class Prices(Protocol):
+class ClosedFormCosts(Protocol):
     """Closed-form costs."""
 
     def costs(self, widths: Mapping[str, int]) -> Costs:
@@ -84,7 +87,7 @@ class Pruning(Protocol):
         """What can be pruned."""
 
     @property
-    def costs(self) -> Prices:
+    def costs(self) -> ClosedFormCosts:
         """What it costs."""
 
     @property
@@ -149,7 +152,3 @@ class Origin:
     def batches(self) -> Batches | None:
         """The calibration data, for criteria; None where there is none."""
         return (lambda: self.calibration) if self.calibration else None
-
-
-ONE_SHOT = ("l2", "taylor")
-"""Criteria whose global rankings are tried before any sampling, beside the configured one."""

@@ -17,15 +17,15 @@ from autoprune.criteria import Context, Ranking, block_importance, named_criteri
 from autoprune.criteria.mixture import SPARSIFIED, Mixture
 from autoprune.criteria.selection import plan_of
 from autoprune.errors import ModelError, PlanError
-from autoprune.pruning_search.problem.latency import measured_predictor
+from autoprune.pruning_search.problem.latency import predictor_for
 from autoprune.pruning_search.problem.pruning import Origin
 from autoprune.structure import Plan, Structure, apply, discover, restrict
 from autoprune.structure.plans import AnyPlan, Widths
 
 
 @dataclass(frozen=True, eq=False)
-class Removal:
-    """See :class:`autoprune.pruning_search.problem.pruning.Pruning`; made by :func:`removal`."""
+class UnitPruning:
+    """See :class:`autoprune.pruning_search.problem.pruning.Pruning`; made by :func:`build_unit_pruning`."""
 
     cost: ClassVar[str] = "flops"
 
@@ -59,7 +59,7 @@ class Removal:
         return sorted(importance, key=lambda name: importance[name])
 
 
-def removal(origin: Origin) -> Removal:
+def build_unit_pruning(origin: Origin) -> UnitPruning:
     """Discover and rank the units of a model.
 
     Raises:
@@ -70,15 +70,15 @@ def removal(origin: Origin) -> Removal:
     if not structure.groups:
         raise ModelError(f"nothing in {origin.name} can be cut: {why_whole(structure)}")
     costs = CostModel.of(structure, origin.model)
-    prices = unit_prices(costs, partial(measured_predictor, origin, structure))
-    found = rankings(
+    prices = unit_prices(costs, partial(predictor_for, origin, structure))
+    ranked = rankings(
         {str(name): named_criterion(name, origin.config.permit) for name in origin.criteria()},
         _context(origin, structure, prices),
     )
     if origin.sparse is not None and origin.sparse_ranks:
         sparse = origin.sparse
-        found = {SPARSIFIED: Ranking(SPARSIFIED, sparse.scores, relative=sparse.relative), **found}
-    return Removal(origin, structure, costs, found)
+        ranked = {SPARSIFIED: Ranking(SPARSIFIED, sparse.scores, relative=sparse.relative), **ranked}
+    return UnitPruning(origin, structure, costs, ranked)
 
 
 def discover_for(config: Config, model: nn.Module, inputs: tuple[Tensor, ...]) -> Structure:

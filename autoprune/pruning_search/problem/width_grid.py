@@ -11,7 +11,7 @@ from optuna.trial import FixedTrial, Trial
 
 from autoprune.config.bounds import Bound, parse_bounds
 from autoprune.config.settings import Config
-from autoprune.pruning_search.problem.pruning import Group, Prunable
+from autoprune.pruning_search.problem.pruning import Prunable, PrunableGroup
 from autoprune.structure.masks import MaskGroup
 from autoprune.structure.masks.patterns import NOfM
 
@@ -128,7 +128,7 @@ def _on_steps(even: Grid, edges: Sequence[int]) -> AnyGrid:
     return StepGrid((*within, even.high)) if within else even
 
 
-def grid_of(group: Group | MaskGroup, config: Config, bounds: tuple[Bound, ...] = ()) -> Grid:
+def grid_of(group: PrunableGroup | MaskGroup, config: Config, bounds: tuple[Bound, ...] = ()) -> Grid:
     """The grid that the settings give to a group; later bounds override earlier ones.
 
     By itself it has at most 16 widths, powers of two apart: wide layers run fastest at multiples of 4, 8

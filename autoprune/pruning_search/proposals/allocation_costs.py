@@ -1,4 +1,4 @@
-"""What an allocator has to know of a problem: curves on the widths that are tried, and exact costs."""
+"""What an allocator has to know: curves on the widths that are tried, and exact costs."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost import CostModel
-from autoprune.pruning_search.problem.problem import CLOSED_FORM, Problem
-from autoprune.pruning_search.problem.pruning import Prices
-from autoprune.pruning_search.proposals.allocator import Curve, Spend, Task
+from autoprune.pruning_search.problem.budget_model import CLOSED_FORM, BudgetModel
+from autoprune.pruning_search.problem.pruning import ClosedFormCosts
+from autoprune.pruning_search.proposals.allocator import AllocationTask, Curve, Spend
 
 
-def task_of(problem: Problem, curves: Mapping[str, Curve]) -> Task:
-    """The problem's costs, with a curve for every group."""
-    return Task({name: curves[name] for name in problem.structure.widths}, spend_of(problem))
+def task_of(budget: BudgetModel, curves: Mapping[str, Curve]) -> AllocationTask:
+    """The costs of the budget, with a curve for every group."""
+    return AllocationTask({name: curves[name] for name in budget.pruning.structure.widths}, spend_of(budget))
 
 
-def spend_of(problem: Problem) -> Spend:
+def spend_of(budget: BudgetModel) -> Spend:
     """Shares of all limits on closed-form costs, and of one on latency where that can be predicted.
 
-    Without any, the share of the original model's cost that trials are to lower. See :func:`~.feasible.used`.
+    Without any, the share of the original model's cost that trials are to lower, as in
+    :meth:`BudgetModel.used`.
     """
-    limits = {what: limit for what, limit in problem.limits.items() if what in CLOSED_FORM}
-    if not limits and problem.predictor is None:
-        lowered = problem.pruning.cost
-        limits = {lowered: float(getattr(problem.baseline.costs, CLOSED_FORM[lowered]))}
-    closed = closed_form(problem.costs, limits, list(problem.structure.widths))
+    limits = {what: limit for what, limit in budget.limits.items() if what in CLOSED_FORM}
+    if not limits and budget.predictor is None:
+        lowered = budget.pruning.cost
+        limits = {lowered: float(getattr(budget.original_costs, CLOSED_FORM[lowered]))}
+    closed = closed_form(budget.pruning.costs, limits, list(budget.pruning.structure.widths))
 
     def spend(widths: NDArray[np.int64]) -> NDArray[np.float64]:
         shares = closed(widths)
-        if problem.predictor is not None:
-            predicted = problem.predictor.ratios(widths) * problem.latency_scale
+        if budget.predictor is not None:
+            predicted = budget.predictor.ratios(widths) * budget.latency_scale
             shares = np.concatenate([shares, predicted[:, None]], axis=1)
-        return shares / problem.original_share
+        return shares / budget.original_share
 
     return spend
 
 
-def closed_form(costs: Prices, limits: Mapping[str, float], names: Sequence[str]) -> Spend:
+def closed_form(costs: ClosedFormCosts, limits: Mapping[str, float], names: Sequence[str]) -> Spend:
     """Shares of the limits by closed forms.
 
     Args:
@@ -57,8 +58,8 @@ def closed_form(costs: Prices, limits: Mapping[str, float], names: Sequence[str]
                 shares[:, column] = getattr(batch, field) / limit
             return shares
         for row, each in enumerate(widths.tolist()):
-            known = costs.costs(dict(zip(names, each, strict=True)))
-            shares[row] = [getattr(known, field) / limit for field, limit in fields.items()]
+            row_costs = costs.costs(dict(zip(names, each, strict=True)))
+            shares[row] = [getattr(row_costs, field) / limit for field, limit in fields.items()]
         return shares
 
     return spend

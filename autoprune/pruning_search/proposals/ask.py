@@ -19,11 +19,13 @@ def ask(study: optuna.Study, marks: Mapping[str, Any]) -> optuna.Trial:
     Where the sampler can tell all parameters before there is a trial, it begins with them: one call of the
     storage instead of one for each parameter, and no other worker ever sees it without them.
     """
-    drawn = None if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)) else _drawn(study, marks)
+    drawn = (
+        None if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)) else _draw_trial(study, marks)
+    )
     return study.ask() if drawn is None else drawn
 
 
-def begun(
+def begin_trial(
     study: optuna.Study,
     parameters: Mapping[str, Any],
     space: Mapping[str, BaseDistribution],
@@ -40,7 +42,7 @@ def begun(
     return optuna.Trial(study, trial_id)
 
 
-def _drawn(study: optuna.Study, marks: Mapping[str, Any]) -> optuna.Trial | None:
+def _draw_trial(study: optuna.Study, marks: Mapping[str, Any]) -> optuna.Trial | None:
     """A new trial with all that the sampler draws; None where it draws one parameter after another."""
     sampler = study.sampler
     if not isinstance(sampler, JointTPE):
@@ -48,4 +50,4 @@ def _drawn(study: optuna.Study, marks: Mapping[str, Any]) -> optuna.Trial | None
     draft = create_trial(state=TrialState.RUNNING)
     space = sampler.infer_relative_search_space(study, draft)
     parameters = sampler.sample_relative(study, draft, space)
-    return begun(study, parameters, space, marks) if parameters else None
+    return begin_trial(study, parameters, space, marks) if parameters else None

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import optuna
 
 from autoprune.criteria.curve import Curve
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import exact_plans
@@ -36,9 +35,9 @@ def levels_of(problem: Problem, curves: Mapping[str, Curve]) -> tuple[float, ...
     its loss on the samples of sensitivity curves is about the original model's, half of that level follows.
     """
     levels = [*LEVELS, *DEEPER] if is_previewed(problem) else [*LEVELS]
-    task = task_of(problem, curves)
+    task = task_of(problem.budget_model, curves)
     most = (1 + LITTLE) * loss_of(problem, problem.structure.widths, SAMPLES)
-    least = used(problem, problem.narrowest)
+    least = problem.budget_model.used(problem.budget_model.narrowest)
     while STEP * levels[-1] > least:
         (plan,) = exact_plans(task, levels[-1:])
         if loss_of(problem, plan.widths, SAMPLES) > most:
@@ -52,6 +51,6 @@ def floor_of(levels: Sequence[float]) -> float:
     return levels[-1] if levels[-1] < DEEPER[-1] else FLOOR
 
 
-def known_floor(study: optuna.Study) -> float:
+def recorded_floor(study: optuna.Study) -> float:
     """The same for a study whose levels are recorded, or are still the usual ones."""
     return floor_of(study.user_attrs.get(ATTRIBUTE, LEVELS))

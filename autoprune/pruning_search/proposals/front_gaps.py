@@ -19,7 +19,6 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.spaces.base import LEVEL, Space
 from autoprune.study.front import feasible_trials
@@ -31,7 +30,7 @@ DRAWS = 10
 
 
 @dataclass(frozen=True)
-class Point:
+class FrontPoint:
     """An evaluated plan: the share of the budget that it takes, and its loss."""
 
     share: float
@@ -39,7 +38,7 @@ class Point:
     trial: FrozenTrial
 
 
-def between(
+def fill_gap(
     problem: Problem, study: optuna.Study, space: Space, seed: int
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
     """Parameters and their ranges of a new plan for the front's widest gap that has one.
@@ -54,29 +53,29 @@ def between(
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
         return None
-    known = [trial.user_attrs.get("widths") for trial in trials]
+    tried = [trial.user_attrs.get("widths") for trial in trials]
     random = np.random.default_rng((seed, len(trials)))
     for cheap, dear in widest_gaps(_points(problem, study)):
         for _ in range(DRAWS):
-            parameters = blended(cheap.trial, dear.trial, random)
+            parameters = blend(cheap.trial, dear.trial, random)
             widths = space.suggest(FixedTrial(parameters))
-            if problem.structure.settled(widths) not in known:
+            if problem.structure.canonical(widths) not in tried:
                 return parameters, {name: cheap.trial.distributions[name] for name in parameters}
     return None
 
 
-def widest_gaps(points: Sequence[Point]) -> list[tuple[Point, Point]]:
+def widest_gaps(points: Sequence[FrontPoint]) -> list[tuple[FrontPoint, FrontPoint]]:
     """Neighbours on the front, cheaper one first; first those that differ most in cost, relative to it.
 
     A gap counts less the more plans in it have been tried in vain, and the more the cheaper neighbour has
     lost, down to a half at the front's cheap end.
     """
-    front: list[Point] = []
+    front: list[FrontPoint] = []
     for point in sorted(points, key=lambda point: (point.share, point.loss)):
         if not front or point.loss < front[-1].loss:
             front.append(point)
 
-    def worth(gap: tuple[Point, Point]) -> float:
+    def worth(gap: tuple[FrontPoint, FrontPoint]) -> float:
         low, high = gap
         tried = sum(low.share < point.share < high.share for point in points)
         lost = (low.loss - front[-1].loss) / (front[0].loss - front[-1].loss)
@@ -85,7 +84,7 @@ def widest_gaps(points: Sequence[Point]) -> list[tuple[Point, Point]]:
     return sorted(pairwise(front), key=worth, reverse=True)
 
 
-def blended(low: FrozenTrial, high: FrozenTrial, random: np.random.Generator) -> dict[str, Any]:
+def blend(low: FrozenTrial, high: FrozenTrial, random: np.random.Generator) -> dict[str, Any]:
     """Parameters between those of two trials; of choices, one of the two."""
     return {
         name: _between(
@@ -106,11 +105,11 @@ def _between(distribution: BaseDistribution, low: Any, high: Any, place: float) 
     return distribution.low + distribution.step * round((mean - distribution.low) / distribution.step)
 
 
-def _points(problem: Problem, study: optuna.Study) -> list[Point]:
+def _points(problem: Problem, study: optuna.Study) -> list[FrontPoint]:
     """The plans that were evaluated in full within the budget; each once."""
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     return [
-        Point(used(problem, trial.user_attrs["widths"]), sign * trial.values[0], trial)
+        FrontPoint(problem.budget_model.used(trial.user_attrs["widths"]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
         if trial.params and state_of(trial) == "COMPLETE"
     ]

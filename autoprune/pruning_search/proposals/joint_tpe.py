@@ -15,7 +15,7 @@ from autoprune.storages.optuna_private import drawn_by_tpe
 
 FIRST_TRIALS = 10
 """Trials that are drawn at random before any is inferred."""
-_KNOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+_READ_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 class JointTPE(TPESampler):
@@ -28,21 +28,21 @@ class JointTPE(TPESampler):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed=seed, n_startup_trials=FIRST_TRIALS)
-        self._known_space = IntersectionSearchSpace(include_pruned=True)
+        self._space = IntersectionSearchSpace(include_pruned=True)
 
     @override
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        known = self._known_space.calculate(study)
-        return {name: distribution for name, distribution in known.items() if not distribution.single()}
+        space = self._space.calculate(study)
+        return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        known = study.get_trials(deepcopy=False, states=_KNOWN)
-        others = [other for other in known if other.number != trial.number]
+        trials = study.get_trials(deepcopy=False, states=_READ_STATES)
+        others = [other for other in trials if other.number != trial.number]
         ended = sum(other.state.is_finished() for other in others)
         if not search_space or ended < FIRST_TRIALS:
             return {}

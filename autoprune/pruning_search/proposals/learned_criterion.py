@@ -23,12 +23,12 @@ from autoprune.criteria.learned import (
 )
 from autoprune.criteria.mixture import SPARSIFIED
 from autoprune.errors import BudgetError, StudyError
-from autoprune.pruning_search.problem.criterion_choice import ranked
+from autoprune.pruning_search.problem.criterion_choice import ranked_groups
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.pruning import Prunable, Pruning
 from autoprune.pruning_search.problem.width_grid import AnyGrid, widths_of
 from autoprune.pruning_search.proposals.allocation_costs import closed_form
-from autoprune.pruning_search.proposals.allocator import Greedy, Task
+from autoprune.pruning_search.proposals.allocator import AllocationTask, Greedy
 from autoprune.pruning_search.proposals.sensitivity import curves_of
 from autoprune.pruning_search.proposals.spaces import CriterionSpace
 from autoprune.structure import Structure
@@ -63,7 +63,9 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
         raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
     scales, shifts = coefficients(study_record(study), trial)
     if not scales:
-        scales = CriterionSpace(problem, curves_of(problem, points)).scales(trial.user_attrs["widths"])
+        scales = CriterionSpace(problem, curves_of(problem.budget_model, points)).scales(
+            trial.user_attrs["widths"]
+        )
     weights = _weights(problem, trial)
     groups = {
         name: LearnedGroup(
@@ -82,29 +84,29 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
 def _weights(problem: Problem, trial: FrozenTrial) -> dict[str, dict[str, float]]:
     """Group -> criterion -> weight, by names that mean something without this search."""
     sparse = problem.pruning.origin.sparse
-    found = trial.user_attrs.get(MIXTURE)
-    if found is None and problem.pruning.origin.sparse_ranks:
-        found = {name: {SPARSIFIED: 1.0} for name in ranked(problem.structure)}
-    if found is None:
+    weights = trial.user_attrs.get(MIXTURE)
+    if weights is None and problem.pruning.origin.sparse_ranks:
+        weights = {name: {SPARSIFIED: 1.0} for name in ranked_groups(problem.structure)}
+    if weights is None:
         return configured_weights(problem.config, problem.structure)
     if sparse is None:
-        return dict(found)
+        return dict(weights)
     return {
         group: {sparse.criterion if name == SPARSIFIED else name: weight for name, weight in row.items()}
-        for group, row in found.items()
+        for group, row in weights.items()
     }
 
 
 def configured_weights(config: Config, structure: Prunable) -> dict[str, dict[str, float]]:
     """Group -> criterion -> weight where trials choose nothing; a learned criterion is taken apart."""
-    names, base = ranked(structure), config.references.criterion.base
+    names, base = ranked_groups(structure), config.references.criterion.base
     if not isinstance(base, LearnedFile):
         return {name: {config.criterion: 1.0} for name in names}
     before = read_criterion(Path(base.file))
     return {name: dict(before.groups[name].weights) for name in names}
 
 
-def allocated(
+def allocate(
     learned: LearnedCriterion,
     pruning: Pruning,
     limits: Mapping[str, float],
@@ -132,16 +134,16 @@ def allocated(
         }
         curves = learned.curves(offered)
     curves = learned.weighted({name: curves[name] for name in full})
-    found = Greedy(Task(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
-    if found.spent > 1:
+    allocation = Greedy(AllocationTask(curves, closed_form(pruning.costs, limits, list(full)))).at(1.0)
+    if allocation.spent > 1:
         raise BudgetError(
-            f"no plan of this criterion is within the budget: the narrowest one needs {found.spent:.0%} of "
-            "it; raise the budget, or lower --min-density"
+            f"no plan of this criterion is within the budget: the narrowest one needs "
+            f"{allocation.spent:.0%} of it; raise the budget, or lower --min-density"
         )
-    return found.widths
+    return allocation.widths
 
 
-def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
+def read_configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
     """The learned criterion that the settings name, checked against the model; None for another kind."""
     base = config.references.criterion.base
     if not isinstance(base, LearnedFile):
@@ -152,18 +154,18 @@ def configured(config: Config, pruning: Pruning) -> LearnedCriterion | None:
 
 
 def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Provenance:
-    found = summary(study)
+    numbers = summary(study)
     return Provenance(
-        model=problem.name,
-        weights=problem.weights,
+        model=problem.subject.name,
+        weights=problem.subject.weights,
         data=problem.data.name,
         budget=tuple(str(limit) for limit in problem.budget.limits),
         study=study.study_name,
         trial=trial.number,
         origin=str(trial.user_attrs.get("origin", SAMPLER)),
-        metric=found.metric,
+        metric=numbers.metric,
         quality=float(np.round(estimate_of(study, trial).quality, 6)),
-        original_quality=float(np.round(found.baseline.quality, 6)),
+        original_quality=float(np.round(numbers.baseline.quality, 6)),
         flops_ratio=trial.user_attrs["flops_ratio"],
         seed=problem.config.seed,
         versions={package: version(package) for package in PACKAGES},

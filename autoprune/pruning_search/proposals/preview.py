@@ -19,9 +19,9 @@ PASSES = 3
 
 def is_previewed(problem: Problem) -> bool:
     """Whether the first plans are scored without training before they are trained."""
-    recipe, config = problem.recipe, problem.config
+    recipe, config = problem.recovery.recipe, problem.config
     if recipe is None or not config.compensate or not isinstance(problem.structure, Structure):
         return False
     if config.preview == "auto":
-        return PASSES * recipe.steps * recipe.batch_size * problem.baseline.costs.flops >= LONG
+        return PASSES * recipe.steps * recipe.batch_size * problem.budget_model.original_costs.flops >= LONG
     return config.preview == "always"

@@ -18,7 +18,6 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.spaces import CriterionSpace, Space
 from autoprune.structure.plans import Widths
@@ -51,12 +50,12 @@ class Refinement:
     attributes: dict[str, Any]
 
 
-def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Refinement | None:
+def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Refinement | None:
     """A plan near that of the front which has been refined least; None where it is not its turn.
 
     That is so when nothing waits, some groups are tied, and the sampler has had more suggestions.
     """
-    if not isinstance(space, CriterionSpace) or not space.tied:
+    if not isinstance(space, CriterionSpace) or not space.coupled:
         return None
     trials = study.get_trials(deepcopy=False)
     origins = [trial.user_attrs.get("origin") for trial in trials]
@@ -67,27 +66,27 @@ def refined(problem: Problem, study: optuna.Study, space: Space, seed: int) -> R
     random = np.random.default_rng((seed, len(trials)))
     refined_before = Counter(trial.user_attrs.get(REFINED_FROM) for trial in trials)
     parents.sort(key=lambda trial: (refined_before[trial.number], random.random()))
-    known, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
+    tried, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
     for parent in parents:
         own: Widths = parent.user_attrs["widths"]
-        level = used(problem, own) + ROUNDING
+        level = problem.budget_model.used(own) + ROUNDING
         scales, shifts = coefficients(record, parent)
         scales = scales or space.scales(own)
         for _ in range(DRAWS):
-            departed = apart(scales, space.tied, random)
+            departed = move_apart(scales, space.coupled, random)
             widths = space.widths(departed, shifts, level)
-            if widths not in known:
+            if widths not in tried:
                 attributes = {"widths": widths, SCALES: departed, REFINED_FROM: parent.number}
                 return Refinement(_parameters(space, parent, widths), parent.distributions, attributes)
     return None
 
 
-def apart(
-    scales: Mapping[str, float], tied: Sequence[Sequence[str]], random: np.random.Generator
+def move_apart(
+    scales: Mapping[str, float], coupled: Sequence[Sequence[str]], random: np.random.Generator
 ) -> dict[str, float]:
     """The coefficients, those of groups that are tied moved apart at random; their geometric mean stays."""
     moved = dict(scales)
-    for groups in tied:
+    for groups in coupled:
         steps = random.uniform(-1.0, 1.0, len(groups))
         steps -= steps.mean()
         # Centred ones reach up to twice as far.

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from autoprune.criteria.curve import Curve, curves_through
 from autoprune.errors import TrialError
-from autoprune.pruning_search.coordination.budget_usage import spent
+from autoprune.pruning_search.coordination.budget_usage import usage_of
 from autoprune.pruning_search.evaluation.evaluate import cut_model
-from autoprune.pruning_search.problem.budget_fit import proportioned
+from autoprune.pruning_search.problem.budget_fit import fit_proportions
+from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.width_grid import AnyGrid, widths_of
 from autoprune.pruning_search.proposals.sensitivity_effort import (
@@ -27,7 +28,7 @@ from autoprune.pruning_search.proposals.sensitivity_effort import (
     SHARE,
     Effort,
     affordable,
-    borrowed,
+    borrow_points,
 )
 from autoprune.recovery.batchnorm import batch_statistics
 from autoprune.structure.plans import Widths
@@ -57,7 +58,8 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     a group loses while all others are whole says little about what it loses when nothing makes up for it
     any more. From its full width the group alone is cut to a few others and compensated as every candidate
     is; BatchNorm takes the statistics of the batch at hand. The increases of the task's mean loss are all on
-    the same first guiding samples. Other processes and later runs of the study read what is stored.
+    the same first samples of the selection split. Other processes and later runs of the study read what is
+    stored.
 
     Where the budget limits time, this takes at most the share :data:`SHARE` of it: fewer samples and widths,
     and at the end of that time groups without a measurement get what others lose.
@@ -67,25 +69,27 @@ def sensitivity(problem: Problem, study: optuna.Study, listener: Listener) -> di
     missing = [name for name in problem.structure.widths if name not in points]
     if missing:
         start, before = time.perf_counter(), record.get("seconds", 0.0)
-        context: Widths = record.get("context") or proportioned(problem, problem.structure.widths, CONTEXT)
-        left = spent(problem.budget, study).seconds_left
+        context: Widths = record.get("context") or fit_proportions(
+            problem.budget_model, problem.structure.widths, CONTEXT
+        )
+        left = usage_of(problem.budget, study).seconds_left
         allowed = math.inf if left is None else SHARE * left
         effort = _effort(problem, context, missing, allowed)
         if effort != FULL:
             listener.note(
                 f"time is short: sensitivity takes {effort.samples} samples, {effort.points} widths a group"
             )
-        for name, increases in _measured(problem, missing, context, listener, effort):
+        for name, increases in _measure(problem, missing, context, listener, effort):
             points[name] = increases
             taken = time.perf_counter() - start
             if taken > allowed:
-                points |= _unmeasured(problem, points, listener)
+                points |= _borrow_missing(problem, points, listener)
             seconds = round(before + taken, 3)
             record = {"samples": effort.samples, "context": context, "seconds": seconds, "points": points}
             study.set_user_attr(SENSITIVITY, record)
             if taken > allowed:
                 break
-    return curves_of(problem, points)
+    return curves_of(problem.budget_model, points)
 
 
 def _effort(problem: Problem, context: Widths, groups: Sequence[str], seconds: float) -> Effort:
@@ -95,7 +99,7 @@ def _effort(problem: Problem, context: Widths, groups: Sequence[str], seconds: f
     return affordable(lambda samples: loss_of(problem, context, samples), len(groups), seconds)
 
 
-def _unmeasured(problem: Problem, points: Points, listener: Listener) -> Points:
+def _borrow_missing(problem: Problem, points: Points, listener: Listener) -> Points:
     """Points for the groups that have none; the listener is told how many there are."""
     full = problem.structure.widths
     missing = [name for name in full if name not in points]
@@ -104,11 +108,14 @@ def _unmeasured(problem: Problem, points: Points, listener: Listener) -> Points:
             f"time is short: sensitivity was measured for {len(points)} of {len(full)} groups, and the "
             "others are taken to lose what those do"
         )
-    widths = {name: measured_widths(problem.grids[name], full[name], LESS[-1].points) for name in missing}
-    return {name: borrowed(points, full, widths[name], full[name]) for name in missing}
+    widths = {
+        name: widths_to_measure(problem.budget_model.grids[name], full[name], LESS[-1].points)
+        for name in missing
+    }
+    return {name: borrow_points(points, full, widths[name], full[name]) for name in missing}
 
 
-def measured_curves(
+def measure_curves(
     problem: Problem,
     listener: Listener,
     *,
@@ -121,34 +128,34 @@ def measured_curves(
     Args:
         problem: the model and its data.
         listener: of the progress.
-        samples: so many guiding samples give the losses.
+        samples: so many samples of the selection split give the losses.
         context: share of the budget that all other groups take.
         seconds: after which groups without a measurement get what others lose.
     """
     full, began = problem.structure.widths, time.perf_counter()
-    others = proportioned(problem, full, context)
+    others = fit_proportions(problem.budget_model, full, context)
     points: Points = {}
-    for name, increases in _measured(problem, list(full), others, listener, Effort(POINTS, samples)):
+    for name, increases in _measure(problem, list(full), others, listener, Effort(POINTS, samples)):
         points[name] = increases
         if time.perf_counter() - began > seconds:
-            points |= _unmeasured(problem, points, listener)
+            points |= _borrow_missing(problem, points, listener)
             break
-    return curves_of(problem, points)
+    return curves_of(problem.budget_model, points)
 
 
-def known_curves(problem: Problem, study: optuna.Study) -> dict[str, Curve]:
+def recorded_curves(budget: BudgetModel, study: optuna.Study) -> dict[str, Curve]:
     """The curves that the study has. Raises KeyError before all groups have been measured."""
-    return curves_of(problem, study.user_attrs[SENSITIVITY]["points"])
+    return curves_of(budget, study.user_attrs[SENSITIVITY]["points"])
 
 
-def curves_of(problem: Problem, points: Points) -> dict[str, Curve]:
+def curves_of(budget: BudgetModel, points: Points) -> dict[str, Curve]:
     """Group -> curve over the widths that are tried, through the measured points."""
-    known = {name: {int(width): value for width, value in row.items()} for name, row in points.items()}
-    offered = {name: widths_of(grid) for name, grid in problem.grids.items()}
-    return curves_through(known, problem.structure.widths, offered)
+    measured = {name: {int(width): value for width, value in row.items()} for name, row in points.items()}
+    offered = {name: widths_of(grid) for name, grid in budget.grids.items()}
+    return curves_through(measured, budget.pruning.structure.widths, offered)
 
 
-def measured_widths(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
+def widths_to_measure(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]:
     """At most so many widths below the full one: the narrowest, and others at even distances."""
     below = [width for width in widths_of(grid) if width < full]
     places = np.linspace(0, len(below), points, endpoint=False).astype(int)
@@ -157,17 +164,17 @@ def measured_widths(grid: AnyGrid, full: int, points: int = POINTS) -> list[int]
 
 def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
     """Mean loss on the first samples that guide; infinite where the output is not finite."""
-    guiding = problem.parts.guiding
-    samples = min(samples, len(guiding))
+    selection = problem.splits.selection
+    samples = min(samples, len(selection))
     # Batches of one size: a last one of a few samples would have statistics of its own.
     size = math.ceil(samples / math.ceil(samples / BATCH))
     # One sample has no statistics of its own.
-    alone = samples == 1 or (isinstance(guiding, LoaderSplit) and guiding.loader.batch_size == 1)
+    alone = samples == 1 or (isinstance(selection, LoaderSplit) and selection.loader.batch_size == 1)
     try:
         with nullcontext() if alone else batch_statistics(model):
             score = evaluate(
                 model,
-                guiding if alone else _Several(guiding),
+                selection if alone else _WithoutSingles(selection),
                 problem.data.task,
                 batch_size=size,
                 enough=lambda sofar: sofar.samples >= samples,
@@ -178,7 +185,7 @@ def loss(problem: Problem, model: nn.Module, samples: int = SAMPLES) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Several:
+class _WithoutSingles:
     """A split without its batches of one sample, which a user's own loader may end with."""
 
     split: Split
@@ -196,15 +203,15 @@ class _Several:
 
 def loss_of(problem: Problem, widths: Widths, samples: int) -> float:
     """Loss of the model that is cut to these widths, without training; infinite where that is not finite."""
-    if problem.structure.settled(widths) == problem.structure.widths:
-        return loss(problem, problem.base, samples)
-    plan = problem.plan(widths)
+    if problem.structure.canonical(widths) == problem.structure.widths:
+        return loss(problem, problem.pruning.origin.model, samples)
+    plan = problem.pruning.plan(widths)
     model = cut_model(problem, plan)
-    problem.repair.compensate(model, plan)
+    problem.recovery.repair.compensate(model, plan)
     return loss(problem, model, samples)
 
 
-def _measured(
+def _measure(
     problem: Problem, names: Sequence[str], context: Widths, listener: Listener, effort: Effort
 ) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Each group with its points, one after the other, with progress."""
@@ -217,8 +224,8 @@ def _measured(
 def _increases(problem: Problem, context: Widths, group: str, effort: Effort) -> dict[str, float | None]:
     full = problem.structure.widths[group]
     base = loss_of(problem, {**context, group: full}, effort.samples)
-    found: dict[str, float | None] = {}
-    for width in measured_widths(problem.grids[group], full, effort.points):
+    increases: dict[str, float | None] = {}
+    for width in widths_to_measure(problem.budget_model.grids[group], full, effort.points):
         increase = loss_of(problem, {**context, group: width}, effort.samples) - base
-        found[str(width)] = round(increase, 6) if math.isfinite(increase) else None
-    return found
+        increases[str(width)] = round(increase, 6) if math.isfinite(increase) else None
+    return increases

@@ -11,11 +11,13 @@ import numpy as np
 
 SHARE = 0.25
 """Of the time that a search has, at most this much goes into sensitivity; the rest is for candidates."""
+_TIMED_SAMPLES = (64, 256)
+"""Samples on which the time of a loss is taken; the first one also loads what the first loss needs."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Measured widths of each group below its full one, and guiding samples on which losses are taken."""
+    """Measured widths of each group below its full one, and samples on which losses are taken."""
 
     points: int
     samples: int
@@ -28,8 +30,6 @@ class Effort:
 FULL = Effort(points=4, samples=1024)
 LESS = (Effort(4, 512), Effort(4, 256), Effort(3, 256), Effort(2, 128))
 """In this order where time is short."""
-_TRIED = (64, 256)
-"""Samples on which the time of a loss is taken; the first one also loads what the first loss needs."""
 
 
 def affordable(take: Callable[[int], object], groups: int, seconds: float) -> Effort:
@@ -41,16 +41,16 @@ def affordable(take: Callable[[int], object], groups: int, seconds: float) -> Ef
         seconds: that all of it may take, with the losses that are taken here.
     """
     began = time.perf_counter()
-    take(_TRIED[0])
-    few, many = (_seconds(take, samples) for samples in _TRIED)
-    each = max(0.0, many - few) / (_TRIED[1] - _TRIED[0])
-    fixed = max(0.0, few - _TRIED[0] * each)
+    take(_TIMED_SAMPLES[0])
+    few, many = (_seconds(take, samples) for samples in _TIMED_SAMPLES)
+    each = max(0.0, many - few) / (_TIMED_SAMPLES[1] - _TIMED_SAMPLES[0])
+    fixed = max(0.0, few - _TIMED_SAMPLES[0] * each)
     left = seconds - (time.perf_counter() - began)
     fitting = (e for e in (FULL, *LESS) if e.losses(groups) * (fixed + e.samples * each) <= left)
     return next(fitting, LESS[-1])
 
 
-def borrowed(
+def borrow_points(
     points: Mapping[str, Mapping[str, float | None]],
     full: Mapping[str, int],
     widths: Sequence[int],
@@ -69,11 +69,11 @@ def borrowed(
         for name, row in points.items()
         if any(value is not None for value in row.values())
     ]
-    found: dict[str, float | None] = {}
+    increases: dict[str, float | None] = {}
     for width in widths:
         values = [float(np.interp(width / own, *curve.T)) for curve in curves]
-        found[str(width)] = round(median(values), 6) if values else None
-    return found
+        increases[str(width)] = round(median(values), 6) if values else None
+    return increases
 
 
 def _seconds(take: Callable[[int], object], samples: int) -> float:

@@ -10,7 +10,8 @@ from functools import partial
 from autoprune.criteria import Ranking
 from autoprune.criteria.learned import LearnedCriterion
 from autoprune.criteria.selection import ranked_widths
-from autoprune.pruning_search.problem.budget_fit import filled, fit, largest, meets, scalable, scaled
+from autoprune.pruning_search.problem.budget_fit import fill, fit, largest, scalable_grids, scale
+from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import Curve, Greedy, exact_plans
@@ -61,32 +62,36 @@ def warm_starts(
     trials choose a criterion, each is tried.
     """
     full, floor = problem.structure.widths, floor_of(levels)
-    starts = [WarmStart("original", dict(full))] if _original_is_affordable(problem) else []
-    if problem.is_out_of_reach:
-        starts.append(WarmStart(NARROWEST, problem.narrowest))
+    starts = [WarmStart("original", dict(full))] if _original_is_affordable(problem.budget_model) else []
+    if problem.budget_model.is_out_of_reach:
+        starts.append(WarmStart(NARROWEST, problem.budget_model.narrowest))
     methods: list[tuple[str, Callable[[float], Widths]]] = [
-        ("uniform", lambda share: scaled(problem, full, share)),
+        ("uniform", lambda share: scale(problem.budget_model, full, share)),
         *(
             (f"{GLOBAL}{name}", _global_cut(problem, ranking))
-            for name, ranking in problem.rankings.items()
+            for name, ranking in problem.pruning.rankings.items()
             if name != "random"
         ),
     ]
-    allocated = _allocated(problem, curves, levels)
+    allocated = _allocate(problem, curves, levels)
     if learned is not None:
-        learned_greedy = Greedy(replace(task_of(problem, curves), curves=learned.weighted(curves)))
+        learned_greedy = Greedy(
+            replace(task_of(problem.budget_model, curves), curves=learned.weighted(curves))
+        )
         for level in levels:
             allocated[level].insert(0, WarmStart(LEARNED, learned_greedy.at(level).widths))
     starts += [allocated[level][0] for level in _order(problem, levels)]
     for level in levels:
         starts += allocated[level]
-        affordable = partial(meets, problem, level=level)
+        affordable = partial(problem.budget_model.meets, level=level)
         for name, at in methods if level in FEW_LEVELS else []:
-            widths = filled(largest(at, affordable), full, scalable(problem), affordable)
-            starts.append(WarmStart(name, fit(problem, widths, floor), _own_criterion(problem, name)))
+            widths = fill(largest(at, affordable), full, scalable_grids(problem.budget_model), affordable)
+            starts.append(
+                WarmStart(name, fit(problem.budget_model, widths, floor), _own_criterion(problem, name))
+            )
         if level in FEW_LEVELS:
             starts += _by_other_criteria(problem, allocated[level][0])
-    return _distinct(starts + _shallower(problem, floor))
+    return _deduplicate(starts + _shallower(problem, floor))
 
 
 def previews(problem: Problem, curves: Mapping[str, Curve], levels: Sequence[float]) -> list[WarmStart]:
@@ -94,11 +99,11 @@ def previews(problem: Problem, curves: Mapping[str, Curve], levels: Sequence[flo
 
     Behind them the cheapest one to be trained: there training adds most, and need not wait for finer curves.
     """
-    plans = dict(zip(levels, exact_plans(task_of(problem, curves), levels), strict=True))
+    plans = dict(zip(levels, exact_plans(task_of(problem.budget_model, curves), levels), strict=True))
     # The cheap end before all: alone, it makes most of a front.
     order = _ends_first(levels[::-1])
     shown = [WarmStart(EXACT + PREVIEW, plans[level].widths, trained=False) for level in order]
-    return [*_distinct(shown), WarmStart(EXACT, plans[order[0]].widths)]
+    return [*_deduplicate(shown), WarmStart(EXACT, plans[order[0]].widths)]
 
 
 def _order(problem: Problem, levels: Sequence[float]) -> list[float]:
@@ -122,10 +127,10 @@ def _ends_first(levels: Sequence[float]) -> list[float]:
     return [levels[place] for place in order]
 
 
-def _original_is_affordable(problem: Problem) -> bool:
-    full, latency = problem.structure.widths, problem.baseline.latency
-    slow = latency is not None and latency > problem.limits.get("latency", math.inf)
-    return problem.widest == full and not slow and meets(problem, full)
+def _original_is_affordable(budget: BudgetModel) -> bool:
+    full, latency = budget.pruning.structure.widths, budget.original_latency
+    slow = latency is not None and latency > budget.limits.get("latency", math.inf)
+    return budget.widest == full and not slow and budget.meets(full)
 
 
 def _own_criterion(problem: Problem, origin: str) -> str:
@@ -140,11 +145,11 @@ def _by_other_criteria(problem: Problem, start: WarmStart) -> list[WarmStart]:
     return [replace(start, origin=f"{start.origin}, {name}", criterion=name) for name in others]
 
 
-def _allocated(
+def _allocate(
     problem: Problem, curves: Mapping[str, Curve], levels: Sequence[float]
 ) -> dict[float, list[WarmStart]]:
     """Level -> the plans that lose least by the sensitivity curves."""
-    task = task_of(problem, curves)
+    task = task_of(problem.budget_model, curves)
     starts = {
         level: [WarmStart(EXACT, best.widths)]
         for level, best in zip(levels, exact_plans(task, levels), strict=True)
@@ -160,13 +165,13 @@ def _shallower(problem: Problem, floor: float) -> list[WarmStart]:
     order = problem.pruning.spare_blocks()
     starts = []
     for count in sorted({math.ceil(len(order) * share) for share in DEPTHS} - {0}):
-        base = problem.structure.settled(problem.structure.widths | dict.fromkeys(order[:count], 0))
+        base = problem.structure.canonical(problem.structure.widths | dict.fromkeys(order[:count], 0))
         for level in DEPTH_LEVELS:
-            affordable = partial(meets, problem, level=level)
-            widths = largest(partial(scaled, problem, base), affordable)
+            affordable = partial(problem.budget_model.meets, level=level)
+            widths = largest(partial(scale, problem.budget_model, base), affordable)
             name = f"{count} block{'' if count == 1 else 's'} fewer"
-            starts.append(WarmStart(name, fit(problem, widths, floor)))
-    return [start for start in starts if meets(problem, start.widths)]
+            starts.append(WarmStart(name, fit(problem.budget_model, widths, floor)))
+    return [start for start in starts if problem.budget_model.meets(start.widths)]
 
 
 def _global_cut(problem: Problem, ranking: Ranking) -> Callable[[float], Widths]:
@@ -174,13 +179,13 @@ def _global_cut(problem: Problem, ranking: Ranking) -> Callable[[float], Widths]
     counts = ranked_widths(ranking)
 
     def at(share: float) -> Widths:
-        cut = {name: problem.grids[name].nearest(count) for name, count in counts(share).items()}
+        cut = {name: problem.budget_model.grids[name].nearest(count) for name, count in counts(share).items()}
         return problem.structure.widths | cut
 
     return at
 
 
-def _distinct(starts: list[WarmStart]) -> list[WarmStart]:
+def _deduplicate(starts: list[WarmStart]) -> list[WarmStart]:
     seen: set[tuple[object, ...]] = set()
     kept = []
     for start in starts:

@@ -16,7 +16,7 @@ Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class KeptRows:
     """Rows of a consumer that stay, counted from its first, and where they begin in the cut weight."""
 
     index: Tensor
@@ -36,7 +36,7 @@ def part_of(consumer: Consumer, weight: Tensor) -> Tensor:
     return weight.detach()[slice(*consumer.rows)]
 
 
-def rows_kept(consumer: Consumer, kept: Mapping[int, Positions], weight: Tensor) -> Rows:
+def rows_kept(consumer: Consumer, kept: Mapping[int, Positions], weight: Tensor) -> KeptRows:
     """Which rows of the consumer stay.
 
     Args:
@@ -48,10 +48,10 @@ def rows_kept(consumer: Consumer, kept: Mapping[int, Positions], weight: Tensor)
     every = kept.get(axis, np.arange(weight.shape[axis]))
     first, stop = consumer.rows if axis == 0 else (0, weight.shape[1])
     begin, end = np.searchsorted(every, [first, stop])
-    return Rows(torch.from_numpy(every[begin:end] - first).to(weight.device), int(begin))
+    return KeptRows(torch.from_numpy(every[begin:end] - first).to(weight.device), int(begin))
 
 
-def bias_kept(consumer: Consumer, tensors: Mapping[str, Tensor], rows: Rows) -> Tensor | None:
+def bias_kept(consumer: Consumer, tensors: Mapping[str, Tensor], rows: KeptRows) -> Tensor | None:
     """The original bias of the rows that stay; None for a consumer without one."""
     if consumer.bias is None:
         return None

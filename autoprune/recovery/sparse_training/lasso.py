@@ -14,7 +14,7 @@ from autoprune.recovery.sparse_training.penalty import Penalty, relative_sizes, 
 from autoprune.structure.groups import Group, Structure
 
 
-class L1(Penalty):
+class L1Penalty(Penalty):
     """Every weight that goes with a unit moves towards zero at the same speed (Tibshirani, 1996)."""
 
     criterion: ClassVar[str] = "l1"

@@ -18,7 +18,7 @@ from autoprune.criteria import Context, criterion, score_units
 from autoprune.errors import ConfigError, DamagedError
 from autoprune.recovery.batchnorm import recalibrate
 from autoprune.recovery.sparse_training.gates import HardConcrete
-from autoprune.recovery.sparse_training.lasso import L1, GroupLasso, Growing, Slimming, scale_scores
+from autoprune.recovery.sparse_training.lasso import GroupLasso, Growing, L1Penalty, Slimming, scale_scores
 from autoprune.recovery.sparse_training.penalty import Penalty
 from autoprune.recovery.sparse_training.shared import OpposedUses
 from autoprune.recovery.training.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ DEFAULT_STRENGTH: Mapping[Method, float] = {
 BATCHES = 16
 """Training batches from which BatchNorm statistics are estimated in the end."""
 _SIMPLE: Mapping[str, type[Penalty]] = {
-    "l1": L1,
+    "l1": L1Penalty,
     "group-lasso": GroupLasso,
     "slimming": Slimming,
     "growing": Growing,

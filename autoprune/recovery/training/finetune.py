@@ -22,7 +22,7 @@ from autoprune.recovery.training.checkpoint import Checkpoint
 from autoprune.recovery.training.feature_distillation import Tap, feature_loss
 from autoprune.recovery.training.precision import Precision
 from autoprune.recovery.training.recipe import Recipe
-from autoprune.recovery.training.resumable_batches import Place, Stream
+from autoprune.recovery.training.resumable_batches import BatchPosition, Stream
 from autoprune.recovery.training.shared_batches import CachedBatch, teacher_logits
 from autoprune.recovery.training.step_hooks import Companion
 from autoprune.tasks.data import Data
@@ -194,7 +194,7 @@ class _Run:
             "device_random": [torch.cuda.get_rng_state(device) for device in devices],
         }
 
-    def _restore(self) -> Place | None:
+    def _restore(self) -> BatchPosition | None:
         """Go on from the checkpoint's state, if there is one; returns where its batches go on."""
         state = None if self._checkpoint is None else self._checkpoint.read()
         if state is None:
@@ -209,7 +209,7 @@ class _Run:
         torch.set_rng_state(state["random"])
         for random in state["device_random"]:
             torch.cuda.set_rng_state(random, self._device)
-        return Place(**state["place"])
+        return BatchPosition(**state["place"])
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:

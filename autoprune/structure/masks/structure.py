@@ -85,7 +85,7 @@ class MaskStructure:
         """Groups that can go whole: none."""
         return frozenset()
 
-    def settled(self, widths: Mapping[str, int]) -> dict[str, int]:
+    def canonical(self, widths: Mapping[str, int]) -> dict[str, int]:
         """The widths as they are: no group depends on another."""
         return dict(widths)
 

@@ -16,7 +16,7 @@ MOST_ELEMENTS, MOST_IN_ONE_TENSOR = 100_000_000, 16_000_000
 
 
 @dataclass(frozen=True)
-class Precision:
+class ComparisonPrecision:
     """How models are run to be compared.
 
     Attributes:
@@ -37,10 +37,10 @@ class Precision:
         return name if self.dtype is not None else f"the model's own precision, {name}"
 
 
-DOUBLE, SINGLE = (Precision(dtype, dtype) for dtype in (torch.float64, torch.float32))
+DOUBLE, SINGLE = (ComparisonPrecision(dtype, dtype) for dtype in (torch.float64, torch.float32))
 
 
-def precisions_for(model: nn.Module) -> tuple[Precision, ...]:
+def precisions_for(model: nn.Module) -> tuple[ComparisonPrecision, ...]:
     """In what to compare, the quickest first; a difference in the last one counts."""
     sizes = [parameter.numel() for parameter in model.parameters()]
     if any(parameter.device.type == "mps" for parameter in model.parameters()):

@@ -22,7 +22,13 @@ from autoprune.structure.surgery.apply import Kept, apply, kept_positions, remov
 from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
 from autoprune.structure.surgery.untie import described
 from autoprune.structure.verification.noise import add_noise
-from autoprune.structure.verification.precision import DOUBLE, Precision, in_type, is_number, precisions_for
+from autoprune.structure.verification.precision import (
+    DOUBLE,
+    ComparisonPrecision,
+    in_type,
+    is_number,
+    precisions_for,
+)
 from autoprune.structure.verification.substitute import Make, Substitute
 
 
@@ -77,7 +83,7 @@ class Bench:
 
     model: nn.Module
     example_inputs: ExampleInputs
-    precisions: tuple[Precision, ...] = (DOUBLE,)
+    precisions: tuple[ComparisonPrecision, ...] = (DOUBLE,)
 
     @classmethod
     def usable(cls, model: nn.Module, example_inputs: ExampleInputs) -> Bench:
@@ -85,7 +91,7 @@ class Bench:
         bench = cls(model, example_inputs)
         return bench if bench.runs(DOUBLE) else replace(bench, precisions=(own_precision(bench),))
 
-    def runs(self, precision: Precision) -> bool:
+    def runs(self, precision: ComparisonPrecision) -> bool:
         """Whether the original runs in it."""
         try:
             run_with_noise(self.model, self.example_inputs, precision.dtype)
@@ -94,10 +100,10 @@ class Bench:
         return True
 
 
-def own_precision(bench: Bench) -> Precision:
+def own_precision(bench: Bench) -> ComparisonPrecision:
     """The model's own precision. Raises ModelError when the original does not run in it."""
     try:
-        return Precision(None, run_with_noise(bench.model, bench.example_inputs, None))
+        return ComparisonPrecision(None, run_with_noise(bench.model, bench.example_inputs, None))
     except Exception as error:
         raise ModelError(
             f"{type(bench.model).__name__} does not run on the example inputs with a little noise in its "

@@ -24,7 +24,7 @@ FASHION_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's ``dataset-fashion-mnist`` puts the files."""
 
 
-class Look(NamedTuple):
+class ImageFormat(NamedTuple):
     """How an image set is standardised (per channel) and augmented."""
 
     mean: tuple[float, ...]
@@ -43,9 +43,9 @@ class Look(NamedTuple):
         return CropFlip(self.padding, self.flip, sum(dark) / len(dark))
 
 
-MNIST = Look((0.1307,), (0.3081,), padding=2, flip=False)
-FASHION = Look((0.2860,), (0.3530,), padding=2, flip=True)
-CIFAR10 = Look((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), padding=4, flip=True)
+MNIST = ImageFormat((0.1307,), (0.3081,), padding=2, flip=False)
+FASHION = ImageFormat((0.2860,), (0.3530,), padding=2, flip=True)
+CIFAR10 = ImageFormat((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), padding=4, flip=True)
 
 
 def digits() -> Data:
@@ -99,14 +99,16 @@ def cifar10(root: str | None) -> Data:
     return _small_images("cifar10", pairs[0], pairs[1], CIFAR10)
 
 
-def _from_idx(name: str, folder: Path, look: Look) -> Data:
+def _from_idx(name: str, folder: Path, look: ImageFormat) -> Data:
     if not folder.is_dir():
         raise DataError(f"{name}: there is no folder {folder}, check the path")
     train, test = (read_pair(folder, split) for split in ("train", "test"))
     return _small_images(name, (train[0].unsqueeze(1), train[1]), (test[0].unsqueeze(1), test[1]), look)
 
 
-def _small_images(name: str, known: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], look: Look) -> Data:
+def _small_images(
+    name: str, known: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], look: ImageFormat
+) -> Data:
     """Byte images with an official test set; one twelfth (at most 5,000) of the rest validates."""
     images, targets = look.standardise(known[0]), known[1]
     train, validation = hold_out(targets, min(5000, len(targets) // 12))

@@ -12,15 +12,15 @@ from optuna.trial import TrialState
 
 from autoprune.pruning_search.coordination import heartbeat
 from autoprune.pruning_search.coordination.heartbeat import (
-    BEAT,
+    HEARTBEAT,
     PROCESS,
     Heartbeat,
-    Watch,
+    LostTrialFinder,
     is_gone,
     is_mine,
     this_process,
 )
-from autoprune.pruning_search.coordination.retry import revive
+from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.storages import open_storage
 from autoprune.study.states import DIED
 
@@ -56,14 +56,14 @@ def test_a_heartbeat_grows_while_the_trial_runs_and_then_stops(study: optuna.Stu
     trial = study.ask()
     with Heartbeat(study, seconds=0.05).of(trial):
         time.sleep(0.4)
-    assert study.trials[0].user_attrs[BEAT] >= 2
+    assert study.trials[0].user_attrs[HEARTBEAT] >= 2
     study.tell(trial, 1.0)
-    last = study.trials[0].user_attrs[BEAT]
+    last = study.trials[0].user_attrs[HEARTBEAT]
     time.sleep(0.2)
-    assert study.trials[0].user_attrs[BEAT] == last
+    assert study.trials[0].user_attrs[HEARTBEAT] == last
 
 
-def lost(study: optuna.Study, watch: Watch) -> list[int]:
+def lost(study: optuna.Study, watch: LostTrialFinder) -> list[int]:
     return [trial.number for trial in watch.lost(study.get_trials(deepcopy=False))]
 
 
@@ -73,10 +73,10 @@ def test_silence_elsewhere_tells_after_a_while(study: optuna.Study, monkeypatch:
     silent, beating, unnamed = (study.ask() for _ in range(3))
     for trial in (silent, beating):
         trial.set_user_attr(PROCESS, {**this_process(), "host": "node7"})
-    watch, found = Watch(seconds=10), {}
+    watch, found = LostTrialFinder(seconds=10), {}
     for look in range(12):
         now[0] = 10.0 * look
-        beating.set_user_attr(BEAT, look)
+        beating.set_user_attr(HEARTBEAT, look)
         for number in lost(study, watch):
             found.setdefault(number, look)
     assert found == {unnamed.number: 4, silent.number: 9}
@@ -86,7 +86,7 @@ def test_an_outage_of_the_storage_is_no_silence(study: optuna.Study, monkeypatch
     now = [0.0]
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
     study.ask().set_user_attr(PROCESS, {**this_process(), "host": "node7"})
-    watch = Watch(seconds=10)
+    watch = LostTrialFinder(seconds=10)
     assert lost(study, watch) == []
     now[0] = 5000.0
     assert lost(study, watch) == []
@@ -97,8 +97,8 @@ def test_the_dead_leave_no_running_trial_behind_and_their_plan_is_run_again(stud
     trial = study.ask()
     trial.suggest_float("x", 0, 1)
     trial.set_user_attr(PROCESS, {**this_process(), "pid": 2**22 + 1})
-    assert revive(study) == 1
-    assert revive(study) == 0
+    assert requeue_lost(study) == 1
+    assert requeue_lost(study) == 0
     dead, again = study.trials
     assert (dead.state, dead.user_attrs["reason"]) == (TrialState.FAIL, DIED)
     assert again.state is TrialState.WAITING

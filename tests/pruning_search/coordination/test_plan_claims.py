@@ -31,9 +31,9 @@ def ended(number: int, **attributes: object) -> FrozenTrial:
     [
         ([], None, Decision(Turn.BEGIN)),
         ([running(3)], 1, Decision(Turn.BEGIN)),
-        ([running(3, "a", begun=True)], None, Decision(Turn.KNOWN, 3)),
-        ([running(9, "a", begun=True)], None, Decision(Turn.KNOWN, 9)),
-        ([running(3, "a")], None, Decision(Turn.KNOWN, 3)),
+        ([running(3, "a", begun=True)], None, Decision(Turn.DUPLICATE, 3)),
+        ([running(9, "a", begun=True)], None, Decision(Turn.DUPLICATE, 9)),
+        ([running(3, "a")], None, Decision(Turn.DUPLICATE, 3)),
         ([running(9, "a")], None, Decision(Turn.WAIT)),
         ([running(9, "b")], None, Decision(Turn.BEGIN)),
         ([running(3, "b"), running(9, "c")], 3, Decision(Turn.BEGIN)),
@@ -111,12 +111,12 @@ def test_a_trial_that_waits_goes_on_when_the_dead_are_gone() -> None:
     dead.set_user_attr(CLAIM, {"plan": "a", "begun": False})
     looks = []
 
-    def rescue() -> None:
+    def requeue() -> None:
         looks.append(1)
         if len(looks) == 2:
             study.tell(dead, state=TrialState.FAIL)
 
-    decision, seen = claim(study, first, "a", None, rescue)
+    decision, seen = claim(study, first, "a", None, requeue)
     assert decision == Decision(Turn.BEGIN)
     assert len(looks) == 2
     assert seen.trials[1].state is TrialState.FAIL

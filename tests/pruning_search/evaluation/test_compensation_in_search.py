@@ -22,7 +22,7 @@ def test_candidates_are_compensated_unless_the_settings_say_no(make_problem: Cal
 
 def test_the_same_plan_is_recovered_to_the_same_weights(make_problem: Callable[..., Problem]) -> None:
     problem = make_problem(budget=("flops=80%",))
-    plan = problem.plan(half(problem))
+    plan = problem.pruning.plan(half(problem))
     first, second = recover(problem, plan), recover(make_problem(budget=("flops=80%",)), plan)
     weights = second.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in first.state_dict().items())
@@ -32,7 +32,7 @@ def test_the_same_plan_is_recovered_to_the_same_weights(make_problem: Callable[.
 
 def test_masks_have_nothing_to_compensate(make_problem: Callable[..., Problem]) -> None:
     problem = make_problem(granularity="weights", finetune_steps=0, budget=("nonzero=60%",))
-    assert problem.repair.compensator is None
+    assert problem.recovery.repair.compensator is None
     assert "compensate" not in evaluate_candidate(problem, half(problem)).seconds
 
 

@@ -15,7 +15,13 @@ from torch import nn
 from autoprune.errors import StudyError
 from autoprune.pruning_search import Problem, create_study, run, trial_model
 from autoprune.pruning_search.evaluation import early_stopping as ladders
-from autoprune.pruning_search.evaluation.early_stopping import Known, Ladder, Stopped, ladder_of, place
+from autoprune.pruning_search.evaluation.early_stopping import (
+    EarlyStopping,
+    SeenCandidate,
+    Stopped,
+    early_stopping_for,
+    place,
+)
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.recovery import Recipe
 from autoprune.review import Listener, health_lines, predictors, stage_seconds, summary
@@ -42,15 +48,15 @@ def test_the_first_candidate_of_all_is_promoted() -> None:
     assert place(np.empty((0, 2)), (0.3, 0.4)).promoted
 
 
-def known(loss: float, cost: float, **estimates: float) -> Known:
-    return Known((cost,), loss, True, estimates)
+def known(loss: float, cost: float, **estimates: float) -> SeenCandidate:
+    return SeenCandidate((cost,), loss, True, estimates)
 
 
-def made(problem: Problem, seen: list[Known], **settings: Any) -> Ladder:
-    return Ladder(problem, seen, frozenset(settings.get("off", ())), settings.get("exempt", ""))
+def made(problem: Problem, seen: list[SeenCandidate], **settings: Any) -> EarlyStopping:
+    return EarlyStopping(problem, seen, frozenset(settings.get("off", ())), settings.get("exempt", ""))
 
 
-def seen_candidates() -> list[Known]:
+def seen_candidates() -> list[SeenCandidate]:
     """Losses are minus accuracies: recovery gains between 0.05 and 0.1 over either estimate."""
     return [
         known(-0.97 - 0.001 * i, 100 + i, proxy=-0.90 - 0.001 * i, checkpoint=-0.92 - 0.001 * i)
@@ -74,7 +80,7 @@ class Constant(nn.Module):
 
 
 def model_of(problem: Problem, share: float) -> Constant:
-    ((_, targets),) = problem.parts.guiding.batches(len(problem.parts.guiding))
+    ((_, targets),) = problem.splits.selection.batches(len(problem.splits.selection))
     return Constant(share, targets)
 
 
@@ -120,12 +126,12 @@ def test_nothing_is_given_up_before_enough_is_known(make_problem: Make) -> None:
 
 def test_inside_fine_tuning_only_the_hopeless_are_given_up(make_problem: Make) -> None:
     problem = make_problem()
-    ladder = made(problem, seen_candidates())
+    early_stopping = made(problem, seen_candidates())
     with pytest.raises(Stopped) as stopped:
-        ladder.start((150.0,)).checkpoint(model_of(problem, 0.8))
+        early_stopping.start((150.0,)).checkpoint(model_of(problem, 0.8))
     assert stopped.value.stop.expected == pytest.approx(0.85, abs=0.005)
     # Recovery has gained 0.05 from a checkpoint before: with the noise of 359 samples, that may be enough.
-    hopeful = ladder.start((150.0,))
+    hopeful = early_stopping.start((150.0,))
     hopeful.checkpoint(model_of(problem, 0.92))
     assert hopeful.stages["checkpoint"]["decision"] == "promoted"
 
@@ -170,11 +176,11 @@ def searched(problem: Problem, folder: Path) -> optuna.Study:
 
 
 @pytest.fixture
-def short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_first_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladders, "FIRST_TRIALS", 3)
 
 
-@pytest.mark.usefixtures("short_ladder")
+@pytest.mark.usefixtures("few_first_trials")
 @pytest.mark.parametrize("sampler", ["random", "gp"])
 def test_a_search_with_candidates_that_were_stopped_early(
     make_problem: Make, tmp_path: Path, sampler: str
@@ -209,7 +215,7 @@ def test_a_search_with_candidates_that_were_stopped_early(
     assert sum(seconds.values()) == pytest.approx(study.user_attrs["wall_seconds"], rel=0.01)
 
 
-@pytest.mark.usefixtures("short_ladder")
+@pytest.mark.usefixtures("few_first_trials")
 def test_one_seed_gives_one_search_and_a_continued_one_knows_what_was_given_up(
     make_problem: Make, tmp_path: Path
 ) -> None:
@@ -220,18 +226,18 @@ def test_one_seed_gives_one_search_and_a_continued_one_knows_what_was_given_up(
         study = searched(problem, tmp_path / str(number))
         runs.append([(t.params, t.values, t.user_attrs.get("stages")) for t in study.trials])
     assert runs[0] == runs[1]
-    ladder = ladder_of(problem, study)
-    assert ladder is not None
-    assert len(ladder.known) == len([t for t in study.trials if "duplicate_of" not in t.user_attrs])
+    early_stopping = early_stopping_for(problem, study)
+    assert early_stopping is not None
+    assert len(early_stopping.seen) == len([t for t in study.trials if "duplicate_of" not in t.user_attrs])
 
 
 def test_after_four_in_a_row_one_is_scored_in_full(make_problem: Make) -> None:
     problem = make_problem()
     study = create_study(problem)
     for number in range(5):
-        ladder = ladder_of(problem, study)
-        assert ladder is not None
-        assert bool(ladder.exempt) == (number == 4)
+        early_stopping = early_stopping_for(problem, study)
+        assert early_stopping is not None
+        assert bool(early_stopping.exempt) == (number == 4)
         trial = study.ask()
         trial.set_user_attr("stopped_at", "proxy")
         study.tell(trial, [0.5, 100.0 + number])
@@ -247,9 +253,9 @@ def test_a_stage_that_does_not_predict_is_switched_off(make_problem: Make) -> No
         stages = {"proxy": {"estimate": 1 - quality}, "checkpoint": {"estimate": quality**2}}
         trial.set_user_attr("stages", stages)
         study.tell(trial, [quality, 100.0])
-    ladder = ladder_of(problem, study)
-    assert ladder is not None
-    assert ladder.off == {"proxy"}
+    early_stopping = early_stopping_for(problem, study)
+    assert early_stopping is not None
+    assert early_stopping.off == {"proxy"}
     assert "the proxy stage does not predict the final quality: it stops nothing any more" in health_lines(
         study
     )
@@ -261,7 +267,7 @@ def test_a_stage_that_does_not_predict_is_switched_off(make_problem: Make) -> No
 @pytest.mark.parametrize("settings", [{"ladder": False}, {"finetune_steps": 0}])
 def test_without_a_ladder(make_problem: Make, settings: Mapping[str, Any]) -> None:
     problem = make_problem(**settings)
-    assert ladder_of(problem, create_study(problem)) is None
+    assert early_stopping_for(problem, create_study(problem)) is None
 
 
 def test_a_recipe_of_the_settings(make_problem: Make) -> None:
@@ -269,5 +275,5 @@ def test_a_recipe_of_the_settings(make_problem: Make) -> None:
     expected = Recipe(
         steps=7, clip=1.0, distill_features=0.3, label_smoothing=0.1, distill=0.5, precision="auto"
     )
-    assert problem.recipe == expected
-    assert math.isfinite(problem.recipe.lr)
+    assert problem.recovery.recipe == expected
+    assert math.isfinite(problem.recovery.recipe.lr)

@@ -10,7 +10,7 @@ from autoprune.config.settings import load_config
 from autoprune.errors import ConfigError
 from autoprune.pruning_search import Problem, create_study
 from autoprune.pruning_search.finish.finalists import near_front
-from autoprune.pruning_search.problem.splits import divide
+from autoprune.pruning_search.problem.subject.splits import divide
 from autoprune.review import gap, health_lines, summary
 from autoprune.study.estimates import Estimate, corrected
 from autoprune.study.front import front_trials, guided_front

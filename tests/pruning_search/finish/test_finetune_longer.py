@@ -33,13 +33,13 @@ def test_a_chosen_model_is_recovered_for_longer_and_its_card_says_so(
     monkeypatch.setattr("autoprune.recovery.training.checkpoint.MOST_SHARE", 1e9)
     study = make_study(budget=("flops=30%", "trials=2"), finetune_steps=2)
     problem = study.problem
-    plan = problem.plan(study.best().user_attrs["widths"])
+    plan = problem.pruning.plan(study.best().user_attrs["widths"])
 
     whole = study.model()
     longer = recover_longer(problem, whole, plan, "60steps", tmp_path / "whole", Listener())
     assert longer.steps == 60
     assert longer.quality > longer.before
-    assert longer.quality == evaluate(whole, problem.parts.guiding, problem.data.task).value
+    assert longer.quality == evaluate(whole, problem.splits.selection, problem.data.task).value
 
     with pytest.raises(KeyboardInterrupt):
         study.export(to=tmp_path / "out", formats=["state"], finetune="60steps", listener=Stopping())

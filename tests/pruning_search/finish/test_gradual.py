@@ -8,7 +8,7 @@ import torch
 
 from autoprune.api import Study
 from autoprune.errors import ConfigError
-from autoprune.pruning_search.finish.gradual import kept_by_round
+from autoprune.pruning_search.finish.gradual import units_by_round
 from autoprune.review import Listener
 from autoprune.tasks import evaluate, weights_hash
 
@@ -34,9 +34,9 @@ def study(make_study: Make) -> Study:
 
 def test_rounds_cut_ever_less_and_end_at_the_plan(study: Study) -> None:
     problem = study.problem
-    plan = problem.plan(study.best().user_attrs["widths"])
-    ranking = next(iter(problem.rankings.values()))
-    rounds = list(kept_by_round(problem.structure, plan, ranking, 4))
+    plan = problem.pruning.plan(study.best().user_attrs["widths"])
+    ranking = next(iter(problem.pruning.rankings.values()))
+    rounds = list(units_by_round(problem.structure, plan, ranking, 4))
     full = problem.structure.widths
     assert {name: rounds[-1][name] for name in plan.keep} == dict(plan.keep)
     for earlier, later in pairwise(rounds):
@@ -69,7 +69,7 @@ def test_a_model_that_is_cut_in_rounds_is_the_plans_and_goes_on_where_it_was_sto
     assert {n: v.shape for n, v in trial.state_dict().items()} == {n: v.shape for n, v in stored.items()}
     trial.load_state_dict(stored)
     problem = study.problem
-    quality = evaluate(trial, problem.parts.guiding, problem.data.task).value
+    quality = evaluate(trial, problem.splits.selection, problem.data.task).value
     assert f"to {quality:.4f}" in card
     assert quality > 0.5
     assert all(bool(torch.isfinite(value).all()) for value in stored.values())

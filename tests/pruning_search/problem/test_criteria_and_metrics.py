@@ -28,9 +28,9 @@ class Notes(Listener):
 @pytest.mark.parametrize("spec", ["fisher/flops^0.5", "group-norm:p=1,reduce=max", "entropy:rule=min"])
 def test_criterion_with_options_or_a_price_decides(make_problem: Make, spec: str) -> None:
     problem = make_problem(criterion=spec)
-    assert next(iter(problem.rankings)) == spec
+    assert next(iter(problem.pruning.rankings)) == spec
     widths = {name: max(1, width // 2) for name, width in problem.structure.widths.items()}
-    assert problem.plan(widths).widths(problem.structure) == widths
+    assert problem.pruning.plan(widths).widths(problem.structure) == widths
 
 
 def test_criterion_without_what_it_needs(make_problem: Make) -> None:
@@ -59,8 +59,8 @@ def test_criterion_that_says_nothing_of_a_group_is_noted(
 def test_metric_takes_the_place_of_the_tasks_own(make_problem: Make) -> None:
     problem = make_problem(metric="f1")
     assert problem.objectives[0] == "f1"
-    assert 0.5 < problem.baseline.score.value < 1
-    assert problem.baseline.score.value != make_problem().baseline.score.value
+    assert 0.5 < problem.subject.baseline.score.value < 1
+    assert problem.subject.baseline.score.value != make_problem().subject.baseline.score.value
 
 
 def test_metric_that_does_not_go_with_the_task(make_problem: Make) -> None:

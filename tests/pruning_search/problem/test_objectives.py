@@ -13,7 +13,7 @@ from autoprune import review
 from autoprune.errors import ConfigError, DataError
 from autoprune.export.card import cost_rows
 from autoprune.pruning_search import Problem, create_study, run
-from autoprune.pruning_search.evaluation.early_stopping import ladder_of
+from autoprune.pruning_search.evaluation.early_stopping import early_stopping_for
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review import Listener
 from autoprune.study.trust import user_code
@@ -43,11 +43,11 @@ def test_further_qualities_are_objectives_with_values_that_repeat(
     for trial in trials:
         assert trial.values[2] == trial.user_attrs[NOISY]
         assert trial.values[3] == trial.user_attrs["f1"]
-    assert problem.baseline.others[NOISY] < problem.baseline.score.value
-    noisy = problem.others[0]
+    assert problem.subject.baseline.others[NOISY] < problem.subject.baseline.score.value
+    noisy = problem.subject.others[0]
     again = [noisy.value(problem.model, size) for size in (500, 64)]
-    assert again == [problem.baseline.others[NOISY]] * 2
-    assert ladder_of(problem, study) is None
+    assert again == [problem.subject.baseline.others[NOISY]] * 2
+    assert early_stopping_for(problem, study) is None
 
 
 def test_front_table_csv_card_and_report_show_them(
@@ -58,7 +58,7 @@ def test_front_table_csv_card_and_report_show_them(
     assert {NOISY, "f1"} <= set(frame.columns)
     assert NOISY in review.to_csv(frame).splitlines()[0]
     summary = review.summary(study)
-    assert summary.baseline.others == problem.baseline.others
+    assert summary.baseline.others == problem.subject.baseline.others
     shown = io.StringIO()
     Console(file=shown, width=200).print(review.front_table(frame, summary, width=200))
     assert NOISY in shown.getvalue()
@@ -72,11 +72,11 @@ def test_front_table_csv_card_and_report_show_them(
 def test_the_quality_itself_may_be_one_under_noise(make_problem: Make) -> None:
     problem, clean = make_problem(metric=NOISY), make_problem()
     assert problem.objectives == (NOISY, "flops")
-    assert problem.baseline.score.value < clean.baseline.score.value
-    assert evaluate(problem.model, problem.parts.guiding, problem.data.task, batch_size=77).value == (
-        problem.baseline.score.value
+    assert problem.subject.baseline.score.value < clean.subject.baseline.score.value
+    assert evaluate(problem.model, problem.splits.selection, problem.data.task, batch_size=77).value == (
+        problem.subject.baseline.score.value
     )
-    assert problem.baseline.score.noise(problem.data.task) is not None
+    assert problem.subject.baseline.score.noise(problem.data.task) is not None
     test = evaluate(problem.model, problem.data.test, problem.data.task).value
     assert test < evaluate(clean.model, clean.data.test, clean.data.task).value
 

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from autoprune.pruning_search.proposals.allocator import (
     Allocation,
+    AllocationTask,
     Curve,
     Greedy,
     Spend,
-    Task,
     exact_plans,
     monotone_curve,
 )
 
-Allocate = Callable[[Task, list[float]], list[Allocation]]
+Allocate = Callable[[AllocationTask, list[float]], list[Allocation]]
 
 
-def greedy_plans(task: Task, levels: list[float]) -> list[Allocation]:
+def greedy_plans(task: AllocationTask, levels: list[float]) -> list[Allocation]:
     greedy = Greedy(task)
     return [greedy.at(level) for level in levels]
 
@@ -39,7 +39,7 @@ def chained(widths: NDArray[np.int64]) -> NDArray[np.float64]:
     return (padded[:, 1:] * padded[:, :-1]).sum(axis=1, keepdims=True) / 100.0
 
 
-def brute_force(task: Task, level: float) -> float:
+def brute_force(task: AllocationTask, level: float) -> float:
     plans = np.array(list(product(*(range(len(curve.widths)) for curve in task.curves.values()))))
     affordable = plans[task.spent(plans) <= level]
     return min(task.loss(plan) for plan in affordable)
@@ -60,7 +60,7 @@ levels_drawn = st.lists(st.floats(0.05, 1.5), min_size=2, max_size=5).map(sorted
 spends = st.sampled_from(["chained", "sum", "two limits"])
 
 
-def task_with(made: dict[str, Curve], spend: str) -> Task:
+def task_with(made: dict[str, Curve], spend: str) -> AllocationTask:
     prices = [1.0 + column for column in range(len(made))]
     full = np.array([[curve.widths[-1] for curve in made.values()]])
     sums = total(prices, total(prices)(full)[0, 0])
@@ -70,13 +70,13 @@ def task_with(made: dict[str, Curve], spend: str) -> Task:
         "chained": lambda widths: chained(widths) / scale,
         "two limits": lambda widths: np.hstack([sums(widths), 1.2 * chained(widths) / scale]),
     }
-    return Task(made, of[spend])
+    return AllocationTask(made, of[spend])
 
 
 @BOTH
 def test_a_case_small_enough_to_see(allocate: Allocate) -> None:
     # Units of b are dear and lose little: they go first. From 4 + 2 * 4 = 12 on.
-    task = Task(
+    task = AllocationTask(
         {"a": Curve((1, 2, 4), (9.0, 4.0, 0.0)), "b": Curve((1, 2, 4), (2.0, 1.0, 0.0))},
         total([1.0, 2.0], 12),
     )
@@ -88,21 +88,23 @@ def test_a_case_small_enough_to_see(allocate: Allocate) -> None:
 
 @BOTH
 def test_what_no_plan_can_meet_gives_the_narrowest(allocate: Allocate) -> None:
-    task = Task({"a": Curve((2, 4), (1.0, 0.0))}, total([1.0], 4))
+    task = AllocationTask({"a": Curve((2, 4), (1.0, 0.0))}, total([1.0], 4))
     (plan,) = allocate(task, [0.1])
     assert plan.widths == {"a": 2}
     assert plan.spent == 0.5
 
 
 def test_coefficients_move_the_cut_to_other_groups() -> None:
-    task = Task({name: Curve((1, 2, 3, 4), (3.0, 2.0, 1.0, 0.0)) for name in "ab"}, total([1.0, 1.0], 8))
+    task = AllocationTask(
+        {name: Curve((1, 2, 3, 4), (3.0, 2.0, 1.0, 0.0)) for name in "ab"}, total([1.0, 1.0], 8)
+    )
     assert Greedy(task.weighted({"a": 10.0})).at(5 / 8).widths == {"a": 4, "b": 1}
     assert Greedy(task.weighted({"a": 0.1})).at(5 / 8).widths == {"a": 1, "b": 4}
 
 
 def test_a_plateau_behind_a_cliff_counts_for_the_cliff() -> None:
     # One step of a loses 5 but the next three nothing: four steps for 5 are better than four of b for 8.
-    task = Task(
+    task = AllocationTask(
         {
             "a": Curve((1, 2, 3, 4, 5), (5.0, 5.0, 5.0, 5.0, 0.0)),
             "b": Curve((1, 2, 3, 4, 5), (8.0, 6.0, 4.0, 2.0, 0.0)),
@@ -114,7 +116,7 @@ def test_a_plateau_behind_a_cliff_counts_for_the_cliff() -> None:
 
 def test_what_the_last_step_left_over_is_given_to_earlier_ones() -> None:
     # The step of the wide group saves far more than was needed.
-    task = Task(
+    task = AllocationTask(
         {"small": Curve((1, 2, 3), (0.3, 0.1, 0.0)), "wide": Curve((1, 11), (6.0, 0.0))},
         total([1.0, 1.0], 14),
     )

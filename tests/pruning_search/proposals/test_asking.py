@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from autoprune.pruning_search.coordination.snapshot import Snapshot
-from autoprune.pruning_search.proposals.ask import ask, begun
+from autoprune.pruning_search.proposals.ask import ask, begin_trial
 from autoprune.pruning_search.proposals.joint_tpe import JointTPE
 
 SPACE: dict[str, BaseDistribution] = {
@@ -93,7 +93,7 @@ def test_a_trial_is_made_with_its_parameters_in_one_call() -> None:
 def test_parameters_that_are_known_are_those_of_the_trial() -> None:
     study = filled(JointTPE(5))
     known = study.trials[0].params
-    trial = begun(study, known, SPACE, {"origin": "gap"})
+    trial = begin_trial(study, known, SPACE, {"origin": "gap"})
     assert suggested(trial) == known
     assert study.trials[trial.number].user_attrs == {"origin": "gap"}
 

@@ -6,13 +6,12 @@ import optuna
 import pytest
 
 from autoprune.pruning_search import Problem
-from autoprune.pruning_search.problem.budget_fit import meets, used
 from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import Curve, Greedy
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
 from autoprune.pruning_search.proposals.spaces import CriterionSpace, SparsitySpace, make_space
 from autoprune.pruning_search.proposals.spaces.base import LEVEL
-from autoprune.pruning_search.proposals.spaces.ties import MOST, ties
+from autoprune.pruning_search.proposals.spaces.coupled_groups import MOST, coupled_groups
 from autoprune.pruning_search.proposals.warm_start import EXACT, GREEDY, warm_starts
 
 Make = Callable[..., Problem]
@@ -33,9 +32,9 @@ def test_every_suggestion_meets_the_budget_and_uses_its_level(
         trial = study.ask()
         widths = space.suggest(trial)
         level = trial.params[LEVEL] / 100
-        assert meets(problem, widths, level)
+        assert problem.budget_model.meets(widths, level)
         # A unit of the residual stream is an eighth of the cost.
-        assert used(problem, widths) > level - 0.15
+        assert problem.budget_model.used(widths) > level - 0.15
         assert all(width in curves[name].widths for name, width in widths.items())
         plans.add(tuple(widths.values()))
     assert len(plans) > 20
@@ -75,7 +74,7 @@ def test_all_coefficients_equal_is_the_greedy_warm_start(make_problem: Make, cur
     study.enqueue_trial({LEVEL: 75, **dict.fromkeys(problem.structure.widths, 1.5)})
     assert (
         CriterionSpace(problem, curves).suggest(study.ask())
-        == Greedy(task_of(problem, curves)).at(0.75).widths
+        == Greedy(task_of(problem.budget_model, curves)).at(0.75).widths
     )
 
 
@@ -105,7 +104,7 @@ def test_the_parameters_of_a_plan_lead_back_near_it(make_problem: Make, curves_o
     for start in warm_starts(problem, curves, LEVELS):
         study.enqueue_trial(space.parameters(start.widths))
         widths = space.suggest(study.ask())
-        assert meets(problem, widths)
+        assert problem.budget_model.meets(widths)
         distances += [abs(widths[n] - start.widths[n]) / full for n, full in problem.structure.widths.items()]
     assert np.mean(distances) < 0.1
 
@@ -118,7 +117,7 @@ def test_warm_starts_contain_the_plans_by_sensitivity(make_problem: Make, curves
     assert origins[0] == EXACT
     assert set(origins) <= {GREEDY, EXACT, "uniform", "global l2", "global taylor"}
     assert len({tuple(sorted(start.widths.items())) for start in starts}) == len(starts)
-    assert all(meets(problem, start.widths) for start in starts)
+    assert all(problem.budget_model.meets(start.widths) for start in starts)
 
 
 PARTS = (("a", 64), ("b", 128))
@@ -130,14 +129,14 @@ def group(name: str, width: int = 64, kind: str = "channels") -> SimpleNamespace
 
 def test_up_to_forty_groups_have_a_parameter_each() -> None:
     groups = [group(f"layer{i}") for i in range(MOST)]
-    assert ties(groups) == {g.name: (g.name,) for g in groups}
+    assert coupled_groups(groups) == {g.name: (g.name,) for g in groups}
 
 
 def test_many_groups_are_tied_to_neighbours_of_their_kind() -> None:
     blocks = [
         group(f"blocks.{i}.{part}", width) for i in range(30) for part, width in (("a", 64), ("b", 128))
     ]
-    found = ties([*blocks, group("stem")])
+    found = coupled_groups([*blocks, group("stem")])
     assert len(found) <= MOST
     assert sorted(name for run in found.values() for name in run) == sorted(
         g.name for g in [*blocks, group("stem")]
@@ -148,4 +147,4 @@ def test_many_groups_are_tied_to_neighbours_of_their_kind() -> None:
 
 def test_groups_that_have_nothing_in_common_stay_apart() -> None:
     groups = [group(f"block{i}x", width=8 + i) for i in range(50)]
-    assert len(ties(groups)) == 50
+    assert len(coupled_groups(groups)) == 50

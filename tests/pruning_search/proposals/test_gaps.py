@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoprune.pruning_search import Problem, create_study
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.proposals.front_gaps import Point, blended, widest_gaps
+from autoprune.pruning_search.proposals.front_gaps import FrontPoint, blend, widest_gaps
 from autoprune.pruning_search.proposals.spaces.base import LEVEL
 from autoprune.pruning_search.run import run
 from autoprune.review import Listener
@@ -31,29 +31,31 @@ def trial_of(*values: float | str) -> FrozenTrial:
 LOW, HIGH = trial_of(30, 0.5, 0.0, 4, "l2"), trial_of(80, 2.0, 0.4, 16, "taylor")
 
 
-def gaps(points: Sequence[Point]) -> list[tuple[float, float]]:
+def gaps(points: Sequence[FrontPoint]) -> list[tuple[float, float]]:
     """Where they are, widest first."""
     return [(cheap.share, dear.share) for cheap, dear in widest_gaps(points)]
 
 
 def test_the_widest_gap_is_the_largest_ratio_of_costs_between_neighbours_on_the_front() -> None:
-    points = [Point(share, loss, LOW) for share, loss in ((0.3, 0.33), (0.5, 0.32), (0.7, 0.31), (1.0, 0.3))]
-    beaten = Point(1.1, 0.4, LOW)
+    points = [
+        FrontPoint(share, loss, LOW) for share, loss in ((0.3, 0.33), (0.5, 0.32), (0.7, 0.31), (1.0, 0.3))
+    ]
+    beaten = FrontPoint(1.1, 0.4, LOW)
     assert gaps([*points[1:], beaten]) == [(0.7, 1.0), (0.5, 0.7)]
-    assert gaps([Point(0.2, 0.33, LOW), *points[1:], beaten]) == [(0.2, 0.5), (0.7, 1.0), (0.5, 0.7)]
+    assert gaps([FrontPoint(0.2, 0.33, LOW), *points[1:], beaten]) == [(0.2, 0.5), (0.7, 1.0), (0.5, 0.7)]
     assert gaps(points[:1]) == []
-    assert gaps([*points[:1], Point(0.9, 0.6, LOW)]) == []
+    assert gaps([*points[:1], FrontPoint(0.9, 0.6, LOW)]) == []
 
 
 def test_a_gap_counts_less_the_more_was_tried_in_it() -> None:
-    ends = [Point(0.1, 0.5, LOW), Point(0.6, 0.3, LOW), Point(1.0, 0.15, LOW)]
-    poor = [Point(share, 0.9, LOW) for share in (0.4, 0.5)]
+    ends = [FrontPoint(0.1, 0.5, LOW), FrontPoint(0.6, 0.3, LOW), FrontPoint(1.0, 0.15, LOW)]
+    poor = [FrontPoint(share, 0.9, LOW) for share in (0.4, 0.5)]
     assert [gaps(points)[0] for points in (ends, ends + poor)] == [(0.1, 0.6), (0.6, 1.0)]
 
 
 def test_a_gap_counts_less_where_more_quality_is_lost() -> None:
-    def front(*losses: float) -> list[Point]:
-        return [Point(share, loss, LOW) for share, loss in zip((0.3, 0.6, 1.0), losses, strict=True)]
+    def front(*losses: float) -> list[FrontPoint]:
+        return [FrontPoint(share, loss, LOW) for share, loss in zip((0.3, 0.6, 1.0), losses, strict=True)]
 
     # The first gap is the wider one, 2 times against 1.67, and the second one between better plans.
     assert gaps(front(0.9, 0.2, 0.1))[0] == (0.6, 1.0)
@@ -62,7 +64,7 @@ def test_a_gap_counts_less_where_more_quality_is_lost() -> None:
 
 def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -> None:
     random = np.random.default_rng(0)
-    children = [blended(LOW, HIGH, random) for _ in range(50)]
+    children = [blend(LOW, HIGH, random) for _ in range(50)]
     for name, distribution in SPACE.items():
         values = [child[name] for child in children]
         assert all(distribution._contains(distribution.to_internal_repr(value)) for value in values)
@@ -71,7 +73,7 @@ def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -
     assert {child["width"] for child in children} == {4, 8, 12, 16}
     assert len({child["scale"] for child in children}) == len(children)
     for end in (LOW, HIGH):
-        for same in (blended(end, end, random) for _ in range(50)):
+        for same in (blend(end, end, random) for _ in range(50)):
             assert 0.5 <= same["scale"] <= 2.0
     # Between inverse coefficients the middle is 1.
     assert np.median([child["scale"] for child in children]) == pytest.approx(1.0, rel=0.25)

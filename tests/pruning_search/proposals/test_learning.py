@@ -12,11 +12,10 @@ from autoprune.errors import BudgetError, ConfigError, CriterionError, StudyErro
 from autoprune.pruning_search import Problem, create_study, prepare, run
 from autoprune.pruning_search.evaluation.evaluate import evaluate_candidate
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.width_grid import StepGrid, grids_of
 from autoprune.pruning_search.proposals.budget_levels import LEVELS
-from autoprune.pruning_search.proposals.learned_criterion import allocated, configured, learn
-from autoprune.pruning_search.proposals.sensitivity import measured_curves
+from autoprune.pruning_search.proposals.learned_criterion import allocate, learn, read_configured
+from autoprune.pruning_search.proposals.sensitivity import measure_curves
 from autoprune.pruning_search.proposals.warm_start import EXACT, LEARNED, warm_starts
 from autoprune.review import Listener, explain
 from autoprune.study.origins import SAMPLER
@@ -36,7 +35,7 @@ def searched(make_problem: Make) -> tuple[Problem, object]:
 
 
 def cost_of(problem: Problem, widths: dict[str, int]) -> dict[str, float]:
-    return {"flops": float(problem.costs.costs(widths).flops)}
+    return {"flops": float(problem.pruning.costs.costs(widths).flops)}
 
 
 def test_a_trial_gives_the_criterion_that_gives_it_back(
@@ -50,15 +49,19 @@ def test_a_trial_gives_the_criterion_that_gives_it_back(
         assert LearnedCriterion.from_json(learned.to_json()) == learned
         widths = trial.user_attrs["widths"]
         level = cost_of(problem, widths)
-        found = allocated(learned, problem.pruning, level, problem.grids)
-        assert problem.costs.costs(found).flops <= level["flops"]
+        found = allocate(learned, problem.pruning, level, problem.budget_model.grids)
+        assert problem.pruning.costs.costs(found).flops <= level["flops"]
         if "duplicate_of" not in trial.user_attrs:
             assert found == widths
         told = explain(study, trial.number)
         assert {item.group: item.scale for item in told.groups} == learned.scales
         assert all(item.losses == learned.groups[item.group].losses for item in told.groups)
     made = learned.provenance
-    assert (made.model, made.weights, made.study) == (problem.name, problem.weights, study.study_name)
+    assert (made.model, made.weights, made.study) == (
+        problem.subject.name,
+        problem.subject.weights,
+        study.study_name,
+    )
     assert made.budget == ("flops=50%",)
     assert made.quality == pytest.approx(trials[-1].values[0], abs=1e-5)
     assert set(made.versions) == {"autoprune", "torch", "optuna"}
@@ -71,7 +74,7 @@ def test_warm_starts_give_a_criterion_too(searched: tuple[Problem, object]) -> N
     uniform = next(t for t in study.trials if t.user_attrs["origin"].startswith("global"))
     learned = learn(problem, study, uniform)
     widths = uniform.user_attrs["widths"]
-    found = allocated(learned, problem.pruning, cost_of(problem, widths), problem.grids)
+    found = allocate(learned, problem.pruning, cost_of(problem, widths), problem.budget_model.grids)
     shares = [abs(found[name] - width) / problem.structure.widths[name] for name, width in widths.items()]
     # Units of the last layer cost next to nothing: how many of them stay is all the same.
     assert sum(shares[:-1]) / len(shares[:-1]) < 0.15
@@ -86,13 +89,13 @@ def test_another_budget_is_met_and_another_model_refused(searched: tuple[Problem
     full = cost_of(problem, problem.structure.widths)["flops"]
     before = None
     for share in (0.2, 0.35, 0.6, 0.9):
-        widths = allocated(learned, problem.pruning, {"flops": share * full}, problem.grids)
-        spent = problem.costs.costs(widths).flops / full
+        widths = allocate(learned, problem.pruning, {"flops": share * full}, problem.budget_model.grids)
+        spent = problem.pruning.costs.costs(widths).flops / full
         assert share - 0.2 < spent <= share
         assert before is None or spent > before
         before = spent
     with pytest.raises(BudgetError, match="no plan of this criterion is within the budget"):
-        allocated(learned, problem.pruning, {"flops": 0.001 * full}, problem.grids)
+        allocate(learned, problem.pruning, {"flops": 0.001 * full}, problem.budget_model.grids)
 
 
 def test_a_search_begins_with_what_another_one_learned(
@@ -102,14 +105,14 @@ def test_a_search_begins_with_what_another_one_learned(
     file = tmp_path / "criterion.json"
     learn(problem, study, study.best_trials[-1]).save(file)
     other = make_problem(criterion=str(file), budget=("flops=25%", "trials=3"))
-    learned = configured(other.config, other.pruning)
+    learned = read_configured(other.config, other.pruning)
     assert learned is not None
-    curves = measured_curves(other, Listener())
+    curves = measure_curves(other, Listener())
     starts = warm_starts(other, curves, LEVELS, learned)
     from_criterion = [start for start in starts if start.origin == LEARNED]
     assert starts[0].origin == LEARNED
     assert from_criterion
-    assert all(used(other, start.widths) <= 1 for start in from_criterion)
+    assert all(other.budget_model.used(start.widths) <= 1 for start in from_criterion)
     assert any(start.origin == f"global {file}" for start in starts)
     # What another search learns on top of it is made of the same base criteria.
     second = create_study(other)
@@ -120,13 +123,13 @@ def test_a_search_begins_with_what_another_one_learned(
 
 def test_any_criterion_cuts_to_a_budget_at_once(make_problem: Make) -> None:
     problem = make_problem()
-    grids = problem.grids
+    grids = problem.budget_model.grids
     found = {}
     for scope in ("local", "global"):
         within = Within(parse_budget(["flops=40%", "params=60%"]), scope)
-        original = problem.baseline.costs
+        original = problem.budget_model.original_costs
         widths = widths_within(within, problem.config, problem.pruning, original, grids)
-        costs = problem.costs.costs(widths)
+        costs = problem.pruning.costs.costs(widths)
         assert costs.flops <= 0.4 * original.flops
         assert costs.parameters <= 0.6 * original.parameters
         assert costs.flops > 0.3 * original.flops
@@ -137,7 +140,7 @@ def test_any_criterion_cuts_to_a_budget_at_once(make_problem: Make) -> None:
 
 def test_on_coarse_steps_a_cut_fills_the_budget(make_problem: Make) -> None:
     problem = make_problem()
-    original, full = problem.baseline.costs, problem.structure.widths
+    original, full = problem.budget_model.original_costs, problem.structure.widths
     grids = {name: StepGrid(tuple(range(4, width, 4)) + (width,)) for name, width in full.items()}
     for share in range(30, 100, 5):
         within = Within(parse_budget([f"flops={share}%"]))
@@ -146,10 +149,10 @@ def test_on_coarse_steps_a_cut_fills_the_budget(make_problem: Make) -> None:
             for offered in (grids_of(problem.structure, load_config(None, {"round_to": "1"})), grids)
         )
         assert all(width in grids[name].widths for name, width in coarse.items())
-        assert problem.costs.costs(coarse).flops <= share / 100 * original.flops
+        assert problem.pruning.costs.costs(coarse).flops <= share / 100 * original.flops
         for name in (name for name in full if coarse[name] < exact[name]):
             wider = coarse | {name: grids[name].wider(coarse[name])}
-            assert problem.costs.costs(wider).flops > share / 100 * original.flops
+            assert problem.pruning.costs.costs(wider).flops > share / 100 * original.flops
 
 
 @pytest.mark.parametrize("budget", ["trials=5", "flops=50%,time=3m", "latency=50%"])

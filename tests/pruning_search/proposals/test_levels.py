@@ -9,7 +9,6 @@ import pytest
 
 from autoprune.pruning_search import Problem, create_study, run
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.proposals.allocator import Curve
 from autoprune.pruning_search.proposals.budget_levels import (
     ATTRIBUTE,
@@ -18,8 +17,8 @@ from autoprune.pruning_search.proposals.budget_levels import (
     LEVELS,
     STEP,
     floor_of,
-    known_floor,
     levels_of,
+    recorded_floor,
 )
 from autoprune.pruning_search.proposals.sensitivity import SAMPLES, loss_of
 from autoprune.pruning_search.proposals.spaces import make_space
@@ -43,7 +42,9 @@ def test_levels_go_lower_just_as_long_as_next_to_nothing_is_lost(
 ) -> None:
     problem = make_problem()
     curves, full = curves_of(problem), loss_of(problem, problem.structure.widths, SAMPLES)
-    by_level = {round(used(problem, s.widths), 2): s for s in warm_starts(problem, curves, LEVELS)}
+    by_level = {
+        round(problem.budget_model.used(s.widths), 2): s for s in warm_starts(problem, curves, LEVELS)
+    }
     cheapest = by_level[min(by_level)]
     lost = loss_of(problem, cheapest.widths, SAMPLES) / full - 1
     assert lost > 0
@@ -59,7 +60,7 @@ def test_no_level_is_below_the_narrowest_plan(
     problem = make_problem(min_density=0.1)
     tolerate(monkeypatch, math.inf)
     levels = levels_of(problem, curves_of(problem))
-    least = used(problem, problem.narrowest)
+    least = problem.budget_model.used(problem.budget_model.narrowest)
     assert levels[-1] > least >= STEP * levels[-1]
     assert all(high > low for high, low in pairwise(levels))
 
@@ -74,7 +75,9 @@ def test_plans_are_tried_at_lower_levels(make_problem: Make, curves_of: Curves) 
     problem, lower = make_problem(), (*LEVELS, 0.15)
     curves = curves_of(problem)
     for starts in (warm_starts(problem, curves, lower), previews(problem, curves, lower)):
-        shares = [used(problem, start.widths) for start in starts if start.origin.startswith(EXACT)]
+        shares = [
+            problem.budget_model.used(start.widths) for start in starts if start.origin.startswith(EXACT)
+        ]
         assert 0.1 < min(shares) <= 0.15
 
 
@@ -83,13 +86,13 @@ def test_suggestions_reach_down_to_the_floor(make_problem: Make, curves_of: Curv
     problem = make_problem(space=space)
     curves, study = curves_of(problem), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     form = make_space(problem, curves, 0.1)
-    shares = [used(problem, form.suggest(study.ask())) for _ in range(50)]
+    shares = [problem.budget_model.used(form.suggest(study.ask())) for _ in range(50)]
     assert min(shares) < FLOOR - 0.02
     if space != "sparsity":
         assert study.trials[0].distributions[LEVEL].to_internal_repr(10) == 10
         cheap = warm_starts(problem, curves, (*LEVELS, 0.15))
-        least = min(cheap, key=lambda start: used(problem, start.widths))
-        assert form.parameters(least.widths)[LEVEL] == round(100 * used(problem, least.widths))
+        least = min(cheap, key=lambda start: problem.budget_model.used(start.widths))
+        assert form.parameters(least.widths)[LEVEL] == round(100 * problem.budget_model.used(least.widths))
 
 
 @pytest.mark.parametrize("preview", ["always", "never"])
@@ -100,11 +103,11 @@ def test_a_study_chooses_its_levels_once(
     problem = make_problem(preview=preview, budget=("flops=50%", "trials=2"), space="criterion")
     run(problem, study := create_study(problem), WeightStore(tmp_path), Listener())
     levels = study.user_attrs[ATTRIBUTE]
-    assert known_floor(study) == levels[-1] < FLOOR
+    assert recorded_floor(study) == levels[-1] < FLOOR
     tolerate(monkeypatch, -1.0)
     more = make_problem(preview=preview, budget=("flops=50%", "trials=14"), space="criterion")
     run(more, study := create_study(more), WeightStore(tmp_path), Listener())
     assert study.user_attrs[ATTRIBUTE] == levels
     ranges = {t.distributions[LEVEL] for t in study.trials if LEVEL in t.distributions}
     assert {(r.low, r.high) for r in ranges} == {(round(100 * levels[-1]), 100)}
-    assert min(used(more, trial.user_attrs["widths"]) for trial in study.trials) <= levels[-1]
+    assert min(more.budget_model.used(trial.user_attrs["widths"]) for trial in study.trials) <= levels[-1]

@@ -34,17 +34,17 @@ def test_one_criterion_leaves_nothing_to_choose(make_problem: Make) -> None:
 @pytest.mark.parametrize("by", ["trial", "class", "weights"])
 def test_what_is_suggested_decides_which_units_stay(make_problem: Make, by: str) -> None:
     problem = make_problem(mix=MIX, mix_by=by)
-    assert tuple(problem.rankings)[:3] == ("l2", *MIX)
+    assert tuple(problem.pruning.rankings)[:3] == ("l2", *MIX)
     mixing = problem.mixing
     assert mixing is not None
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     widths = {name: width // 2 for name, width in problem.structure.widths.items()}
-    plans = {problem.plan(widths, mixing.suggest(study.ask())).hash for _ in range(12)}
+    plans = {problem.pruning.plan(widths, mixing.suggest(study.ask())).hash for _ in range(12)}
     assert len(plans) >= 3
     for name in ("l2", *MIX):
         study.enqueue_trial(mixing.parameters(name))
-        plan = problem.plan(widths, mixing.suggest(study.ask()))
-        own = {g: problem.rankings[name].keep(g, width) for g, width in widths.items()}
+        plan = problem.pruning.plan(widths, mixing.suggest(study.ask()))
+        own = {g: problem.pruning.rankings[name].keep(g, width) for g, width in widths.items()}
         assert plan.keep == own
 
 

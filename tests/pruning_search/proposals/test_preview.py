@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 from autoprune.pruning_search import Problem, create_study, run, trial_model
 from autoprune.pruning_search.coordination.plan_claims import plan_key
 from autoprune.pruning_search.coordination.snapshot import Snapshot
-from autoprune.pruning_search.evaluation.early_stopping import ladder_of
-from autoprune.pruning_search.persistence.duplicates import known_plan
+from autoprune.pruning_search.evaluation.early_stopping import early_stopping_for
+from autoprune.pruning_search.persistence.duplicates import find_duplicate
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.budget_levels import DEEPER, LEVELS
 from autoprune.pruning_search.proposals.preview import LONG, PASSES, is_previewed
@@ -68,7 +68,7 @@ def test_a_preview_is_a_model_like_any_other(make_problem: Make, tmp_path: Path)
     preview = study.trials[1]
     for store in (WeightStore(tmp_path), WeightStore(tmp_path / "nothing")):
         model, _ = trial_model(problem, preview, store)
-        score = evaluate(model, problem.parts.guiding, problem.data.task)
+        score = evaluate(model, problem.splits.selection, problem.data.task)
         assert score.value == pytest.approx(preview.values[0])
     # Lost or not, what stands in the front can be taken from it.
     assert any(origin.endswith(PREVIEW) for origin in front(study)["origin"])
@@ -89,9 +89,9 @@ def test_neither_the_sampler_nor_the_ladder_sees_previews(make_problem: Make, tm
     study = searched(problem, tmp_path)
     seen = Snapshot(study).without_previews()
     assert len(seen.get_trials()) == len(study.trials) - len(LEVELS + DEEPER)
-    ladder = ladder_of(problem, study)
-    assert ladder is not None
-    assert len(ladder.known) == 3
+    early_stopping = early_stopping_for(problem, study)
+    assert early_stopping is not None
+    assert len(early_stopping.seen) == 3
 
 
 def test_a_plan_is_not_known_by_its_preview(make_problem: Make, tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_plan_is_not_known_by_its_preview(make_problem: Make, tmp_path: Path) 
     study = searched(problem, tmp_path)
     # The widest plan: the one trial that counts had the narrowest.
     widths = study.trials[1].user_attrs["widths"]
-    assert known_plan(problem, study, widths) is None
-    known = known_plan(problem, study, widths, trained=False)
+    assert find_duplicate(problem, study, widths) is None
+    known = find_duplicate(problem, study, widths, trained=False)
     assert known is not None
     assert known.number == 1
     assert plan_key(widths, None) != plan_key(widths, None, trained=False)
@@ -152,7 +152,7 @@ def test_when_there_are_previews(make_problem: Make, settings: dict[str, object]
 
 
 def test_long_training_has_previews_by_itself(make_problem: Make) -> None:
-    flops = make_problem().baseline.costs.flops
+    flops = make_problem().budget_model.original_costs.flops
     steps = int(LONG / (PASSES * flops * 128))
     assert not is_previewed(make_problem(finetune_steps=steps))
     assert is_previewed(make_problem(finetune_steps=steps + 1))

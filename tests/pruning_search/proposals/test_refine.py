@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from autoprune.config.settings import load_config
 from autoprune.pruning_search import Problem, create_study, prepare, run
-from autoprune.pruning_search.coordination.retry import run_again
+from autoprune.pruning_search.coordination.retry import requeue
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.problem.budget_fit import used
-from autoprune.pruning_search.proposals.learned_criterion import allocated, learn
-from autoprune.pruning_search.proposals.refine import REACH, apart, refined
-from autoprune.pruning_search.proposals.sensitivity import known_curves
-from autoprune.pruning_search.proposals.spaces import CriterionSpace, Space, SparsitySpace, ties
+from autoprune.pruning_search.proposals.learned_criterion import allocate, learn
+from autoprune.pruning_search.proposals.refine import REACH, move_apart, refine
+from autoprune.pruning_search.proposals.sensitivity import recorded_curves
+from autoprune.pruning_search.proposals.spaces import CriterionSpace, Space, SparsitySpace, coupled_groups
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
 from autoprune.study.explanation import SCALES, coefficients
@@ -57,7 +56,7 @@ def alike(digits: Data) -> nn.Module:
 
 @pytest.fixture
 def make_tied(alike: nn.Module, digits: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    monkeypatch.setattr(ties, "MOST", 5)
+    monkeypatch.setattr(coupled_groups, "MOST", 5)
 
     def make(**settings: object) -> Problem:
         given = {
@@ -84,8 +83,8 @@ def by_origin(study: optuna.Study, origin: str) -> list[optuna.trial.FrozenTrial
 
 
 def test_departures_keep_the_mean_and_what_is_not_tied() -> None:
-    scales, tied = {"a": 1.5, "b": 0.8, "c": 1.2, "d": 0.5}, (("a", "b", "c"),)
-    moved = [apart(scales, tied, np.random.default_rng(seed)) for seed in range(50)]
+    scales, coupled = {"a": 1.5, "b": 0.8, "c": 1.2, "d": 0.5}, (("a", "b", "c"),)
+    moved = [move_apart(scales, coupled, np.random.default_rng(seed)) for seed in range(50)]
     for found in moved:
         assert found["d"] == scales["d"]
         assert math.prod(found.values()) == pytest.approx(math.prod(scales.values()))
@@ -100,14 +99,14 @@ def test_tied_groups_depart_from_each_other_near_the_front(make_tied: Make, tmp_
     # The sampler also has the turns after a plan that was known.
     assert 2 <= len(near) <= len(by_origin(study, SAMPLER))
     assert by_origin(study, GAP)
-    space = CriterionSpace(problem, known_curves(problem, study))
-    assert space.tied
+    space = CriterionSpace(problem, recorded_curves(problem.budget_model, study))
+    assert space.coupled
     for trial in near:
         parent = study.trials[trial.user_attrs[REFINED_FROM]]
         assert trial.user_attrs["widths"] != parent.user_attrs["widths"]
-        own, other = (used(problem, t.user_attrs["widths"]) for t in (trial, parent))
+        own, other = (problem.budget_model.used(t.user_attrs["widths"]) for t in (trial, parent))
         assert 0.85 * other < own <= other + 1e-6
-        for groups in space.tied:
+        for groups in space.coupled:
             assert len({trial.user_attrs[SCALES][group] for group in groups}) == len(groups)
     # The least refined come first: not always the same plan.
     assert len({trial.user_attrs[REFINED_FROM] for trial in near}) > 1
@@ -123,7 +122,10 @@ def test_what_a_refined_trial_learned_gives_its_plan(make_tied: Make, tmp_path: 
         assert scales == trial.user_attrs[SCALES]
         limits = {"flops": trial.user_attrs["flops"]}
         learned = learn(problem, study, trial)
-        assert allocated(learned, problem.pruning, limits, problem.grids) == trial.user_attrs["widths"]
+        assert (
+            allocate(learned, problem.pruning, limits, problem.budget_model.grids)
+            == trial.user_attrs["widths"]
+        )
 
 
 def test_an_interrupted_refinement_is_tried_again_as_it_was(make_tied: Make, tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_an_interrupted_refinement_is_tried_again_as_it_was(make_tied: Make, tmp
         again.set_user_attr(key, trial.user_attrs[key])
     for name, distribution in trial.distributions.items():
         again._suggest(name, distribution)
-    assert run_again(study, study.trials[again.number], "interrupted")
+    assert requeue(study, study.trials[again.number], "interrupted")
     queued = study.get_trials(states=(TrialState.WAITING,))[-1]
     for key in ("origin", "widths", SCALES, REFINED_FROM):
         assert queued.user_attrs[key] == trial.user_attrs[key]
@@ -144,7 +146,7 @@ def test_an_interrupted_refinement_is_tried_again_as_it_was(make_tied: Make, tmp
 def test_groups_are_refined_only_where_some_are_tied(
     make_tied: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(ties, "MOST", most)
+    monkeypatch.setattr(coupled_groups, "MOST", most)
     problem = make_tied(budget=("flops=60%", "trials=3"))
     study = searched(problem, tmp_path)
     for waiting in study.get_trials(states=(TrialState.WAITING,)):
@@ -152,10 +154,10 @@ def test_groups_are_refined_only_where_some_are_tied(
         assert waiting.number < len(study.trials)
     asked = study.ask()
     asked.set_user_attr("origin", SAMPLER)
-    curves = known_curves(problem, study)
+    curves = recorded_curves(problem.budget_model, study)
     spaces: Sequence[Space] = (
         CriterionSpace(problem, curves),
-        SparsitySpace(problem),
+        SparsitySpace(problem.budget_model),
     )
-    found = [refined(problem, study, space, 0) is not None for space in spaces]
+    found = [refine(problem, study, space, 0) is not None for space in spaces]
     assert found == [most == 5, False]

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from autoprune.pruning_search import Problem, create_study
-from autoprune.pruning_search.coordination.budget_usage import begin_time
+from autoprune.pruning_search.coordination.budget_usage import start_clock
 from autoprune.pruning_search.evaluation.evaluate import cut_model
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.width_grid import Grid, StepGrid, widths_of
 from autoprune.pruning_search.proposals import sensitivity as sensitivities
 from autoprune.pruning_search.proposals import sensitivity_effort as efforts
@@ -18,12 +17,18 @@ from autoprune.pruning_search.proposals.sensitivity import (
     POINTS,
     SENSITIVITY,
     curves_of,
-    known_curves,
     loss,
-    measured_widths,
+    recorded_curves,
     sensitivity,
+    widths_to_measure,
 )
-from autoprune.pruning_search.proposals.sensitivity_effort import FULL, LESS, Effort, affordable, borrowed
+from autoprune.pruning_search.proposals.sensitivity_effort import (
+    FULL,
+    LESS,
+    Effort,
+    affordable,
+    borrow_points,
+)
 from autoprune.review import Listener
 
 Make = Callable[..., Problem]
@@ -49,19 +54,19 @@ def test_curves_are_measured_with_progress_and_stored(make_problem: Make) -> Non
     assert watcher.phases == ["sensitivity"]
     assert watcher.done == list(problem.structure.widths)
     for name, curve in found.items():
-        assert list(curve.widths) == widths_of(problem.grids[name])
+        assert list(curve.widths) == widths_of(problem.budget_model.grids[name])
         assert curve.losses[-1] == 0 < curve.losses[0]
         assert all(np.diff(curve.losses) < 0)
     record = study.user_attrs[SENSITIVITY]
-    assert 0.8 * CONTEXT < used(problem, record["context"]) <= CONTEXT
+    assert 0.8 * CONTEXT < problem.budget_model.used(record["context"]) <= CONTEXT
     name, context = "conv1", record["context"]
     losses = []
-    for width in (problem.grids[name].low, problem.structure.widths[name]):
-        plan = problem.plan({**context, name: width})
+    for width in (problem.budget_model.grids[name].low, problem.structure.widths[name]):
+        plan = problem.pruning.plan({**context, name: width})
         model = cut_model(problem, plan)
-        problem.repair(model, plan)
+        problem.recovery.repair(model, plan)
         losses.append(loss(problem, model))
-    increase = record["points"][name][str(problem.grids[name].low)]
+    increase = record["points"][name][str(problem.budget_model.grids[name].low)]
     assert increase == pytest.approx(losses[0] - losses[1], abs=1e-5)
     assert record["seconds"] > 0
     assert all(len(points) <= POINTS for points in record["points"].values())
@@ -106,8 +111,8 @@ def test_an_output_that_is_not_finite_is_worse_than_all_others(make_problem: Mak
     problem = make_problem()
     names = list(problem.structure.widths)
     points: dict[str, dict[str, float | None]] = {name: {"2": 0.5} for name in names}
-    points[names[0]] = {str(problem.grids[names[0]].low): None}
-    curves = curves_of(problem, points)
+    points[names[0]] = {str(problem.budget_model.grids[names[0]].low): None}
+    curves = curves_of(problem.budget_model, points)
     assert curves[names[0]].losses[0] >= 5
 
 
@@ -116,7 +121,7 @@ def test_without_a_limit_the_others_take_that_share_of_the_original_models_flops
     study = create_study(problem)
     sensitivity(problem, study, Listener())
     context = study.user_attrs[SENSITIVITY]["context"]
-    share = problem.costs.costs(context).flops / problem.baseline.costs.flops
+    share = problem.pruning.costs.costs(context).flops / problem.budget_model.original_costs.flops
     assert 0.8 * CONTEXT < share <= CONTEXT
 
 
@@ -133,7 +138,7 @@ def test_without_a_limit_the_others_take_that_share_of_the_original_models_flops
     ids=str,
 )
 def test_few_widths_are_measured_among_them_the_narrowest(grid: Any, full: int, expected: list[int]) -> None:
-    assert measured_widths(grid, full) == expected
+    assert widths_to_measure(grid, full) == expected
 
 
 def test_masks_have_curves_too(make_problem: Make) -> None:
@@ -149,7 +154,7 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
     problem = make_problem(budget=("flops=50%", "time=1s"))
     study, watcher, notes = create_study(problem), Watcher(), []
     monkeypatch.setattr(watcher, "note", notes.append, raising=False)
-    begin_time(problem.budget, study)
+    start_clock(problem.budget, study)
     monkeypatch.setattr(sensitivities, "SHARE", 1e-6)
     found = sensitivity(problem, study, watcher)
     record, names = study.user_attrs[SENSITIVITY], list(problem.structure.widths)
@@ -157,7 +162,7 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
     assert record["samples"] == LESS[-1].samples
     assert all(len(points) == LESS[-1].points for points in record["points"].values())
     assert f"sensitivity was measured for 1 of {len(names)} groups" in notes[-1]
-    assert known_curves(problem, study) == found
+    assert recorded_curves(problem.budget_model, study) == found
     assert all(curve.losses[0] > 0 for curve in found.values())
     assert sensitivity(problem, study, watcher) == found
     assert watcher.done == names[:1]
@@ -166,8 +171,8 @@ def test_where_time_is_short_sensitivity_takes_its_share_of_it(
 def test_a_group_that_was_not_measured_loses_what_others_do() -> None:
     points = {"a": {"2": 3.0, "5": 1.0}, "b": {"10": 5.0}, "c": {"4": None}}
     full = {"a": 10, "b": 20, "c": 8, "d": 100}
-    assert borrowed(points, full, [20, 50, 75], 100) == {"20": 4.0, "50": 3.0, "75": 1.5}
-    assert borrowed({"c": points["c"]}, full, [20], 100) == {"20": None}
+    assert borrow_points(points, full, [20, 50, 75], 100) == {"20": 4.0, "50": 3.0, "75": 1.5}
+    assert borrow_points({"c": points["c"]}, full, [20], 100) == {"20": None}
 
 
 @pytest.mark.parametrize(

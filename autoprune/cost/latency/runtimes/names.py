@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule
 
 
-class Within(nn.Module):
+class OnlyLayer(nn.Module):
     """A model as the only layer of another one: a program's own names are taken at its top alone."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -25,4 +25,4 @@ def exportable(model: nn.Module) -> nn.Module:
     """The model, or one around it where a layer is called ``code``, say, and no program would load."""
     taken = set(dir(GraphModule(nn.Module(), Graph()))) - set(dir(nn.Module()))
     own = (*model._modules, *model._parameters, *model._buffers)
-    return Within(model) if taken.intersection(own) else model
+    return OnlyLayer(model) if taken.intersection(own) else model

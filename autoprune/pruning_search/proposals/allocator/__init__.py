@@ -3,6 +3,6 @@
 from autoprune.criteria.curve import Curve, monotone_curve
 from autoprune.pruning_search.proposals.allocator.exact import exact_plans
 from autoprune.pruning_search.proposals.allocator.greedy import Greedy
-from autoprune.pruning_search.proposals.allocator.task import Allocation, Spend, Task
+from autoprune.pruning_search.proposals.allocator.task import Allocation, AllocationTask, Spend
 
-__all__ = ["Allocation", "Curve", "Greedy", "Spend", "Task", "exact_plans", "monotone_curve"]
+__all__ = ["Allocation", "AllocationTask", "Curve", "Greedy", "Spend", "exact_plans", "monotone_curve"]

@@ -10,7 +10,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from autoprune.pruning_search.proposals.allocator.greedy import Greedy
-from autoprune.pruning_search.proposals.allocator.task import Allocation, Positions, Task
+from autoprune.pruning_search.proposals.allocator.task import Allocation, AllocationTask, Positions
 from autoprune.utils.silent_output import silent_output
 
 REACHES = (1000, 4, 2, 1)
@@ -23,7 +23,7 @@ SECONDS = 2.0
 """Most seconds of one run of the solver."""
 
 
-def exact_plans(task: Task, levels: Sequence[float]) -> list[Allocation]:
+def exact_plans(task: AllocationTask, levels: Sequence[float]) -> list[Allocation]:
     """For each level of the budget the best plan by predicted loss that is found.
 
     Costs are products of widths, but near a plan they are almost sums of what each group's width changes.
@@ -37,8 +37,8 @@ def exact_plans(task: Task, levels: Sequence[float]) -> list[Allocation]:
     """
     greedy = Greedy(task)
     starts = [task.position(greedy.at(level).widths) for level in levels]
-    found = [_around(task, level, start) for level, start in zip(levels, starts, strict=True)]
-    plans = [task.allocation(positions) for positions in found]
+    solutions = [_around(task, level, start) for level, start in zip(levels, starts, strict=True)]
+    plans = [task.allocation(positions) for positions in solutions]
     best = []
     for level, own in zip(levels, plans, strict=True):
         fitting = [plan for plan in plans if plan.spent <= level]
@@ -46,23 +46,23 @@ def exact_plans(task: Task, levels: Sequence[float]) -> list[Allocation]:
     return best
 
 
-def _around(task: Task, level: float, start: Positions) -> Positions:
+def _around(task: AllocationTask, level: float, start: Positions) -> Positions:
     """The best plan that is found by solving additive models, beginning around `start`."""
     best = start
     if not task.spent(start[None])[0] <= level:
         return best
-    best = _traded(task, filled(task, best, level), level)
+    best = _trade(task, fill(task, best, level), level)
     for reach in REACHES:
         solved = _solve(task, best, level, reach)
         if solved is None:
             continue
-        solved = _traded(task, filled(task, _repaired(task, solved, level), level), level)
+        solved = _trade(task, fill(task, _repair(task, solved, level), level), level)
         if task.spent(solved[None])[0] <= level and task.loss(solved) < task.loss(best):
             best = solved
     return best
 
 
-def _solve(task: Task, around: Positions, level: float, reach: int) -> Positions | None:
+def _solve(task: AllocationTask, around: Positions, level: float, reach: int) -> Positions | None:
     """The optimum of the model that is additive around a plan; None where the solver finds none."""
     choices = [
         range(max(0, at - reach), min(top, at + reach) + 1)
@@ -97,7 +97,7 @@ def _solve(task: Task, around: Positions, level: float, reach: int) -> Positions
     return chosen
 
 
-def _repaired(task: Task, positions: Positions, level: float) -> Positions:
+def _repair(task: AllocationTask, positions: Positions, level: float) -> Positions:
     """The plan, narrowed by the steps that lose least for what they save until it is cheap enough."""
     while task.spent(positions[None])[0] > level:
         steps = _neighbours(positions, np.flatnonzero(positions > 0), -1)
@@ -109,7 +109,7 @@ def _repaired(task: Task, positions: Positions, level: float) -> Positions:
     return positions
 
 
-def filled(task: Task, positions: Positions, level: float) -> Positions:
+def fill(task: AllocationTask, positions: Positions, level: float) -> Positions:
     """The plan, widened by the steps that gain most for what they cost as long as one is affordable."""
     while True:
         steps = _neighbours(positions, np.flatnonzero(positions < task.widest), 1)
@@ -121,7 +121,7 @@ def filled(task: Task, positions: Positions, level: float) -> Positions:
         positions = steps[np.argmax(_per(gained, spent - task.spent(positions[None])[0]))]
 
 
-def _traded(task: Task, positions: Positions, level: float) -> Positions:
+def _trade(task: AllocationTask, positions: Positions, level: float) -> Positions:
     """The plan after the best exchange of one group's width for another's, again and again."""
     while True:
         wider = _neighbours(positions, np.flatnonzero(positions < task.widest), 1)
@@ -137,7 +137,7 @@ def _traded(task: Task, positions: Positions, level: float) -> Positions:
         fitting = np.flatnonzero(task.spent(trades) <= level) if len(trades) else np.empty(0, dtype=np.intp)
         if not len(fitting):
             return positions
-        positions = filled(task, trades[fitting[0]], level)
+        positions = fill(task, trades[fitting[0]], level)
 
 
 def _neighbours(positions: Positions, groups: NDArray[np.intp], step: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.pruning_search.proposals.allocator.task import Allocation, Positions, Task
+from autoprune.pruning_search.proposals.allocator.task import Allocation, AllocationTask, Positions
 
 SHARPNESS = 8
 """Norm that makes one cost of several limits: close to the largest, yet smooth where two are equal."""
@@ -27,7 +27,7 @@ class Greedy:
     on the level either: a higher level never predicts a higher loss.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: AllocationTask) -> None:
         self._task = task
         self._drops = task.drops
         start = task.widest
@@ -50,13 +50,13 @@ class Greedy:
         while len(self._steps) < last and self._extend():
             pass
         for taken in range(first, min(last, len(self._steps)) + 1):
-            filled = self._given_back(taken, level)
+            filled = self._give_back(taken, level)
             loss = self._task.loss(filled)
             if loss < least:
                 best, least = filled, loss
         return self._task.allocation(best)
 
-    def _given_back(self, taken: int, level: float) -> Positions:
+    def _give_back(self, taken: int, level: float) -> Positions:
         """The plan after so many steps without those before the last one, latest first, that fit in again.
 
         The group of the last step stays as it is: giving that back would lead back along the path.

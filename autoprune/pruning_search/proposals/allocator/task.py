@@ -34,7 +34,7 @@ class Allocation:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class AllocationTask:
     """Curves of all groups, and what plans cost.
 
     The predicted loss of a plan is the sum of its groups' losses; its cost is exact.
@@ -47,7 +47,9 @@ class Task:
     curves: Mapping[str, Curve]
     spend: Spend
 
-    def weighted(self, scales: Mapping[str, float], shifts: Mapping[str, float] | None = None) -> Task:
+    def weighted(
+        self, scales: Mapping[str, float], shifts: Mapping[str, float] | None = None
+    ) -> AllocationTask:
         """The same with curves that are changed group by group, where there is a coefficient for it.
 
         Args:
@@ -102,14 +104,14 @@ class Task:
 
     @cached_property
     def _widths(self) -> NDArray[np.int64]:
-        return _padded([curve.widths for curve in self.curves.values()]).astype(np.int64)
+        return _pad([curve.widths for curve in self.curves.values()]).astype(np.int64)
 
     @cached_property
     def _losses(self) -> NDArray[np.float64]:
-        return _padded([curve.losses for curve in self.curves.values()])
+        return _pad([curve.losses for curve in self.curves.values()])
 
 
-def _padded(rows: list[tuple[int, ...]] | list[tuple[float, ...]]) -> NDArray[np.float64]:
+def _pad(rows: list[tuple[int, ...]] | list[tuple[float, ...]]) -> NDArray[np.float64]:
     """The rows as one array, the shorter ones filled with zeros that nothing reads."""
     table = np.zeros((len(rows), max(map(len, rows), default=0)))
     for row, values in zip(table, rows, strict=True):

@@ -32,7 +32,7 @@ def make_space(problem: Problem, curves: Mapping[str, Curve], floor: float = FLO
         floor: the share of the budget below which nothing is suggested.
     """
     if space_name(problem) == "sparsity":
-        return SparsitySpace(problem, floor)
+        return SparsitySpace(problem.budget_model, floor)
     return CriterionSpace(problem, curves, floor)
 
 

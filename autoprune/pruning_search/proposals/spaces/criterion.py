@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.pruning_search.problem.budget_fit import used
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.width_grid import AnyTrial
 from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import Curve, Greedy
 from autoprune.pruning_search.proposals.budget_levels import FLOOR
 from autoprune.pruning_search.proposals.spaces.base import LEVEL
-from autoprune.pruning_search.proposals.spaces.ties import ties
+from autoprune.pruning_search.proposals.spaces.coupled_groups import coupled_groups
 from autoprune.structure.plans import Widths
 from autoprune.study.explanation import SHIFT
 
@@ -44,15 +43,15 @@ class CriterionSpace:
     def __init__(self, problem: Problem, curves: Mapping[str, Curve], floor: float = FLOOR) -> None:
         self._problem = problem
         self._lowest = max(1, round(100 * floor))
-        self._task = task_of(problem, curves)
-        self._ties = ties(problem.structure.groups)
-        self.tied = [groups for groups in self._ties.values() if len(groups) > 1]
+        self._task = task_of(problem.budget_model, curves)
+        self._coupled = coupled_groups(problem.structure.groups)
+        self.coupled = [groups for groups in self._coupled.values() if len(groups) > 1]
         self._affine = problem.config.coefficients == "affine"
 
     def suggest(self, trial: AnyTrial) -> Widths:
         """The greedy plan for these coefficients within that share of the budget."""
         level = trial.suggest_int(LEVEL, self._lowest, 100, log=True) / 100
-        for parameter in self._ties:
+        for parameter in self._coupled:
             trial.suggest_float(parameter, 1 / self.REACH, self.REACH, log=True)
             if self._affine:
                 trial.suggest_float(f"{SHIFT} {parameter}", 0.0, self.MOST_SHIFT)
@@ -66,7 +65,7 @@ class CriterionSpace:
         """Scale and shift of every group, from the parameters of a trial."""
         scales: dict[str, float] = {}
         shifts: dict[str, float] = {}
-        for parameter, groups in self._ties.items():
+        for parameter, groups in self._coupled.items():
             scales |= dict.fromkeys(groups, float(parameters[parameter]))
             shifts |= dict.fromkeys(groups, float(parameters.get(f"{SHIFT} {parameter}", 0.0)))
         return scales, shifts
@@ -77,20 +76,20 @@ class CriterionSpace:
         At such a plan the weighted loss for cost is the same for the next step of every group. Coefficients
         only matter relative to each other: their geometric mean is 1.
         """
-        wanted = self._logarithms(widths)
-        tied = {
-            name: self._bounded(float(np.mean([wanted[group] for group in groups])))
-            for name, groups in self._ties.items()
+        logarithms = self._logarithms(widths)
+        coupled = {
+            name: self._clamp(float(np.mean([logarithms[group] for group in groups])))
+            for name, groups in self._coupled.items()
         }
-        shifts = {f"{SHIFT} {name}": 0.0 for name in self._ties} if self._affine else {}
-        level = min(100, max(self._lowest, round(100 * used(self._problem, widths))))
-        return {LEVEL: level, **tied, **shifts}
+        shifts = {f"{SHIFT} {name}": 0.0 for name in self._coupled} if self._affine else {}
+        level = min(100, max(self._lowest, round(100 * self._problem.budget_model.used(widths))))
+        return {LEVEL: level, **coupled, **shifts}
 
     def scales(self, widths: Widths) -> dict[str, float]:
         """The same of every group by itself."""
-        return {name: self._bounded(value) for name, value in self._logarithms(widths).items()}
+        return {name: self._clamp(value) for name, value in self._logarithms(widths).items()}
 
-    def _bounded(self, logarithm: float) -> float:
+    def _clamp(self, logarithm: float) -> float:
         edge = math.log(self.REACH)
         return math.exp(min(edge, max(-edge, logarithm)))
 
@@ -102,18 +101,18 @@ class CriterionSpace:
         task = self._task
         at = task.position(widths)
         own = task.spent(at[None])[0]
-        found = {}
+        logarithms = {}
         for column, name in enumerate(task.curves):
-            known = {}
+            ratios = {}
             for step in (-1, 1):
                 other = at.copy()
                 other[column] += step
                 if 0 <= other[column] <= task.widest[column]:
                     loss = task.drops[column][min(at[column], other[column])]
                     cost = abs(task.spent(other[None])[0] - own)
-                    known[step] = math.log(max(cost, TINY)) - math.log(max(loss, TINY))
+                    ratios[step] = math.log(max(cost, TINY)) - math.log(max(loss, TINY))
             # At the end of a curve the coefficient is beyond the one at which the last step is taken.
-            beyond = EDGE * ((1 not in known) - (-1 not in known))
-            found[name] = float(np.mean(list(known.values()))) + beyond if known else 0.0
-        mean = float(np.mean(list(found.values()))) if found else 0.0
-        return {name: value - mean for name, value in found.items()}
+            beyond = EDGE * ((1 not in ratios) - (-1 not in ratios))
+            logarithms[name] = float(np.mean(list(ratios.values()))) + beyond if ratios else 0.0
+        mean = float(np.mean(list(logarithms.values()))) if logarithms else 0.0
+        return {name: value - mean for name, value in logarithms.items()}

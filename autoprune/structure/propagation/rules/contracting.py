@@ -10,7 +10,7 @@ from torch import Tensor, fx
 from autoprune.structure.graph.nodes import arguments, operator_name, shape_of
 from autoprune.structure.propagation.labels import along, varying
 from autoprune.structure.propagation.propagate import Propagation, rule
-from autoprune.structure.propagation.rules.sections import Rows, rows_of
+from autoprune.structure.propagation.rules.sections import ParameterRows, rows_of
 
 
 def units_along(state: Propagation, node: fx.Node, axis: int, reason: str) -> Tensor:
@@ -93,9 +93,9 @@ def convolution(state: Propagation, node: fx.Node) -> Any:
     return state.space.settle(_on_axis(leaving, rank, 1))
 
 
-def _rows(state: Propagation, weight: fx.Node) -> Rows | None:
+def _rows(state: Propagation, weight: fx.Node) -> ParameterRows | None:
     own = state.standardised(weight)
-    return rows_of(state, weight) if own is None else Rows(own.parameter, 0, shape_of(weight)[0])
+    return rows_of(state, weight) if own is None else ParameterRows(own.parameter, 0, shape_of(weight)[0])
 
 
 def _tie_gains(state: Propagation, weight: fx.Node, rows: Tensor, columns: Tensor) -> None:

@@ -47,7 +47,7 @@ def cut_out(node: fx.Node) -> tuple[int, list[int]] | None:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ParameterRows:
     """Rows ``start`` to ``stop`` of a parameter."""
 
     parameter: str
@@ -55,13 +55,13 @@ class Rows:
     stop: int
 
 
-def rows_of(state: Propagation, node: Any) -> Rows | None:
+def rows_of(state: Propagation, node: Any) -> ParameterRows | None:
     """Which rows of a parameter a node gives, or None when it is computed in another way."""
     if not isinstance(node, fx.Node):
         return None
     name = state.parameter(node)
     if name is not None:
-        return Rows(name, 0, state.trace.shapes[name][0])
+        return ParameterRows(name, 0, state.trace.shapes[name][0])
     if node.op != "call_function":
         return None
     if node.target is operator.getitem:
@@ -83,7 +83,7 @@ def rows_of(state: Propagation, node: Any) -> Rows | None:
         return None
     if whole is None or start < 0:
         return None
-    return Rows(whole.parameter, whole.start + start, whole.start + start + shape_of(node)[0])
+    return ParameterRows(whole.parameter, whole.start + start, whole.start + start + shape_of(node)[0])
 
 
 def weight_sections(state: Propagation, node: fx.Node) -> Any:

@@ -61,7 +61,7 @@ def test_it_is_trained_again_for_other_data_of_the_same_name() -> None:
     weights = []
     for seed in (0, 1, 0):
         save_inputs(seed)
-        weights.append(prepare(load_config(None, SETTINGS), trainings).weights)
+        weights.append(prepare(load_config(None, SETTINGS), trainings).subject.weights)
     assert weights[0] == weights[2] != weights[1]
     assert trainings.count == 2
 
@@ -70,7 +70,7 @@ def test_it_is_trained_in_the_precision_of_the_settings() -> None:
     trainings = Trainings()
     save_inputs(0)
     weights = [
-        prepare(load_config(None, {**SETTINGS, "precision": precision}), trainings).weights
+        prepare(load_config(None, {**SETTINGS, "precision": precision}), trainings).subject.weights
         for precision in ("float32", "bf16")
     ]
     assert weights[0] != weights[1]

@@ -6,13 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from autoprune.pruning_search.problem.pruning import Group
+from autoprune.pruning_search.problem.pruning import PrunableGroup
 
 MOST = 40
 """Parameters beyond which groups are tied: over more, a sampler learns little in hundreds of trials."""
 
 
-def ties(groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:
+def coupled_groups(groups: Sequence[PrunableGroup]) -> dict[str, tuple[str, ...]]:
     """Parameter name -> the groups that share it.
 
     Up to :data:`MOST` groups have a parameter of their own. Of more, those are tied that have the same kind

@@ -248,5 +248,5 @@ def test_a_forward_that_is_random_is_told_once_and_scored_alike(tmp_path: Path) 
     assert "its forward is random or keeps a state" in told
     trial = study.best()
     assert study.problem.data.task.metric == "accuracy"
-    again = evaluate(study.model(trial.number), study.problem.parts.guiding, study.problem.data.task)
+    again = evaluate(study.model(trial.number), study.problem.splits.selection, study.problem.data.task)
     assert again.value == trial.values[0]

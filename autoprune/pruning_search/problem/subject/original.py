@@ -30,9 +30,9 @@ ALIKE = 1e-3
 
 
 def original_score(
-    model: nn.Module, data: Data, guiding: Split, calibration: Sequence[tuple[Tensor, Tensor]]
+    model: nn.Module, data: Data, selection: Split, calibration: Sequence[tuple[Tensor, Tensor]]
 ) -> Score:
-    """Score of the original on the guiding samples.
+    """Score of the original on the selection split.
 
     All samples in memory are looked at before, and some of the others: class indices that are none, and NaN
     or infinity that the model does not cope with. Of test data, which is read when the search ends, it is a
@@ -48,9 +48,9 @@ def original_score(
     for inputs, targets in calibration:
         _check_batch(model, inputs, targets, data.task, "train", None)
     try:
-        score = evaluate(model, guiding, data.task)
+        score = evaluate(model, selection, data.task)
     except (DataError, TrialError) as error:
-        # Guiding samples are in an order of their own: the user's is where the sample is named.
+        # The selection split is in an order of their own: the user's is where the sample is named.
         if not isinstance(data.validation, TensorSplit):
             check_samples(model, data.validation, data.task, "validation")
         if isinstance(error, DataError):
@@ -156,8 +156,8 @@ def _check_indices(
     if task.name not in ("classification", "sequence") or targets.is_floating_point() or task.classes is None:
         return
     with training_mode(model, False), torch.no_grad(), fixed_chance(device_of(model)):
-        known = call(model, inputs[:1].to(device_of(model))).shape[-1]
-    most = min(task.classes, known)
+        own_classes = call(model, inputs[:1].to(device_of(model))).shape[-1]
+    most = min(task.classes, own_classes)
     wrong = (targets < 0) | (targets >= most)
     if task.name == "sequence":
         wrong &= targets != IGNORED
@@ -170,8 +170,8 @@ def _check_indices(
     where = f" ({where})" if where else ""
     if index < 0:
         raise DataError(f"a target is {index}{where}, but classes count from 0: leave such samples out")
-    whose = "the model's classes are" if known <= task.classes else "the classes are"
-    more = "give a model of more classes" if known <= task.classes else "set 'classes'"
+    whose = "the model's classes are" if own_classes <= task.classes else "the classes are"
+    more = "give a model of more classes" if own_classes <= task.classes else "set 'classes'"
     raise DataError(f"a target is {index}{where}, but {whose} 0 to {most - 1}: correct it, or {more}")
 
 
@@ -189,9 +189,9 @@ def _not_finite(model: nn.Module) -> ModelError:
     )
 
 
-def note_unseen(data: Data, guiding: Split, listener: Listener) -> None:
+def note_unseen(data: Data, selection: Split, listener: Listener) -> None:
     """Tell the listener which classes AUROC leaves out, for want of samples."""
-    targets = classes(guiding)
+    targets = classes(selection)
     if data.task.metric.partition("@")[0] != "auroc" or targets is None or data.task.classes is None:
         return
     unseen = sorted(set(range(data.task.classes)) - set(targets.tolist()))
@@ -200,17 +200,17 @@ def note_unseen(data: Data, guiding: Split, listener: Listener) -> None:
         listener.note(f"validation has no samples of {len(unseen)} class(es) ({few}): auroc leaves them out")
 
 
-def note_chance(model: nn.Module, data: Data, guiding: Split, score: Score, listener: Listener) -> None:
+def note_chance(model: nn.Module, data: Data, selection: Split, score: Score, listener: Listener) -> None:
     """Tell the listener where two passes of the original over the same samples, or two readings, differ."""
     if _changes(data.validation):
         listener.note(
             "validation samples change each time they are read: "
-            + ("one reading of them is kept" if isinstance(guiding, TensorSplit) else "so do all qualities")
+            + ("one reading of them is kept" if isinstance(selection, TensorSplit) else "so do all qualities")
         )
-    inputs = next((inputs for inputs, _ in guiding.batches(BATCH)), None)
+    inputs = next((inputs for inputs, _ in selection.batches(BATCH)), None)
     if inputs is None or _alike(*(_outputs(model, inputs, seed) for seed in (0, 1))):
         return
-    again = evaluate(model, guiding, data.task, seed=1)
+    again = evaluate(model, selection, data.task, seed=1)
     listener.note(
         f"two passes of the original over the same validation samples give {data.task.metric} "
         f"{score.value:.4g} and {again.value:.4g}, loss {score.loss:.4g} and {again.loss:.4g}: its forward "

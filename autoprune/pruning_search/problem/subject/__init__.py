@@ -1,0 +1,1 @@
+"""The model that a search prunes, with its data."""
