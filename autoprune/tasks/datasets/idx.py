@@ -8,7 +8,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())
 
 
-def _read(file: IO[bytes], most: int) -> tuple[tuple[int, ...], bytes]:
+def _read(file: BinaryIO | gzip.GzipFile, most: int) -> tuple[tuple[int, ...], bytes]:
     """Shape and bytes. Raises ValueError unless these are as many as it says, at most `most`."""
     _, kind, axes = struct.unpack(">HBB", file.read(4))
     shape = struct.unpack(f">{axes}I", file.read(4 * axes))
