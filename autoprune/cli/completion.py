@@ -15,6 +15,8 @@ import typer
 
 from autoprune.config.commands import is_plain
 from autoprune.config.settings import Config
+from autoprune.errors import StudyError
+from autoprune.utils.sqlite_files import check_beside, check_tables
 
 Completer = Callable[[str], list[str]]
 
@@ -75,9 +77,11 @@ def study(ctx: typer.Context, incomplete: str) -> list[str]:
     if scheme != "sqlite" or not Path(name).is_file():
         return []
     try:
+        check_beside(Path(name))
         with closing(sqlite3.connect(f"{Path(name).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            check_tables(database, Path(name))
             rows = database.execute("SELECT study_name FROM studies ORDER BY study_name").fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, StudyError):
         return []
     return one_of(name for row in rows if is_plain(name := str(row[0])))(incomplete)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from autoprune.config.settings import Config, located
 from autoprune.engines.base import End
 from autoprune.engines.parent import PARENT_VARIABLE
 from autoprune.study.trust import code_words
+from autoprune.utils.python_process import module_paths, python_words
 
 STORAGE_VARIABLE = "AUTOPRUNE_STORAGE"
 """Environment: the storage, whose password no list of processes then shows."""
@@ -75,16 +75,7 @@ class WorkerProcess:
         """Start it; it may run the code that the user named when the search was started, and no other."""
         log = spec.folder / spec.logs / f"worker-{spec.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        # -P keeps the working folder, where data lies, from standing in for the standard library.
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "autoprune",
-            "worker",
-            *flag("--study", spec.study),
-            "--quiet",
-        ]
+        command = python_words(["-m", "autoprune", "worker", *flag("--study", spec.study), "--quiet"])
         command += ["--threads", str(spec.threads), "--name", spec.name, "--device", spec.device]
         command += spec.code
         environment = {
@@ -92,7 +83,7 @@ class WorkerProcess:
             STORAGE_VARIABLE: spec.storage,
             PARENT_VARIABLE: str(os.getpid()),
             "OMP_NUM_THREADS": str(spec.threads),
-            "PYTHONPATH": os.pathsep.join(path or str(spec.folder) for path in spec.paths),
+            **module_paths(spec.paths, spec.folder),
         }
         # A file of its own: a link in its place could lead anywhere.
         log.unlink(missing_ok=True)

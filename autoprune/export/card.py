@@ -179,7 +179,7 @@ def _loading(item: Exported, candidate: ExportCandidate, sample: Tensor) -> tupl
 def _provenance(card: Card, candidate: ExportCandidate, context: CardContext) -> Iterator[tuple[str, str]]:
     yield "model", code_cell(candidate.spec or card.title)
     if card.data:
-        yield "data", card.data
+        yield "data", code_cell(card.data)
     if card.study:
         study = markdown_text(card.study)
         yield "study", study if card.trial is None else f"{study}, trial {card.trial}"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import ExportError
+from autoprune.utils.python_process import module_paths, python_words
 
 SECONDS = 1800
 """A check that takes longer is taken for hung."""
@@ -37,8 +38,7 @@ def run_fresh(what: str, command: Command, stored: Mapping[str, Tensor]) -> dict
         safetensors.torch.save_file({key: value.contiguous() for key, value in stored.items()}, inputs)
         try:
             done = subprocess.run(
-                # -P: neither the working folder nor the script's own stands in for the standard library.
-                [sys.executable, "-B", "-P", *map(str, command(inputs, outputs))],
+                python_words(command(inputs, outputs), "-B"),
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -99,5 +99,5 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 def _environment() -> dict[str, str]:
     """This process's environment, import path and number of threads."""
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    paths = module_paths(sys.path, Path.cwd())
+    return {**os.environ, **paths, "OMP_NUM_THREADS": str(torch.get_num_threads())}

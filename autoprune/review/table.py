@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from rich import box
 from rich.table import Table
 
@@ -20,6 +21,8 @@ from autoprune.utils.quantities import human_bytes, human_count, human_seconds
 
 _DROPPED_FIRST = ("size", "origin", "parameters", "compressed", "test", "latency")
 _LEFT_ALIGNED = ("", "origin")
+_FORMULA = ("=", "+", "-", "@")
+"""What a formula of a spreadsheet begins with."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,22 @@ def counts_text(summary: Summary) -> str:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """The front as CSV with a header line; numbers in full, unknown ones empty."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    """The front as CSV with a header line; numbers in full, unknown ones empty.
+
+    Texts are printable, and one that a spreadsheet would take for a formula begins with ``'``.
+    """
+    written = frame.rename(columns=_csv_cell)
+    for name, kind in written.dtypes.items():
+        if not is_numeric_dtype(kind):
+            written[name] = written[name].map(_csv_cell)
+    return written.to_csv(index=False, lineterminator="\n")
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def to_json(frame: pd.DataFrame) -> str:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from autoprune.errors import StudyError
 from autoprune.storages.address import Address
 from autoprune.storages.unwritable import Connect, reading
+from autoprune.utils.sqlite_files import check_beside, check_tables, limit_values
 from autoprune.utils.untrusted import short
 
 # A writer holds the file for milliseconds, a reader of a long study for seconds.
@@ -72,7 +73,8 @@ def open_database(address: Address, *, must_exist: bool) -> BaseStorage:
             "pool_events": [(_look_at_journal if must_exist else _write_ahead, "connect")],
         }
         if unwritten is not None:
-            engine = {"creator": unwritten}
+            engine = {"creator": unwritten, "pool_events": []}
+        engine["pool_events"].append((limit_values, "connect"))
     else:
         engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_SECONDS}}
     # Optuna takes the URL for a format string, in which braces must be doubled.
@@ -129,6 +131,7 @@ def _check_file(address: Address, must_exist: bool) -> Connect | None:
     check_place(path, must_exist)
     if not path.exists():
         return None
+    check_beside(path)
     connect = reading(path)
     if connect is not None and not must_exist:
         raise StudyError(f"the storage {path} cannot be written: change its permissions, or name another one")
@@ -178,6 +181,7 @@ def _check_header(path: Path, connect: Connect) -> None:
         raise StudyError(f"the storage {path} cannot be used: {error}") from None
     try:
         connection.execute("PRAGMA schema_version")
+        check_tables(connection, path)
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error):
             raise StudyError(f"{path} is no SQLite database: name another file as the storage") from None

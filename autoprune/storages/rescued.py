@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from autoprune.storages.address import Address
 from autoprune.storages.held import HeldFile
 from autoprune.storages.memory import KnownStudy
 from autoprune.utils.atomic_files import put_in_place
+from autoprune.utils.sqlite_files import check_beside, check_tables
 
 _NAME = "autoprune.db"
 """Of a storage without a file."""
@@ -114,6 +115,10 @@ def _open_journal(file: Path) -> BaseStorage:
 
 
 def _open_database(file: Path) -> BaseStorage:
+    if file.is_file():
+        check_beside(file)
+        with closing(sqlite3.connect(file)) as connection:
+            check_tables(connection, file)
     literal = str(file.absolute()).replace("{", "{{").replace("}", "}}")
     return RDBStorage(f"sqlite:///{literal}")
 

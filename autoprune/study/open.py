@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import optuna
@@ -28,7 +30,7 @@ def open_study(url: str, name: str | None, note: Note | None = None) -> optuna.S
     storage = open_storage(url, must_exist=True, note=note)
     address = read_address(url)
     with explained(address):
-        names = optuna.get_all_study_names(storage)
+        names = _names(storage)
         if name is not None and name in names:
             return _read(optuna.load_study(study_name=name, storage=storage))
         ours = studies_in(storage)
@@ -41,21 +43,33 @@ def open_study(url: str, name: str | None, note: Note | None = None) -> optuna.S
 
 def studies_in(storage: BaseStorage) -> list[optuna.Study]:
     """The studies that autoprune made."""
-    names = optuna.get_all_study_names(storage)
-    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in _names(storage)]
     return [study for study in studies if "autoprune" in study.user_attrs]
+
+
+def _names(storage: BaseStorage) -> list[str]:
+    """Names of all studies; with them their attributes are read. Raises StudyError."""
+    with _readable("a study of the storage"):
+        return optuna.get_all_study_names(storage)
 
 
 def _read(study: optuna.Study) -> optuna.Study:
     """The study, all of whose trials can be read. Raises StudyError."""
-    try:
+    with _readable(f"study {study.study_name!r}"):
         study.get_trials(deepcopy=False)
+    return study
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Raise StudyError where a part of the study that is read meanwhile is nothing that Optuna writes."""
+    try:
+        yield
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise StudyError(
-            f"study {study.study_name!r} cannot be read: {short_line(error)}: it is damaged, or was changed "
+            f"{what} cannot be read: {short_line(error)}: it is damaged, or was changed "
             "by hand: take a copy of an earlier state"
         ) from error
-    return study
 
 
 def _last_active(study: optuna.Study) -> datetime:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from autoprune.errors import StudyError
 from autoprune.utils.atomic_files import partial_name
+from autoprune.utils.plain_files import require_plain
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # A pipe that nobody writes to would otherwise hold up whoever opens it.
@@ -134,9 +135,7 @@ def _open_plain(name: str, folder: int) -> int:
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         raise OSError(f"{name} is no file")
     handle = os.open(name, _FILE, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(f"{name} is no file")
+    require_plain(handle, name)
     return handle
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autoprune.errors import UserError
+from autoprune.utils.plain_files import open_plain
 from autoprune.utils.suggest import did_you_mean
 
 MOST_BYTES = 8 << 20
@@ -29,7 +30,7 @@ def read_text(file: Path, what: str, error: type[UserError], most_bytes: int = M
     try:
         if file.exists() and not file.is_file():
             raise error(f"{what} {file} cannot be read: it is no file")
-        with file.open("rb") as opened:
+        with open_plain(file) as opened:
             content = opened.read(most_bytes + 1)
     except FileNotFoundError:
         raise error(f"{what} {file} does not exist: give the path of one") from None

@@ -117,12 +117,24 @@ def test_a_process_takes_no_module_from_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_process_finds_modules_where_its_parent_does(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("open('ran', 'w')\n")
-    (tmp_path / "sitecustomize.py").write_text("import mine\n")
+    (tmp_path / "optuna.py").write_text("open('ran', 'w')\nraise SystemExit(2)\n")
     # An interactive session looks in its working folder, which it calls "".
     spec = WorkerSpec("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), ("", *sys.path))
     assert WorkerProcess.start(spec).process.wait(timeout=120) == 2
     assert (tmp_path / "ran").exists()
+
+
+def test_a_process_runs_nothing_of_its_folder_before_it_begins(tmp_path: Path) -> None:
+    for name in ("sitecustomize", "usercustomize"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\n")
+    # The folder is looked in once the user has named code, after all that is installed.
+    paths = (*sys.path, str(tmp_path))
+    spec = WorkerSpec("1", "sqlite:///none.db", "one", "cpu", 1, tmp_path, Path("logs"), paths)
+    worker = WorkerProcess.start(spec)
+    assert worker.process.wait(timeout=120) == 2
+    assert worker.end is not None
+    assert worker.end.why.startswith("exit code 2: there is no storage")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_worker_is_given_the_code_that_the_user_named(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from autoprune.errors import ExportError
 from autoprune.export.checks.run_pt2 import tensors_of
-from autoprune.export.parity import largest_difference
+from autoprune.export.parity import largest_difference, run_fresh
 from autoprune.export.subject import batch_of, run, subject_of
 
 
@@ -64,3 +67,18 @@ def test_a_batch_that_can_vary_is_checked_on_sizes_that_were_not_traced():
     subject = subject_of(torch.nn.Linear(3, 2), torch.randn(2, 3))
     assert [len(batch) for batch in subject.batches] == [1, 3] and subject.fixed == ""
     assert len(subject.smallest) == 1
+
+
+@pytest.mark.parametrize("how", ["file", "module"])
+def test_a_check_finds_modules_and_runs_nothing_else_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    Path("sitecustomize.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    Path("found_there.py").write_text("import sys, shutil\nshutil.copy(*sys.argv[1:])\n")
+    command = ["found_there.py"] if how == "file" else ["-m", "found_there"]
+    found = run_fresh("it", lambda given, wanted: [*command, given, wanted], {"0": torch.ones(2)})
+    assert found["0"].tolist() == [1, 1]
+    assert not Path("ran").exists()
+    assert "AUTOPRUNE_MODULE_PATHS" not in os.environ

@@ -92,6 +92,18 @@ def test_csv_reads_back_equal(study: optuna.Study) -> None:
     pd.testing.assert_frame_equal(again, frame, check_dtype=False, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\r=1", "a\n=1"])
+def test_csv_has_no_formulas(study: optuna.Study, text: str) -> None:
+    written = {"\r=1": "\\r=1", "a\n=1": "a\\n=1"}.get(text, f"'{text}")
+    frame = front(study)
+    frame["origin"] = text
+    again = pd.read_csv(io.StringIO(to_csv(frame.rename(columns={"flops": text}))), dtype={"origin": str})
+    assert set(again["origin"]) == {written}
+    assert written in again.columns
+    # Numbers stay numbers.
+    assert to_csv(pd.DataFrame({"change": [-1.5]})) == "change\n-1.5\n"
+
+
 def test_json_reads_back_equal_and_unknown_is_null(study: optuna.Study) -> None:
     frame = front(study)
     rows = json.loads(to_json(frame))

@@ -19,6 +19,7 @@ from autoprune.export.parity import largest_difference, run_fresh
 from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, run
 from autoprune.tasks import save_weights
+from autoprune.utils.printable import code_span
 
 TOLERANCE = 1e-5
 LOADER_FILE = "loader.py"
@@ -68,7 +69,7 @@ class StateFormat(Format):
             found = run_fresh(
                 self.file, lambda inputs, outputs: ["-m", module, *request, inputs, outputs], stored
             )
-            note = f"rebuilt in a fresh process from {candidate.spec}"
+            note = f"rebuilt in a fresh process from {code_span(candidate.spec)}"
         return largest_difference(self.file, expected, found, TOLERANCE), note
 
     def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autoprune.utils.plain_files import read_plain
+
 _HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _MOST_LINKS = 5
+_MOST_BYTES = 8 << 20
 
 
 def commit_of(folder: Path) -> str:
@@ -27,14 +30,14 @@ def _repository(marker: Path) -> Path:
     """The folder of the repository: in a further working tree a file says where it is."""
     if marker.is_dir():
         return marker
-    return marker.parent / marker.read_text().strip().removeprefix("gitdir:").strip()
+    return marker.parent / _text(marker).removeprefix("gitdir:").strip()
 
 
 def _head(repository: Path) -> str:
     # What belongs to all working trees together lies elsewhere in a further one.
     common = repository / "commondir"
-    shared = repository / common.read_text().strip() if common.is_file() else repository
-    text = (repository / "HEAD").read_text().strip()
+    shared = repository / _text(common) if common.is_file() else repository
+    text = _text(repository / "HEAD")
     for _ in range(_MOST_LINKS):
         if not text.startswith("ref:"):
             break
@@ -46,7 +49,11 @@ def _reference(repository: Path, name: str) -> str:
     """What a reference holds: a file of its own, or a line among the packed ones."""
     file = repository / name
     if repository.resolve() in file.resolve().parents and file.is_file():
-        return file.read_text().strip()
+        return _text(file)
     packed = repository / "packed-refs"
-    lines = packed.read_text().splitlines() if packed.is_file() else []
+    lines = _text(packed).splitlines() if packed.is_file() else []
     return next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")
+
+
+def _text(file: Path) -> str:
+    return read_plain(file, _MOST_BYTES).decode().strip()

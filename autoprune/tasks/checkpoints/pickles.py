@@ -12,9 +12,13 @@ _VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
 """Functions that make a tensor of a storage, an offset, a shape and strides."""
 _TYPED = "_rebuild_from_type_v2"
 """Calls one of them, and gives the tensor attributes."""
+_WITH_STATE = "_rebuild_parameter_with_state"
+"""Gives a parameter attributes, which may put another tensor in its place."""
+_ANY_COUNT = 1 << 62
+"""Elements of a tensor with attributes: it is kept as it is, but nothing may go through its elements."""
 _FREE = (
     *("device", "complex", "_get_layout"),
-    *("_rebuild_meta_tensor_no_storage", "_rebuild_parameter", "_rebuild_parameter_with_state", "Parameter"),
+    *("_rebuild_meta_tensor_no_storage", "_rebuild_parameter", "Parameter"),
 )
 _COPYING = ("OrderedDict", "Counter", "set", "Size", "encode", "_rebuild_sparse_tensor")
 _CODECS = ("latin1", "latin-1")
@@ -101,18 +105,20 @@ class _Value:
         literal: a number or text.
         items: of a container; keys and values by turns in a mapping.
         count: elements of a storage or a tensor.
+        copied: bytes that were copied to make it, at most.
     """
 
     name: str = ""
     literal: object = None
     items: Sequence[_Value] | None = None
     count: int = 0
+    copied: int = 0
 
     @property
     def weight(self) -> int:
         """Bytes of a copy, at most; what it holds is not copied with it."""
         text = 2 * len(self.literal) if isinstance(self.literal, str | bytes) else 0
-        return text + _POINTER * len(self.items or ()) + _WIDEST_NUMBER * self.count
+        return text + _POINTER * len(self.items or ()) + _WIDEST_NUMBER * self.count + self.copied
 
     @property
     def numbers(self) -> list[int]:
@@ -182,12 +188,14 @@ class _Walk:
         self.push(_Value(items=self._pop_some(count)))
 
     def build(self, _: object) -> None:
-        """State goes into the attributes of the object below it: only of what is no storage or function."""
+        """State goes into the attributes of the object below it, which must be one that keeps plain values.
+
+        That of a tensor could give it more elements than its storage has.
+        """
         state, target = self._pop(), self._top()
-        if target.name:
-            raise pickle.UnpicklingError(target.name)
-        if target.items is not None:
-            self._limits.copy(state.weight)
+        if target.items is None:
+            raise pickle.UnpicklingError(target.name or "state of what is no container")
+        self._limits.copy(state.weight)
 
     def call(self, _: object) -> None:
         arguments, function = self._pop(), self._pop()
@@ -208,13 +216,17 @@ class _Walk:
         if short in _VIEWS:
             return _tensor(arguments)
         if short == _TYPED and len(arguments) >= 3 and arguments[0].name.rpartition(".")[2] in _VIEWS:
-            return _tensor(arguments[2].items or [])
+            _tensor(arguments[2].items or [])
+            return _Value(count=_ANY_COUNT)
+        if short == _WITH_STATE:
+            return _Value(count=_ANY_COUNT)
         if short == "encode" and [argument.literal in _CODECS for argument in arguments[1:]] != [True]:
             raise pickle.UnpicklingError(name)
         if short in _COPYING or name in self._limits.safe:
             parts = [part for argument in arguments for part in (argument, *(argument.items or ()))]
-            self._limits.copy(sum(part.weight for part in parts))
-            return _Value(items=[*arguments])
+            copied = sum(part.weight for part in parts)
+            self._limits.copy(copied)
+            return _Value(items=[*arguments], copied=copied)
         if short in _FREE:
             return _Value(count=sum(argument.count for argument in arguments))
         raise pickle.UnpicklingError(name or "a call of what is no function")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from autoprune.errors import DataError
+from autoprune.utils.plain_files import open_plain
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -20,21 +23,42 @@ FILES = {
 }
 
 
+_MOST_RATIO, _SPARE = 32, 64 << 20
+"""Bytes that a compressed file may give for each of its own, and besides: all of MNIST is 47 MB."""
+
+
 def read_idx(path: Path) -> Tensor:
     """The bytes of an IDX file (plain or ``.gz``) as a uint8 tensor of the shape in its header.
 
-    Raises DataError when the file cannot be read or its length does not match the header.
+    Raises DataError when the file cannot be read, its length does not match the header, or it unpacks to more
+    than goes with its size.
     """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        _, kind, axes = struct.unpack_from(">HBB", raw)
-        shape = struct.unpack_from(f">{axes}I", raw, 4)
+        with open_plain(path) as file:
+            most = _MOST_RATIO * os.fstat(file.fileno()).st_size + _SPARE
+            if path.suffix == ".gz":
+                with gzip.open(file) as unpacked:
+                    shape, content = _read(unpacked, most)
+            else:
+                shape, content = _read(file, most)
     except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(f"cannot read {path} ({error}): download it again") from error
-    start = 4 + 4 * axes
-    if kind != 8 or len(raw) - start != math.prod(shape):
-        raise DataError(f"{path} is not a complete IDX file of bytes: download it again")
-    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())
+    except ValueError:
+        raise DataError(f"{path} is not a complete IDX file of bytes: download it again") from None
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())
+
+
+def _read(file: BinaryIO | gzip.GzipFile, most: int) -> tuple[tuple[int, ...], bytes]:
+    """Shape and bytes. Raises ValueError unless these are as many as it says, at most `most`."""
+    _, kind, axes = struct.unpack(">HBB", file.read(4))
+    shape = struct.unpack(f">{axes}I", file.read(4 * axes))
+    count = math.prod(shape)
+    if kind != 8 or count > most:
+        raise ValueError(shape)
+    content = file.read(count + 1)
+    if len(content) != count:
+        raise ValueError(shape)
+    return shape, content
 
 
 def has_idx(folder: Path) -> bool:

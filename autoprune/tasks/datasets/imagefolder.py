@@ -15,6 +15,7 @@ from torchvision.datasets import ImageFolder
 from autoprune.errors import DataError
 from autoprune.tasks.data import Data, DatasetSplit
 from autoprune.tasks.datasets.augment import CropFlip
+from autoprune.tasks.datasets.image_file import read_image
 from autoprune.tasks.datasets.split import three_way
 from autoprune.tasks.task import classification
 from autoprune.utils.path_options import split_options
@@ -136,7 +137,7 @@ def _in_parts(folder: Path, preparation: Preparation) -> tuple[Any, Any, Any]:
 
 def _read(folder: Path, preparation: Preparation) -> Any:
     try:
-        return ImageFolder(str(folder), preparation.steps)
+        return ImageFolder(str(folder), preparation.steps, loader=read_image)
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} has no or empty class folders: put images in one folder a class"

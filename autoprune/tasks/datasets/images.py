@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +22,12 @@ from autoprune.tasks.datasets.idx import has_idx, read_pair
 from autoprune.tasks.datasets.split import hold_out, three_way
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.task import classification
+from autoprune.utils.plain_files import read_plain
 
 FASHION_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's ``dataset-fashion-mnist`` puts the files."""
+_CIFAR_BYTES = 64 << 20
+"""Of one of its files, at most; each has 31 MB."""
 
 
 class ImageFormat(NamedTuple):
@@ -86,17 +92,32 @@ def fashion_mnist(root: str | None) -> Data:
 def cifar10(root: str | None) -> Data:
     """CIFAR-10, ``[N, 3, 32, 32]``: 45,000 train, 5,000 validation, 10,000 test."""
     folder = Path(root).expanduser() if root else _downloaded(datasets.CIFAR10, "cifar10")
-    pairs = []
-    for train in (True, False):
+    known, test = (
+        _cifar_batches(folder, listed) for listed in (datasets.CIFAR10.train_list, datasets.CIFAR10.test_list)
+    )
+    return _small_images("cifar10", known, test, CIFAR10)
+
+
+def _cifar_batches(folder: Path, listed: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+    """Images ``[N, 3, 32, 32]`` uint8 and labels ``[N]`` int64 of files, given by names and MD5.
+
+    They are pickles. Only the very bytes are unpickled that were found to be those which were published:
+    torchvision reads each file a second time.
+    """
+    images, targets = [], []
+    for name, published in listed:
         try:
-            stored = datasets.CIFAR10(str(folder), train=train)
-        except (OSError, RuntimeError, EOFError) as error:
+            content = read_plain(folder / datasets.CIFAR10.base_folder / name, _CIFAR_BYTES)
+        except OSError as error:
             raise DataError(
                 f"{folder} holds no CIFAR-10 ({summary(error)}): give the parent of cifar-10-batches-py"
             ) from error
-        images = torch.from_numpy(stored.data).permute(0, 3, 1, 2)
-        pairs.append((images, torch.tensor(stored.targets)))
-    return _small_images("cifar10", pairs[0], pairs[1], CIFAR10)
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != published:
+            raise DataError(f"{folder}: {name} is not the one of CIFAR-10: download it again")
+        batch = pickle.loads(content, encoding="latin1")
+        images.append(torch.from_numpy(batch["data"]).reshape(-1, 3, 32, 32))
+        targets.append(torch.tensor(batch["labels"]))
+    return torch.cat(images), torch.cat(targets)
 
 
 def _from_idx(name: str, folder: Path, look: ImageFormat) -> Data:

@@ -13,6 +13,7 @@ from autoprune.errors import DataError
 from autoprune.tasks.data import Data, TensorSplit
 from autoprune.tasks.datasets.split import SPLIT_SEED, three_way
 from autoprune.tasks.task import classification
+from autoprune.utils.plain_files import read_plain
 
 PACKAGES = {
     "american-english": "wamerican",
@@ -31,6 +32,8 @@ SYMBOLS = len(ALPHABET) + 2
 """Size of the vocabulary: padding, any other letter, and the letters of ``ALPHABET`` from 2 on."""
 SHORTEST, LONGEST = 3, 20
 """Letters of the words that are used, and with that the length of the padded inputs."""
+MOST_BYTES = 256 << 20
+"""Of a list."""
 WORDS = 12_000
 """Most words of a language."""
 
@@ -76,7 +79,7 @@ def encode(words: list[str]) -> Tensor:
 def _read(path: Path) -> set[str]:
     """The list's words of letters only, in small letters and composed characters."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_plain(path, MOST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} ({error}): give word lists in UTF-8") from error
     words = {unicodedata.normalize("NFC", line.strip()).lower() for line in lines}

@@ -71,6 +71,11 @@ LONGER = b"".join(name("_codecs", "encode") for _ in range(28)) + text("ab") + t
 LIST = b"](" + b"".join(number(i) for i in range(20000)) + b"eq\x01"
 FIRST = b"K\x01\x85"
 TWO_TYPES = tensor(1000, FIRST, FIRST) + tensor(500, FIRST, FIRST, "DoubleStorage")
+SET, FEW = name("builtins", "set"), 300_000
+EXPANDED = tensor(1, number(FEW) + b"\x85", b"K\x00\x85")
+HOOKS = name("collections", "OrderedDict") + b")R"
+PUT_IN_PLACE = b"}}" + text("data") + EXPANDED + b"s\x86"
+"""State of a tensor that puts another in its place, as an attribute of slots."""
 FILES = {
     "early": early(BYTES),
     "early file before an archive": early(BYTES) + archive(b"}"),
@@ -78,6 +83,49 @@ FILES = {
     "storage": early(entry(storage(MANY) + b"NtQ")),
     "longer and longer text": early(entry(LONGER + (text("hex_codec") + b"\x86R") * 27)),
     "sets of one list": early(b"](" + LIST + (name("builtins", "set") + b"h\x01\x85R") * 2000 + b"e"),
+    "sets of a set of a set": early(
+        b"](" + SET + SET + b"(" + b"".join(number(i) for i in range(20000)) + b"t\x85R\x85Rq\x01"
+        b"" + (SET + b"h\x01\x85R") * 2000 + b"e"
+    ),
+    "elements of a parameter with state": archive(
+        b"]"
+        + SET
+        + name("torch._utils", "_rebuild_parameter_with_state")
+        + b"("
+        + tensor(1, FIRST, FIRST)
+        + b"\x89"
+        + HOOKS
+        + PUT_IN_PLACE
+        + b"tR\x85Ra",
+        ONE,
+    ),
+    "elements of a tensor with attributes": archive(
+        b"]"
+        + SET
+        + name("torch._tensor", "_rebuild_from_type_v2")
+        + b"("
+        + name("torch._utils", "_rebuild_tensor_v2")
+        + name("torch", "Tensor")
+        + b"("
+        + storage(1)
+        + b"tQK\x00K\x01\x85K\x01\x85\x89"
+        + HOOKS
+        + b"t"
+        + PUT_IN_PLACE
+        + b"tR\x85Ra",
+        ONE,
+    ),
+    "state that makes a tensor longer": early(
+        b"]("
+        + tensor(1, FIRST, FIRST).replace(b"tQ", b"NtQ")
+        + b"("
+        + storage(1)
+        + b"NtQK\x00"
+        + number(FEW)
+        + b"\x85K\x01\x85tbq\x01"
+        + SET
+        + b"h\x01\x85Re"
+    ),
     "objects": early(b"(" + b"}" * 160_000 + b"t"),
     "tensor from a length": archive(entry(name("torch", "FloatTensor") + number(MANY) + b"\x85R")),
     "expanded": archive(entry(tensor(1, number(MANY) + b"\x85", b"K\x00\x85")), ONE),
@@ -133,6 +181,16 @@ def test_the_same_forms_load_where_they_are_honest(tmp_path):
         path.write_bytes(content)
         load_weights(model, path)
         assert model.weight.tolist() == [[1.0, 1.0]]
+
+
+def test_parameters_with_attributes_load(tmp_path):
+    path, model = tmp_path / "w.pt", nn.Linear(2, 1, bias=False)
+    parameter = nn.Parameter(torch.ones(1, 2))
+    parameter.tag = "mine"
+    torch.save({"weight": parameter}, path)
+    assert b"_rebuild_parameter_with_state" in path.read_bytes()
+    load_weights(model, path)
+    assert model.weight.tolist() == [[1.0, 1.0]]
 
 
 def test_a_tensor_beyond_its_storage_has_no_values(tmp_path):
