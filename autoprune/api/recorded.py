@@ -133,7 +133,7 @@ def _require_all(
     missing = []
     if module is None and config.model is None and ":" not in record["model"]:
         missing.append("model")
-    if splits is None and "data" not in config.model_fields_set:
+    if splits is None and (config.data is None or "data" not in config.model_fields_set):
         missing.append("data")
     if missing:
         raise StudyError(

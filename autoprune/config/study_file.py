@@ -16,7 +16,7 @@ MOST_DOTS = 1000
 
 
 def read_study_file(path: Path) -> dict[str, Any]:
-    """Setting -> its value, with paths from the file's folder. Raises ConfigError for what is no such file."""
+    """Setting -> its value, paths from the file's folder. Raises ConfigError for what is no such file."""
     if ":" in str(path) and not path.exists():
         raise ConfigError(f"{path} is no study file: a model is named by --model {path}")
     text = read_text(path, "study file", ConfigError, MOST_BYTES)
