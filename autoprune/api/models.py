@@ -49,7 +49,7 @@ def inspect(
         ArgumentError: for an argument of another type.
         UserError: when the model cannot be built, traced or called, or its weights do not fit.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -92,7 +92,7 @@ def measure(
         ArgumentError: for an argument of another type.
         UserError: when the model cannot be built, traced or called, or this machine has no such runtime.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -60,7 +60,7 @@ def open_study(
         ArgumentError: for an argument of another type.
         StudyError: when there is no such storage or study.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

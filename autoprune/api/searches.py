@@ -79,7 +79,7 @@ def search(
         ArgumentError: for an argument of another type; it is a TypeError as well.
         UserError: when something given cannot work; a failing trial alone never ends a search.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> split = (torch.randn(64, 20), torch.arange(64) % 2)

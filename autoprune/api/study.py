@@ -51,7 +51,7 @@ class Study:
     Attributes:
         optuna: the underlying study.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> split = (torch.randn(64, 20), torch.arange(64) % 2)

@@ -71,14 +71,13 @@ class Config(BaseModel):
     Whoever makes one names the code in it, which may run then. Settings from elsewhere become one in
     :func:`autoprune.study.trust.config_of_study` alone.
 
-    Args:
-        settings: any of the fields; ``autoprune search --help-all`` says what each of them is.
+    Any field is a keyword argument; ``autoprune search --help-all`` says what each of them is.
 
     Raises:
         pydantic.ValidationError: for an unknown field, or a value out of bounds; it is a ValueError.
         BudgetError: for a budget that cannot be read.
 
-    Example:
+    Examples:
         >>> from autoprune import Config
         >>> config = Config(data="digits", budget=("flops=50%", "trials=20"), finetune_steps=50)
         >>> config.latency

@@ -76,7 +76,7 @@ def register(name: str) -> Callable[[F], F]:
         ArgumentError: for a name that is no text, or something else than a criterion.
         CriterionError: when another one has that name, or it is none of letters, digits, ``_`` and ``-``.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

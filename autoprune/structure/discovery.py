@@ -61,7 +61,7 @@ def discover(
         ModelError: when the model does not run on the inputs or cannot be traced.
         UserError: for an unknown way to treat shared weights.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -84,7 +84,7 @@ class Group:
             heads: a unit is silent when what produces it is zero, too.
         block: the module to take out, for groups of the kind ``"block"``.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -177,7 +177,7 @@ class Structure(Overview):
         untying: how shared weights of the model are copied before anything is cut; None when they are not.
         attention: what a unit of an attention is.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

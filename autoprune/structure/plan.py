@@ -37,7 +37,7 @@ class Plan(Overview):
         untied: whether every use of a shared weight has its own copy, which the plan cuts by itself.
         attention: what a unit of an attention is, see :func:`autoprune.discover`.
 
-    Example:
+    Examples:
         >>> import autoprune
         >>> plan = autoprune.Plan({"0": (0, 2, 5)}, model="mine")
         >>> autoprune.Plan.from_json(plan.to_json())

@@ -36,7 +36,7 @@ def restrict(
         ArgumentError: for an argument of another type.
         UserError: for a pattern that matches nothing.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(

@@ -30,7 +30,7 @@ class Listener:
 
     Subclasses override the methods of the events that they want; what a method raises ends the search.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> class Phases(autoprune.Listener):

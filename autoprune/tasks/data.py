@@ -168,7 +168,7 @@ class Data:
         ArgumentError: for a split or a task of another type.
         DataError: for a split without samples.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from autoprune.tasks import TensorSplit, classification
         >>> split = TensorSplit(torch.randn(64, 20), torch.arange(64) % 2)

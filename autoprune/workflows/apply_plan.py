@@ -40,7 +40,7 @@ def apply(
         PlanError: when the plan does not fit, removes nothing or empties a group, or masks weights.
         ModelError: when the model cannot be traced.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

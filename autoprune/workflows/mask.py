@@ -58,7 +58,7 @@ def mask(
         UserError: for an unknown granularity.
         CriterionError: when the criterion is unknown or lacks data.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

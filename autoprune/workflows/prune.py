@@ -123,7 +123,7 @@ def prune(
         ModelError: when the model cannot be traced.
         CriterionError: when the criterion is unknown or lacks data.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))

@@ -49,7 +49,7 @@ def fold(model: nn.Module) -> nn.Module:
         ModelError: when a masked weight has another parametrization of the caller's.
         ArgumentError: for what is no module.
 
-    Example:
+    Examples:
         >>> import autoprune, torch
         >>> from torch import nn
         >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
