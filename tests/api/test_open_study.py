@@ -42,8 +42,6 @@ def test_a_study_of_objects_is_read_without_them(storage: Path, tmp_path: Path) 
 def test_what_needs_the_objects_says_so(storage: Path, method: str) -> None:
     study = autoprune.open_study(storage, "python")
     expected = "was made in Python from a Sequential: give its model and data to autoprune.open_study"
-        "'python' was made in Python from a Sequential: give its model and data to autoprune.open_study"
-    )
     with pytest.raises(StudyError, match=expected):
         getattr(study, method)()
     with pytest.raises(StudyError, match="a Sequential: give its data to"):
