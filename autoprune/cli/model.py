@@ -37,9 +37,6 @@ APPLY_SETTINGS = (
     *("calibration_batches", "latency", "latency_batch", *TIMING_SETTINGS),
 )
 
-SECONDS_A_GROUP = 0.2
-"""Of timing in ``inspect``, which is there to be looked at."""
-
 
 @app.command(
     cls=showing(*MODEL_SETTINGS, "skip", "latency", "runtime"),
@@ -66,8 +63,6 @@ def inspect(
 
         view = review.LiveView()
         config = load_config(file, settings, view.note)
-        if "latency_seconds" not in config.model_fields_set:
-            config = config.model_copy(update={"latency_seconds": SECONDS_A_GROUP})
         use_threads(config)
         with view:
             found = inspect(config, inputs or (), view).as_dict()

@@ -178,15 +178,15 @@ def export(
 ) -> None:
     """Write a trial's pruned model; load back, compare and time every file."""
     with errors(debug):
-        from autoprune.api import open_search
-        from autoprune.review import LiveView, chosen_trials, open_study
+        from autoprune import review
+        from autoprune.api import open_study
 
         chosen, named = _chosen_way(best, trial, picked, all_front), _quantized(formats, quantize)
         # Before the model is built and perhaps trained, which takes its time.
-        chosen_trials(open_study(storage, study), chosen)
+        review.chosen_trials(review.open_study(storage, study), chosen)
         try:
-            with LiveView() as view:
-                result = open_search(storage, study, view, given=settings, trust=trust)
+            with review.LiveView() as view:
+                result = open_study(storage, study, listener=view, trust=trust, **settings)
                 folders = result.folders(chosen, to)
                 written = {
                     number: result.export(

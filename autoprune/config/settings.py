@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -16,7 +15,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from autoprune.config.bounds import parse_bounds
@@ -34,15 +32,13 @@ from autoprune.config.references import (
     parse_runtime,
     references_in,
 )
+from autoprune.config.study_file import read_study_file
 from autoprune.config.user_code import Permit
 from autoprune.config.wrong_settings import explain
 from autoprune.errors import BudgetError, ConfigError
 from autoprune.utils.redact import without_passwords
-from autoprune.utils.untrusted import MOST_TEXT, read_text, short_line
+from autoprune.utils.untrusted import MOST_TEXT
 
-MOST_BYTES = 1 << 16
-"""Size of the largest study file that is read."""
-MOST_DOTS = 1000
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -74,6 +70,20 @@ class Config(BaseModel):
 
     Whoever makes one names the code in it, which may run then. Settings from elsewhere become one in
     :func:`autoprune.study.trust.config_of_study` alone.
+
+    Any field is a keyword argument; ``autoprune search --help-all`` says what each of them is.
+
+    Raises:
+        pydantic.ValidationError: for an unknown field, or a value out of bounds; it is a ValueError.
+        BudgetError: for a budget that cannot be read.
+
+    Examples:
+        >>> from autoprune import Config
+        >>> config = Config(data="digits", budget=("flops=50%", "trials=20"), finetune_steps=50)
+        >>> config.latency
+        True
+        >>> print(config.model_copy(update={"latency": False}).to_toml().splitlines()[0])
+        data = "digits"
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -270,13 +280,6 @@ class Config(BaseModel):
     channels_last: bool = _setting(False, "Time images with their channels innermost.", MEASURE)
     threads: Positive | None = _setting(None, "CPU threads; default: what PyTorch chooses.", MEASURE)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _stand_in(cls, values: Any) -> Any:
-        """The embedded data where nothing is given at all."""
-        given = isinstance(values, dict) and any(values.get(key) is not None for key in ("model", "data"))
-        return values if given or not isinstance(values, dict) else {**values, "data": DEFAULT_DATA}
-
     @field_validator(*LISTS, mode="before")
     @classmethod
     def _read_texts(cls, value: object) -> object:
@@ -318,7 +321,12 @@ class Config(BaseModel):
         return written
 
     def model_post_init(self, _: Any) -> None:
-        """Permit the code that is named now; a copy with another setting permits no more."""
+        """Let the embedded data stand in where nothing is given, and permit the code that is named now.
+
+        A copy with another setting permits no more. What stands in is not among the fields that are set.
+        """
+        if self.model is None and self.data is None:
+            self.__dict__["data"] = DEFAULT_DATA
         self._named = references_in(self.__dict__)
         self._permit = Permit.naming(*(reference for some in self._named.values() for reference in some))
 
@@ -378,7 +386,7 @@ def load_config(
         ConfigError: a file that cannot be read, an unknown key, or a value out of bounds.
         BudgetError: a budget that cannot be read.
     """
-    in_file = {} if path is None else _read(path)
+    in_file = {} if path is None else read_study_file(path)
     given = {key.replace("-", "_"): _plain(value) for key, value in overrides.items() if value is not None}
     if not in_file:
         return _validated(given, None)
@@ -418,28 +426,6 @@ def _texts(value: object, wanted: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise ValueError(wanted)
     return tuple(value)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if ":" in str(path) and not path.exists():
-        raise ConfigError(f"{path} is no study file: a model is named by --model {path}")
-    text = read_text(path, "study file", ConfigError, MOST_BYTES)
-    # Reading a dotted key takes time that grows with the square of its parts.
-    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
-        raise ConfigError(f"{path}: a line has more than {MOST_DOTS} dots: no setting needs that")
-    try:
-        content = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(f"{path}: not valid TOML: it is nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {short_line(error)}") from None
-    settings: dict[str, Any] = {}
-    for key, value in content.items():
-        name = key.replace("-", "_")
-        if name in settings:
-            raise ConfigError(f"{path}: {name} is given twice, with - and with _: keep one of them")
-        settings[name] = from_folder(name, value, path.parent)
-    return settings
 
 
 def _place(path: Path | None, message: str) -> str:

@@ -64,9 +64,28 @@ class _FunctionCriterion:
 def register(name: str) -> Callable[[F], F]:
     """Decorator that makes a function ``score(context)`` or a :class:`Criterion` class known by ``name``.
 
+    Args:
+        name: of letters, digits, ``_`` and ``-``; that is how ``criterion=`` names it.
+
+    Returns:
+        What takes the function or class, and returns it. The function maps a
+        :class:`autoprune.criteria.Context` to scores: the name of each group to a tensor ``[width]``; units
+        of low score go first.
+
     Raises:
         ArgumentError: for a name that is no text, or something else than a criterion.
         CriterionError: when another one has that name, or it is none of letters, digits, ``_`` and ``-``.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> @autoprune.register_criterion("from-the-left")
+        ... def score(context):
+        ...     return {group.name: -torch.arange(float(group.width)) for group in context.structure.groups}
+        >>> smaller = autoprune.prune(network, torch.randn(1, 20), 0.5, criterion="from-the-left")
+        >>> torch.equal(smaller[0].weight, network[0].weight[:4])
+        True
     """
     check_type("the name of a criterion", name, str, "a text: @autoprune.register_criterion('mine')")
     if not _NAME.fullmatch(name):

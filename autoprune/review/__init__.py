@@ -8,6 +8,7 @@ from autoprune.review.groups import groups_table
 from autoprune.review.html import study_html
 from autoprune.review.latency_steps import check_drawing, draw_latency_steps, profile_table
 from autoprune.review.live import LiveView
+from autoprune.review.overview import overview
 from autoprune.review.publish import publish, write_study_note
 from autoprune.review.report import write_explanation, write_report
 from autoprune.review.stages import stage_seconds, stages_table
@@ -51,6 +52,7 @@ __all__ = [
     "headline",
     "health_lines",
     "open_study",
+    "overview",
     "pick",
     "picked",
     "predictors",

@@ -60,6 +60,16 @@ def discover(
         ArgumentError: for an argument of another type.
         ModelError: when the model does not run on the inputs or cannot be traced.
         UserError: for an unknown way to treat shared weights.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> structure = autoprune.discover(network, torch.randn(1, 20))
+        >>> structure.widths
+        {'0': 8}
+        >>> structure.frozen
+        {'2': "reaches the model's output"}
     """
     check_type("model", model, nn.Module, "a torch.nn.Module")
     check_inputs(example_inputs)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from autoprune.structure.overview import Overview, frozen_text, groups_text
 
 AttentionUnit = Literal["heads", "width"]
 """What a unit of an attention is: a whole head, or one position in the width of every head."""
@@ -80,15 +83,25 @@ class Group:
         contracted: a product of activations sums over the units, as attention does over the width of its
             heads: a unit is silent when what produces it is zero, too.
         block: the module to take out, for groups of the kind ``"block"``.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> group = autoprune.discover(network, torch.randn(1, 20)).groups[0]
+        >>> group.name, group.kind, group.width
+        ('0', 'channels', 8)
+        >>> [(part.parameter, part.axis) for part in group.slices]
+        [('0.weight', 0), ('0.bias', 0), ('2.weight', 1)]
     """
 
     name: str
     kind: str
     width: int
-    slices: tuple[Slice, ...]
+    slices: tuple[Slice, ...] = field(repr=False)
     exact: bool = True
     contracted: bool = False
-    block: Block | None = None
+    block: Block | None = field(default=None, repr=False)
 
     @property
     def least(self) -> int:
@@ -149,8 +162,8 @@ class Untying:
     repeats: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Structure:
+@dataclass(frozen=True, eq=False, repr=False)
+class Structure(Overview):
     """Result of :func:`autoprune.discover`: everything about a model that does not depend on its weights.
 
     Attributes:
@@ -163,15 +176,27 @@ class Structure:
         numbers: module path and name of every attribute that follows a cut -> what it amounts to.
         untying: how shared weights of the model are copied before anything is cut; None when they are not.
         attention: what a unit of an attention is.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> structure = autoprune.discover(network, torch.randn(1, 20))
+        >>> structure
+        Structure
+          groups      1 (channels)
+          units       8
+          parameters  186, 99% of them in tensors that can be cut
+          frozen      1 of 2 layers (50%), all: reaches the model's output
     """
 
     groups: tuple[Group, ...]
     frozen: Mapping[str, str]
-    operations: tuple[Operation, ...] = field(repr=False)
-    tensors: Mapping[str, Shape] = field(repr=False)
-    parameters: frozenset[str] = field(repr=False)
-    first: frozenset[str] = field(repr=False, default=frozenset())
-    numbers: Mapping[tuple[str, str], Extent] = field(repr=False, default_factory=dict)
+    operations: tuple[Operation, ...]
+    tensors: Mapping[str, Shape]
+    parameters: frozenset[str]
+    first: frozenset[str] = frozenset()
+    numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)
     untying: Untying | None = None
     attention: AttentionUnit = "heads"
 
@@ -235,3 +260,18 @@ class Structure:
             if group.name == name:
                 return group
         raise KeyError(name)
+
+    def _overview(self) -> dict[str, str]:
+        widths = self.widths
+        sizes = {
+            name: prod(extent.at(widths) for extent in self.tensors[name]) for name in sorted(self.parameters)
+        }
+        slices = [part for group in self.groups for part in group.slices]
+        cut = {part.parameter for part in slices} | set(self.block_of)
+        total, prunable = sum(sizes.values()), sum(size for name, size in sizes.items() if name in cut)
+        return {
+            "groups": groups_text(self.groups),
+            "units": f"{sum(widths.values()):,}",
+            "parameters": f"{total:,}, {prunable / max(total, 1):.0%} of them in tensors that can be cut",
+            "frozen": frozen_text({part.layer for part in slices if part.role == "out"}, self.frozen),
+        }

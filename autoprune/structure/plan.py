@@ -10,6 +10,8 @@ from typing import get_args
 
 from autoprune.errors import PlanError
 from autoprune.structure.groups import AttentionUnit, Structure
+from autoprune.structure.overview import Overview, kept_text
+from autoprune.utils.overview import counted, listed
 from autoprune.utils.untrusted import (
     MOST_GROUPS,
     MOST_TEXT,
@@ -23,8 +25,8 @@ from autoprune.utils.untrusted import (
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Overview):
     """The units that stay, for every group that loses some.
 
     Attributes:
@@ -34,6 +36,15 @@ class Plan:
         weights: SHA-256 of the weights that it was made for, or empty.
         untied: whether every use of a shared weight has its own copy, which the plan cuts by itself.
         attention: what a unit of an attention is, see :func:`autoprune.discover`.
+
+    Examples:
+        >>> import autoprune
+        >>> plan = autoprune.Plan({"0": (0, 2, 5)}, model="mine")
+        >>> autoprune.Plan.from_json(plan.to_json())
+        Plan
+          cuts    1 group, of which 3 units stay
+          widths  0: 3
+          model   mine
     """
 
     keep: Mapping[str, tuple[int, ...]]
@@ -131,6 +142,17 @@ class Plan:
         if attention not in get_args(AttentionUnit):
             raise PlanError('"attention" must be "heads" or "width"')
         return cls(_kept(document.get("keep")), model, weights, untied, attention)
+
+    def _overview(self) -> dict[str, str]:
+        kept = {name: len(units) for name, units in self.keep.items() if units}
+        blocks = [name for name, units in self.keep.items() if not units]
+        return {
+            "cuts": f"{counted(len(kept), 'group')}, of which {counted(sum(kept.values()), 'unit')} stay",
+            "widths": kept_text(kept),
+            "removes": listed(blocks),
+            "model": self.model,
+            "weights": self.weights[:12],
+        }
 
 
 _KEYS = frozenset({"schema", "model", "weights", "untied", "attention", "keep"})

@@ -29,9 +29,22 @@ def restrict(
         keep_ends: leave the units that a layer at the model's input gives out, and those that a
             layer at its output reads.
 
+    Returns:
+        A new structure; the given one stays as it is.
+
     Raises:
         ArgumentError: for an argument of another type.
         UserError: for a pattern that matches nothing.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(
+        ...     nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
+        ... )
+        >>> structure = autoprune.discover(network, torch.randn(1, 20))
+        >>> autoprune.restrict(structure, skip="0").widths
+        {'2': 6}
     """
     check_type("structure", structure, Structure, "what autoprune.discover returned")
     skip, only = (

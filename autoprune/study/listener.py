@@ -26,7 +26,22 @@ class Count:
 
 
 class Listener:
-    """Receives the events of a search, and is a context manager around it."""
+    """Receives the events of a search, and is a context manager around it.
+
+    Subclasses override the methods of the events that they want; what a method raises ends the search.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> class Phases(autoprune.Listener):
+        ...     def phase(self, name, detail=""):
+        ...         print(name)
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> _ = autoprune.inspect(
+        ...     network, example_inputs=torch.randn(1, 20), latency=False, listener=Phases()
+        ... )
+        structure
+    """
 
     def __enter__(self) -> Self:
         return self

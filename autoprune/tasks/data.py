@@ -163,6 +163,18 @@ class Data:
         task: loss and metric.
         source: where it comes from, if the name alone does not tell it from other data.
         notes: what the user is told of how it is read.
+
+    Raises:
+        ArgumentError: for a split or a task of another type.
+        DataError: for a split without samples.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from autoprune.tasks import TensorSplit, classification
+        >>> split = TensorSplit(torch.randn(64, 20), torch.arange(64) % 2)
+        >>> data = autoprune.Data("mine", split, split, split, classification(2))
+        >>> data.example(4).shape
+        torch.Size([4, 20])
     """
 
     name: str

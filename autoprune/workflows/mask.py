@@ -57,6 +57,14 @@ def mask(
         ModelError: when the model does not run, or none of its weights fits the pattern.
         UserError: for an unknown granularity.
         CriterionError: when the criterion is unknown or lacks data.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> masked = autoprune.mask(network, torch.randn(1, 20), granularity="2:4")
+        >>> int(torch.count_nonzero(masked[0].weight)), masked[0].weight.numel()
+        (80, 160)
     """
     check_cut(model, sparsity, criterion)
     check_type("granularity", granularity, str, "a text such as 'weights' or '2:4'")

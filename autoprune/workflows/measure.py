@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.config.settings import Config
 from autoprune.cost import Profile
 from autoprune.cost.latency.prediction import Accuracy, cross_validated, worth_offering
 from autoprune.cost.latency.profile import load_profile
+from autoprune.cost.latency.setting import Inputs
 from autoprune.errors import ModelError
 from autoprune.pruning_search.problem.latency import profile_path, setting_of, timing_batch
 from autoprune.pruning_search.problem.latency_profile import measure_profile, profiling_meter
-from autoprune.pruning_search.problem.subject.configured_model import model_spec
 from autoprune.pruning_search.problem.unit_pruning import discover_for
 from autoprune.study.listener import Listener
-from autoprune.workflows.inspect import model_and_inputs
+from autoprune.tasks import Data
+from autoprune.workflows.inspect import model_and_inputs, name_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +37,8 @@ class Measurement:
     """
 
     name: str
-    profile: Profile
-    offered: dict[str, tuple[int, ...]]
+    profile: Profile = field(repr=False)
+    offered: dict[str, tuple[int, ...]] = field(repr=False)
     accuracy: Accuracy | None
     file: Path
     known: bool
@@ -57,23 +58,34 @@ class Measurement:
         }
 
 
-def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again: bool = False) -> Measurement:
+def measure(
+    config: Config,
+    inputs: Sequence[str] | Inputs,
+    listener: Listener,
+    *,
+    again: bool = False,
+    model: nn.Module | None = None,
+    data: Data | None = None,
+) -> Measurement:
     """Profile the configured model on the configured runtime, unless that was done before.
 
     Args:
         config: names the model, what may be cut in it, and how it is timed.
-        inputs: texts for :func:`autoprune.tasks.inputs.make_inputs`, batch included; without any, a batch of
-            samples of the data, or for a model of torchvision or timm an image.
+        inputs: tensors, or texts for :func:`autoprune.tasks.inputs.make_inputs`, batch included; without any,
+            a batch of samples of the data, or for a model of torchvision or timm an image.
         listener: is told how far it is.
         again: measure anew what is known.
+        model: in place of the configured one.
+        data: in place of the configured ones.
 
     Raises:
         UserError: when the model cannot be built, traced, or called, this machine has no such runtime, or the
             runtime cannot run the model.
     """
-    name, setting = model_spec(config), setting_of(config)
+    name, setting = name_of(config, model), setting_of(config)
     listener.phase("structure", name)
-    model, example, batch = _subject(config, inputs, listener)
+    model, example = model_and_inputs(config, inputs, listener, data, model)
+    batch = example if inputs else timing_batch(config, example[0])
     structure = discover_for(config, model, example)
     if not structure.groups:
         raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
@@ -89,11 +101,3 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
         file=file,
         known=known is not None,
     )
-
-
-def _subject(
-    config: Config, inputs: Sequence[str], listener: Listener
-) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The model, what to trace it with, and what to time it on: all as a search would have them."""
-    model, example = model_and_inputs(config, inputs, listener)
-    return model, example, example if inputs else timing_batch(config, example[0])

@@ -122,6 +122,14 @@ def prune(
         PlanError: for a sparsity out of range, an unknown group, or when nothing would be removed.
         ModelError: when the model cannot be traced.
         CriterionError: when the criterion is unknown or lacks data.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> smaller = autoprune.prune(network, torch.randn(1, 20), 0.5)
+        >>> smaller[0].out_features, smaller[2].in_features
+        (4, 4)
     """
     check_type("structure", structure, (Structure, type(None)), "what autoprune.discover returned")
     check_cut(model, sparsity, criterion)

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from autoprune.config.budget import budget_texts
+from autoprune.config.override import overridden
 from autoprune.config.settings import Config, load_config
 from autoprune.errors import ArgumentError
 from autoprune.study.callbacks import Callback, WithCallbacks
@@ -28,16 +29,19 @@ def settings_of(
     storage: object,
     name: object,
     settings: Mapping[str, object],
+    config: object = None,
 ) -> Config:
     """The settings of a search from the arguments of :func:`autoprune.search`.
+
+    Those of `config` hold where no other is given.
 
     Raises:
         ArgumentError: for an argument of a type that is not understood.
         UserError: for a setting that cannot be used.
     """
-    check_type("model", model, (nn.Module, str, type(None)), _MODEL, is_made=True)
-    check_type("data", data, (Data, Mapping, str, type(None)), _DATA, is_made=True)
+    check_model_and_data(model, data)
     check_type("name", name, (str, type(None)), "a text")
+    check_type("config", config, (Config, type(None)), "an autoprune.Config")
     if name is not None and "study" in settings:
         raise ArgumentError("name and study are the same: give one of them")
     limits = budget_texts(budget)
@@ -46,16 +50,30 @@ def settings_of(
     given = {
         "model": model if isinstance(model, str) else None,
         "data": data if isinstance(data, str) else None,
-        "budget": limits,
+        "budget": limits or None,
         "storage": None if storage is None else as_text("storage", storage, "a file or a storage URL"),
         "study": name,
         **settings,
     }
-    config = load_config(None, given)
-    if isinstance(model, nn.Module) or isinstance(data, Data | Mapping):
-        # The data of objects are those that are given: none stand in.
-        config = config.model_copy(update={"data": given["data"]})
-    return config
+    chosen = overridden(config, given) if isinstance(config, Config) else load_config(None, given)
+    return without_texts_for(chosen, model=model, data=data)
+
+
+def check_model_and_data(model: object, data: object) -> None:
+    """Raise ArgumentError for what is no model or no data."""
+    check_type("model", model, (nn.Module, str, type(None)), _MODEL, is_made=True)
+    check_type("data", data, (Data, Mapping, str, type(None)), _DATA, is_made=True)
+
+
+def without_texts_for(config: Config, *, model: object, data: object) -> Config:
+    """The settings without the texts in whose place there are objects; no data stand in for an object's."""
+    update: dict[str, object] = {}
+    if isinstance(model, nn.Module):
+        update["model"] = None
+        update["data"] = config.data if "data" in config.model_fields_set else None
+    if isinstance(data, Data | Mapping):
+        update["data"] = None
+    return config.model_copy(update=update)
 
 
 def objects_of(model: object, data: object) -> tuple[nn.Module | None, Data | None]:
@@ -69,7 +87,7 @@ def objects_of(model: object, data: object) -> tuple[nn.Module | None, Data | No
 
 def told(listener: object, callbacks: Sequence[Callback]) -> Listener:
     """Who is told of a search. Raises ArgumentError for something else."""
-    check_type("listener", listener, (Listener, type(None)), "an autoprune.review.Listener")
+    check_type("listener", listener, (Listener, type(None)), "an autoprune.Listener")
     check_type("callbacks", callbacks, (list, tuple), "a list of functions of a study and a trial")
     for callback in callbacks:
         if not callable(callback):

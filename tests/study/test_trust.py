@@ -13,13 +13,12 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
-from autoprune.api import open_search
+from autoprune.api import open_study
 from autoprune.cli import app
 from autoprune.config.commands import command_line
 from autoprune.config.references import references_in
 from autoprune.config.settings import NAMES_CODE
 from autoprune.errors import TrustError
-from autoprune.review import Listener
 from autoprune.structure.masks import LayerMask, MaskPlan
 from autoprune.study.trust import code_words, require_trust, user_code
 from autoprune.tasks import digits_resnet
@@ -207,7 +206,7 @@ def test_no_setting_of_a_study_runs_code_in_any_form(plain: Path, monkeypatch: p
 
 
 def test_a_criterion_file_runs_no_code(plain: Path) -> None:
-    learned = open_search("sqlite:///autoprune.db", "p", Listener()).criterion(0)
+    learned = open_study("sqlite:///autoprune.db", "p").criterion(0)
     apply = (
         "apply",
         "--model",

@@ -63,7 +63,7 @@ SEARCHES: dict[str, tuple[Callable[[], object], str]] = {
     "two names": (lambda: search(name="a", study="b"), "name and study are the same: give one of them"),
     "a listener": (
         lambda: search(listener=print),
-        "listener is a function: give an autoprune.review.Listener",
+        "listener is a function: give an autoprune.Listener",
     ),
     "a callback": (lambda: search(callbacks=print), "callbacks is a function: give a list of functions"),
     "no callback": (
@@ -168,7 +168,6 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
         "the name of a criterion is a function: give a text",
     ),
     "no criterion": (lambda _: autoprune.register_criterion("own")("l2"), "criterion 'own' is the text 'l2'"),
-    "a study": (lambda _: autoprune.export("first"), "study is the text 'first': give what autoprune.search"),
     "tensors": (
         lambda _: autoprune.Data("mine", SPLIT, SPLIT, SPLIT, classification(2)),
         r"train is a tuple \(Tensor, Tensor\): give a TensorSplit",

@@ -39,8 +39,23 @@ def zeroed(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 def fold(model: nn.Module) -> nn.Module:
     """A copy without masks: their zeros are in the weights, and all names are those of the original model.
 
-    Raises ModelError when a masked weight has another parametrization of the caller's, and ArgumentError for
-    what is no module.
+    Args:
+        model: as :func:`autoprune.mask` returned it, perhaps trained since; it is left as it is.
+
+    Returns:
+        A plain module; training it would fill the zeros.
+
+    Raises:
+        ModelError: when a masked weight has another parametrization of the caller's.
+        ArgumentError: for what is no module.
+
+    Examples:
+        >>> import autoprune, torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> plain = autoprune.fold(autoprune.mask(network, torch.randn(1, 20), 0.75))
+        >>> type(plain[0].weight).__name__, int(torch.count_nonzero(plain[0].weight))
+        ('Parameter', 40)
     """
     check_type("model", model, nn.Module, "a torch.nn.Module")
     memo: dict[int, Any] = {}

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from autoprune.config.granularity import read_pattern
 from autoprune.errors import PlanError, UserError
 from autoprune.structure.masks.structure import MaskStructure
+from autoprune.structure.overview import Overview, kept_text
+from autoprune.utils.overview import counted
 from autoprune.utils.untrusted import MOST_GROUPS, MOST_TEXT, check_keys, is_text, is_whole, json_object
 
 SCHEMA = 1
@@ -28,8 +30,8 @@ class LayerMask:
     mask: str
 
 
-@dataclass(frozen=True)
-class MaskPlan:
+@dataclass(frozen=True, repr=False)
+class MaskPlan(Overview):
     """What is masked, without the masks: they follow from weights and criterion, or from the zeros.
 
     Attributes:
@@ -127,6 +129,17 @@ class MaskPlan:
             )
         read = {name: LayerMask(layer["kept"], layer["mask"]) for name, layer in layers.items()}
         return cls(layers=read, **texts)
+
+    def _overview(self) -> dict[str, str]:
+        kept = {name: layer.kept for name, layer in self.layers.items()}
+        return {
+            "masks": f"{counted(len(kept), 'weight')}, of which {counted(sum(kept.values()), 'unit')} stay",
+            "granularity": self.granularity,
+            "widths": kept_text(kept),
+            "criterion": self.criterion,
+            "model": self.model,
+            "weights": self.weights[:12],
+        }
 
 
 def is_mask_plan(text: str) -> bool:

@@ -15,6 +15,7 @@ from autoprune.structure.graph.values import ExampleInputs
 from autoprune.structure.masks.patterns import Neurons, Pattern, parse_pattern
 from autoprune.structure.masks.uses import find_uses
 from autoprune.structure.masks.weights import Weight, weights_of
+from autoprune.structure.overview import Overview, frozen_text, groups_text
 from autoprune.structure.restriction import matches, require_match
 from autoprune.structure.wrappers import unwrapped
 
@@ -59,8 +60,8 @@ class MaskGroup:
         return self.pattern.least
 
 
-@dataclass(frozen=True, eq=False)
-class MaskStructure:
+@dataclass(frozen=True, eq=False, repr=False)
+class MaskStructure(Overview):
     """Result of :func:`discover_masks`.
 
     Attributes:
@@ -101,6 +102,15 @@ class MaskStructure:
             if group.name == name:
                 return group
         raise KeyError(name)
+
+    def _overview(self) -> dict[str, str]:
+        return {
+            "groups": groups_text(self.groups),
+            "granularity": str(self.pattern),
+            "units": f"{sum(self.widths.values()):,}",
+            "parameters": f"{sum(group.weight.size for group in self.groups):,} that can be masked",
+            "frozen": frozen_text(set(self.widths), self.frozen),
+        }
 
 
 @torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
