@@ -18,9 +18,9 @@ _SHOWN = 10
 
 
 def open_study(url: str, name: str | None, note: Note | None = None) -> optuna.Study:
-    """The study called ``name``; None means the one of autoprune's studies that was active last.
+    """The study called ``name``; None means the most recently active study of autoprune.
 
-    ``note`` is told when the storage's server is away for a while.
+    ``note`` is called with a message if the storage's server is unreachable for a while.
 
     Raises:
         StudyError: as :func:`autoprune.storages.open_storage`, or no such study.
@@ -47,13 +47,13 @@ def studies_in(storage: BaseStorage) -> list[optuna.Study]:
 
 
 def _read(study: optuna.Study) -> optuna.Study:
-    """The study, all of whose trials can be read. Raises StudyError."""
+    """The study, if all of its trials can be read. Raises StudyError."""
     try:
         study.get_trials(deepcopy=False)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise StudyError(
-            f"study {study.study_name!r} cannot be read: {short_line(error)}: it is damaged, or was changed "
-            "by hand: take a copy of an earlier state"
+            f"study {study.study_name!r} cannot be read: {short_line(error)}: it is damaged, or was edited "
+            "by hand: restore an earlier copy"
         ) from error
     return study
 

@@ -199,7 +199,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ca
                 "latency": config.latency and request.validate,
                 "finetune_steps": config.finetune_steps or 0,
                 # One cut is no choice among many: all samples judge it.
-                "ranking_share": 0.0,
+                "holdout_share": 0.0,
             }
         ),
         listener,

@@ -59,7 +59,7 @@ def mask(
         CriterionError: when the criterion is unknown or lacks data.
     """
     check_cut(model, sparsity, criterion)
-    check_type("granularity", granularity, str, "a text such as 'weights' or '2:4'")
+    check_type("granularity", granularity, str, "a string such as 'weights' or '2:4'")
     check_type("structure", structure, (MaskStructure, type(None)), "what discover_masks returned")
     if structure is None:
         check_inputs(example_inputs)

@@ -92,7 +92,7 @@ class Bench:
         settings = {
             "storage": "sqlite:///:memory:",
             "latency": False,
-            "ranking_share": 0.0,
+            "holdout_share": 0.0,
             "seed": seed,
         }
         problem = prepare(load_config(study, settings), Listener())

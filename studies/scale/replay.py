@@ -41,7 +41,7 @@ def settings(storage: str, trials: int, workers: int) -> Config:
         "finetune_steps": 0,
         "latency": False,
         "calibration_batches": 2,
-        "ranking_share": 0.0,
+        "holdout_share": 0.0,
         # A Gaussian process over three groups would suggest the same few plans to all workers.
         "sampler": "tpe",
         "space": "sparsity",

@@ -136,7 +136,7 @@ def problem_of(sampler: str, storage: str) -> Problem:
         "finetune_steps": 0,
         "latency": False,
         "calibration_batches": 2,
-        "ranking_share": 0.0,
+        "holdout_share": 0.0,
         "sampler": sampler,
         "space": "sparsity",
         "storage": storage,

@@ -112,7 +112,7 @@ def test_the_models_of_data_sets_train_themselves(tmp_path: Path, monkeypatch: p
 
 
 def test_without_data_an_input_says_what_the_model_takes(folder: Path) -> None:
-    assert "; write your data into it, then:" in init("--input", "1x3x10x10", "--weights", "w.pt")
+    assert "; add your data to it, then run:" in init("--input", "1x3x10x10", "--weights", "w.pt")
     text = (folder / "study.toml").read_text()
     assert 'weights = "w.pt"' in text
     assert '# data = "imagefolder:photos"' in text
@@ -123,7 +123,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(folder: Path) -> None:
     arguments = ["init", "--model", "net.py:net", "--input", "1x3x10x10"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "study.toml is there already: give --force to replace it" in result.stderr
+    assert "study.toml already exists: give --force to replace it" in result.stderr
     assert (folder / "study.toml").read_text() == "mine"
     assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
     assert (folder / "study.toml").read_text().startswith("# A study of net.py:net.")

@@ -51,9 +51,12 @@ SEARCHES: dict[str, tuple[Callable[[], object], str]] = {
     "a state dict": (lambda: search(NET.state_dict()), "model is an OrderedDict: give a torch.nn.Module"),
     "a fraction": (
         lambda: search(budget=0.5),
-        r"budget is a float \(0\.5\): give a text such as 'latency=50%'",
+        r"budget is a float \(0\.5\): give a string such as 'latency=50%'",
     ),
-    "fractions": (lambda: search(budget=[0.5]), r"a part of budget is a float \(0\.5\): give a text such as"),
+    "fractions": (
+        lambda: search(budget=[0.5]),
+        r"a part of budget is a float \(0\.5\): give a string such as",
+    ),
     "a list": (lambda: search(budget={"flops": [1]}), r"budget\['flops'\] is a list \(int\): give a text"),
     "trials as a text": (lambda: search(trials="10"), "trials is the text '10': give a whole number"),
     "half a trial": (lambda: search(trials=1.5), r"trials is a float \(1\.5\): give a whole number"),
@@ -90,7 +93,7 @@ def test_a_search_names_what_it_does_not_understand(mistake: str) -> None:
         ({"data": DATA}, "no model for the data"),
         ({"model": NET, "data": DATA, "lr": "0.1"}, r"lr = '0\.1': input should be a valid number"),
         ({"model": NET, "data": DATA, "criterion": len}, "criterion is a function: give its name as a text"),
-        ({"model": NET, "data": DATA, "skip": {"0": 1}}, "use a text or a list of texts"),
+        ({"model": NET, "data": DATA, "skip": {"0": 1}}, "use a string or a list of strings"),
     ],
 )
 def test_nothing_stands_in_for_what_is_missing_or_wrong(given: dict[str, Any], message: str) -> None:

@@ -24,7 +24,7 @@ DEADLINE = "deadline"
 class Spent:
     """How much of the search budget is used: distinct plans recorded, and time.
 
-    Previews, and candidates that the ladder gave up, took next to no time and do not count.
+    Previews, and candidates that were stopped early, took next to no time and do not count.
 
     Attributes:
         trials: that count and have ended.

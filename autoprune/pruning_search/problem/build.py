@@ -104,7 +104,7 @@ def prepare(
     others = tuple(
         Judge(objective.task(data.task), objective.split(parts.guiding, config.seed)) for objective in watched
     )
-    if others and config.ladder:
+    if others and config.early_stopping:
         listener.note("with several qualities, every candidate is trained and scored in full")
     data, parts = _noisy(data, parts, quality, config.seed)
     calibration = _calibration(data, config)

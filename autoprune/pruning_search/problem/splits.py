@@ -43,18 +43,18 @@ def divide(data: Data, config: Config) -> Parts:
 
     Raises ConfigError when a share is asked of data that can only be read as a whole, or leaves a part empty.
     """
-    split, share = data.validation, config.ranking_share
+    split, share = data.validation, config.holdout_share
     count = len(split)
     order = shuffled(classes(split), count, config.seed)
     wanted = RANKING_SHARE if share is None and count >= LEAST_SAMPLES else share or 0.0
     ranked = round(wanted * count)
     if share and not 0 < ranked < count:
-        raise ConfigError(f"ranking_share {share} of {count} samples leaves a part empty: give another share")
+        raise ConfigError(f"holdout_share {share} of {count} samples leaves a part empty: give another share")
     guiding, ranking = (_held(part(split, some)) for some in torch.split(order, [count - ranked, ranked]))
     if guiding is None or ranking is None:
         if share:
             raise ConfigError(
-                "the validation data streams or shuffles, so that it cannot be divided: leave ranking_share "
+                "the validation data streams or shuffles, so that it cannot be divided: leave holdout_share "
                 "out, or give a map-style data set"
             )
         return Parts(split, None, "validation data streams or shuffles: all of it guides the search")

@@ -28,7 +28,7 @@ Make = Callable[..., Problem]
 
 @pytest.fixture
 def searched(make_problem: Make) -> tuple[Problem, object]:
-    settings = {"ladder": False, "finetune_steps": 1, "space": "criterion"}
+    settings = {"early_stopping": False, "finetune_steps": 1, "space": "criterion"}
     problem = make_problem(budget=("flops=50%", "trials=22"), **settings)
     study = create_study(problem)
     run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())
