@@ -1,4 +1,4 @@
-"""Latency of an exported file in what runs it."""
+"""Latency of an exported file in its runtime."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def file_latency(
     seconds: float,
     threads: int | None,
 ) -> Latency:
-    """Time the format's file in a folder against the original model in the same form, one sample at a time.
+    """Time the format's file in a folder against the original model in the same format, with batch size 1.
 
     Raises:
-        TrialError: when one of them does not run, or another process keeps the timing lock.
-        ExportError: when the original model cannot be written in this format.
+        TrialError: if one of them does not run, or another process holds the timing lock.
+        ExportError: if the original model cannot be written in this format.
     """
     original = copy.deepcopy(candidate.base).cpu().eval()
     setting = Setting(form.runtime(subject, candidate, folder), threads=threads)

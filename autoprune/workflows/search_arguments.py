@@ -37,7 +37,7 @@ def settings_of(
     """
     check_type("model", model, (nn.Module, str, type(None)), _MODEL, is_made=True)
     check_type("data", data, (Data, Mapping, str, type(None)), _DATA, is_made=True)
-    check_type("name", name, (str, type(None)), "a text")
+    check_type("name", name, (str, type(None)), "a string")
     if name is not None and "study" in settings:
         raise ArgumentError("name and study are the same: give one of them")
     limits = budget_texts(budget)

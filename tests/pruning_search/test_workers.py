@@ -316,7 +316,7 @@ def test_without_weights_in_the_settings_the_original_model_is_handed_over(
 
 
 def test_python_objects_and_memory_cannot_be_shared(tiny: torch.nn.Module, digits: Data) -> None:
-    with pytest.raises(ConfigError, match=r"cannot get a Python object: give model as a text"):
+    with pytest.raises(ConfigError, match=r"cannot get a Python object: give model as a string"):
         autoprune.search(tiny, workers=2)
     with pytest.raises(ConfigError, match=r"cannot share a storage in memory"):
         autoprune.search("autoprune.tasks.zoo:digits_resnet", storage="sqlite://", workers=2)
