@@ -99,7 +99,7 @@ def test_table_and_json_on_the_command_line(study: optuna.Study, url: str) -> No
 def test_pictures_and_a_section_of_the_report(study: optuna.Study, url: str, tmp_path: Path) -> None:
     drawn = {picture.name: picture for picture in pictures(study)}
     assert {"sensitivity", "criterion", "mixture"} <= set(drawn)
-    assert "Cutting block.2 costs most" in drawn["sensitivity"].alt
+    assert "Pruning block.2 costs most" in drawn["sensitivity"].alt
     for name in ("sensitivity", "criterion", "mixture"):
         text = drawn[name].figure.to_json()
         assert len(text) < 20_000
@@ -117,7 +117,7 @@ def test_a_page_on_one_trial(study: optuna.Study, url: str, tmp_path: Path) -> N
     assert json.loads(told.stdout)["trial"] == 3
     text = file.read_text()
     assert "what trial 3 (sampler) learned about 4 groups" in text
-    for title in ("Criterion of trial 3", "What orders the units in trial 3", "Sensitivity of the groups"):
+    for title in ("Criterion of trial 3", "What ranks the units in trial 3", "Sensitivity of the groups"):
         assert title in text
     for name in ("sensitivity", "criterion", "mixture", "importances"):
         assert f'id="data-{name}"' in text
