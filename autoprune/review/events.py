@@ -76,7 +76,7 @@ class JsonLines(Listener):
         self._write("trial_started", trial=number, origin=origin, **_count(count))
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
-        """A trial is told; `count` includes it."""
+        """A trial is finished; `count` includes it."""
         known, found = attributes_of(trial), summary(study)
         names = study.metric_names or [f"value_{place}" for place in range(len(study.directions))]
         self._write(

@@ -203,7 +203,7 @@ class Data:
 def no_batch(name: str) -> DataError:
     """The error for a non-empty split that yields no batch."""
     return DataError(
-        f"{name or 'a split'} yields no batch: its loader must start anew each time it is read, and have a "
+        f"{name or 'a split'} yields no batch: its loader must restart each time it is read, and have a "
         "full batch where it drops the last"
     )
 

@@ -1,4 +1,4 @@
-"""The order of a convolution's axes in memory: with channels innermost, most CPUs are faster."""
+"""The memory layout of convolutions: channels-last is faster on most CPUs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from autoprune.tasks.layout_trial import Verdict, tried
 
 BLOCK = 8
-"""Channels that oneDNN's AVX2 convolution kernels handle at a time."""
+"""Channel block of oneDNN's AVX2 convolution kernels."""
 LEAST_VALUES = 1 << 16
-"""Values of all inputs together below which a trial would take longer than the layout saves."""
+"""Total number of input values below which a trial would cost more than the layout saves."""
 
 _VERDICTS: WeakKeyDictionary[nn.Module, Verdict] = WeakKeyDictionary()
 

@@ -1,4 +1,4 @@
-"""How far an estimate of quality may be from the truth, given that it was made on finitely many samples."""
+"""Sampling error of quality estimates on finitely many samples."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from autoprune.tasks.task import Task
 
 Z95 = 1.959964
-"""Half the width of a 95 % interval, in standard errors of a normal distribution."""
+"""Half-width of a 95 % interval, in standard errors of a normal distribution."""
 BLOCKS = 32
-"""Blocks that a split is cut into for the bootstrap."""
+"""Number of blocks of a split for the bootstrap."""
 DRAWS = 1000
-"""Resamplings of the bootstrap."""
+"""Number of bootstrap resamples."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What chance does to an estimate: its standard error, and the ends of a 95 % interval."""
+    """The sampling error of an estimate: its standard error and 95 % interval."""
 
     error: float
     low: float
@@ -28,16 +28,16 @@ class Noise:
 
 
 def counts_samples(task: Task) -> bool:
-    """Whether the metric is the share of samples that come out right, so that it is binomial."""
+    """Whether the metric is the share of correct samples, and therefore binomial."""
     return task.name == "classification" and task.metric.partition("@")[0] == "accuracy"
 
 
 def wilson(share: float, samples: int) -> Noise:
-    """Binomial standard error and Wilson's interval (1927) of a share of so many samples."""
+    """Binomial standard error and Wilson's interval (1927) of a share of `samples` samples."""
     z2 = Z95**2
     centre = (share + z2 / (2 * samples)) / (1 + z2 / samples)
     half = Z95 / (1 + z2 / samples) * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples**2))
-    # Rounding must not leave the estimate outside of its own interval.
+    # Rounding must not push the estimate out of its interval.
     low, high = min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
     return Noise(math.sqrt(share * (1 - share) / samples), low, high)
 

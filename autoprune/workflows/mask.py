@@ -73,6 +73,6 @@ def mask(
     elif sparsity is None:
         widths = {group.name: group.least for group in structure.groups}
     else:
-        raise PlanError(f"{structure.pattern} says itself how much stays: leave the sparsity out")
+        raise PlanError(f"{structure.pattern} already sets how much stays: omit the sparsity")
     scores.plan(widths).check(structure)
     return masked(model, scores.masks(widths))

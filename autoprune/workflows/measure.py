@@ -76,7 +76,7 @@ def measure(config: Config, inputs: Sequence[str], listener: Listener, *, again:
     model, example, batch = _subject(config, inputs, listener)
     structure = discover_for(config, model, example)
     if not structure.groups:
-        raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
+        raise ModelError(f"nothing in {name} can be cut: autoprune inspect shows why")
     meter = profiling_meter(model, batch, setting, config.latency_seconds)
     file = profile_path(model, structure, meter.fingerprint)
     known = None if again else load_profile(file)

@@ -77,7 +77,7 @@ def test_a_study_file_is_written_for_model_and_data(folder: Path) -> None:
     config = load_config(folder / "study.toml", {})
     assert config.budget == ("flops=50%", "time=30m")
     assert "40 train, 40 validation, 40 test samples of shape 3x10x10; judged by accuracy" in text
-    assert "# What can be cut: 2 groups" in text
+    assert "# What can be pruned: 2 groups" in text
     assert "    8 channels, " in text
     assert "# frozen: 6: reaches the model's output" in text
     assert "finetune-steps = 50" in text
@@ -145,7 +145,7 @@ def test_the_command_in_the_header_runs_as_it_stands(
     lines = (folder / "mine.toml").read_text().splitlines()
     assert lines[2] == f"#   {printed}" == f"#   autoprune search mine.toml{flags}"
     if "--data" not in arguments:
-        assert lines[1].startswith("# Write your data and weights into it first.")
+        assert lines[1].startswith("# Add your data and weights to it first.")
         return
     quick = ["--budget", "trials=1", "--finetune-steps", "1", "--no-latency", "--calibration-batches", "1"]
     result = CliRunner().invoke(app, [*shlex.split(lines[2])[2:], *quick])
@@ -167,7 +167,7 @@ def test_the_model_is_that_of_the_classes_of_the_data(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("--data", "net.py:data", "--weights", "none.pt"), "there is no weights file none.pt"),
-        (("--data", "net.py:data", "--input", "1x3x8x8"), "the data say what the model takes"),
+        (("--data", "net.py:data", "--input", "1x3x8x8"), "the data determines the model"),
         (("--model", "net.py:whole", "--data", "net.py:flat"), "nothing in net.py:whole can be cut"),
         (("--data", "net.py:flat"), "does not run on inputs of shape"),
     ],

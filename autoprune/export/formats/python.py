@@ -18,7 +18,7 @@ TOLERANCE = 1e-5
 
 
 class PythonFormat(Format):
-    """A factory file: what a cut changes besides tensors is written out as plain assignments."""
+    """A factory file: all changes besides tensors are written as plain assignments."""
 
     name = "python"
     file = "model.py"

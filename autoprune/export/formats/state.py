@@ -106,7 +106,7 @@ def _loader(candidate: Candidate) -> str:
 
 
 def _loaded(subject: Subject, candidate: Candidate, loader: Path) -> float:
-    """What the loader gives, beside the pruned model: the largest difference."""
+    """The largest difference between the loader's model and the pruned model."""
     expected = run(subject.model, subject.batches)
     if candidate.spec is None:
         return largest_difference(LOADER_FILE, expected, loaded_here(loader, subject, candidate), TOLERANCE)

@@ -78,9 +78,9 @@ def _best(
     line = next((line for line in lines if line.cells["trial"] == str(study_summary.best)), None)
     if line is None:
         return f"<p>{html_text(undefined_original(study) or 'No trial is within the budget yet.')}</p>"
-    told = [name for name in columns if name not in LEFT and line.cells[name]]
+    shown = [name for name in columns if name not in LEFT and line.cells[name]]
     numbers = "\n".join(
-        f"<div><dt>{html_text(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in told
+        f"<div><dt>{html_text(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in shown
     )
     command = html_text(export_command(study, storage, "--best"))
     return f'<div class="best"><dl class="numbers">\n{numbers}\n</dl><p><code>{command}</code></p></div>'
