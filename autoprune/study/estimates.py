@@ -43,7 +43,7 @@ class Estimate:
 
 
 class _Recorded(BaseModel):
-    """An estimate as it is recorded."""
+    """A recorded estimate."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 

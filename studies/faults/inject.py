@@ -115,7 +115,7 @@ def start(folder: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def wait_for(storage: str, count: int, process: subprocess.Popen[str]) -> None:
-    """Until so many trials have ended."""
+    """Wait until this number of trials has ended."""
     deadline = time.monotonic() + 300
     while len(finished(storage)) < count and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -62,7 +62,7 @@ def evaluated(study: optuna.Study) -> dict[str, FrozenTrial]:
 
 
 def replay(study: optuna.Study, folder: Path) -> optuna.Study:
-    """The same plans in one process, on a storage of its own."""
+    """The same plans in one process, on a separate storage."""
     config = settings(str(folder / "replay.db"), len(evaluated(study)), 1)
     problem = prepare(config, Listener())
     again = create_study(problem)

@@ -60,5 +60,5 @@ class PythonFormat(Format):
         return "torch and the code of the original model", "\n".join(lines)
 
     def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
-        """PyTorch as it is."""
+        """Plain PyTorch."""
         return EagerRuntime()

@@ -93,7 +93,7 @@ class StateFormat(Format):
         return needs, "\n".join(lines)
 
     def runtime(self, subject: Subject, candidate: Candidate, folder: Path) -> Runtime:
-        """PyTorch as it is."""
+        """Plain PyTorch."""
         return EagerRuntime()
 
 
