@@ -1,26 +1,26 @@
-"""Every error that a user can meet, each with the exit code of the command that meets it."""
+"""Every error that a user can see, each with its exit code."""
 
 from __future__ import annotations
 
 
 class AutopruneError(Exception):
-    """Base of all errors raised on purpose; its text is one line that says what to do next."""
+    """Base class of all deliberate errors; the message is one line that says what to do next."""
 
     exit_code = 1
 
 
 class UserError(AutopruneError):
-    """Something the caller gave cannot work: a file, a name, a number."""
+    """Invalid input from the caller: a file, a name, a number."""
 
     exit_code = 2
 
 
 class ArgumentError(UserError, TypeError):
-    """An argument in Python of a type that is not understood, or one that is missing."""
+    """A Python argument of an unsupported type, or a missing one."""
 
 
 class BudgetError(UserError):
-    """A budget that cannot be read, or that no plan can meet."""
+    """A budget that is invalid, or that no plan can meet."""
 
 
 class ConfigError(UserError):
@@ -32,7 +32,7 @@ class ModelError(UserError):
 
 
 class DamagedError(ModelError):
-    """A weights file that is cut short or otherwise broken, or of another kind."""
+    """A weights file that is truncated or otherwise corrupt, or of another kind."""
 
 
 class DataError(UserError):
@@ -48,7 +48,7 @@ class CriterionError(UserError):
 
 
 class CriterionWarning(UserWarning):
-    """A criterion that had to fall back on something else for a part of the model; the text says on what."""
+    """A criterion uses a fallback for a part of the model; the message names the fallback."""
 
 
 class StudyError(UserError):
@@ -60,25 +60,25 @@ class TrustError(UserError):
 
 
 class MissingExtraError(UserError):
-    """An optional dependency is needed; the text names the extra that brings it."""
+    """An optional dependency is missing; the message names the extra that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: pip install 'autoprune[{extra}]'")
 
 
 class TrialError(AutopruneError):
-    """A candidate failed (a loss that is not finite, a cut that does not run); the search goes on."""
+    """A candidate failed (a loss that is not finite, a model that does not run); the search continues."""
 
 
 class DiskError(AutopruneError):
-    """A file that cannot be written: the disk is full, or the folder takes none; the search stops there."""
+    """A file cannot be written because the disk is full or the folder is read-only; the search stops."""
 
 
 class LostStorageError(AutopruneError):
-    """The storage of a study was taken away or damaged while the study was written.
+    """The storage of a study was removed or damaged during a search.
 
     Attributes:
-        rescued: the storage to which the study was saved, as ``--storage`` takes it; empty where it was not.
+        rescued: the storage to which the study was saved, in the form of ``--storage``; empty if it was not.
     """
 
     def __init__(self, text: str, rescued: str = "") -> None:
@@ -87,4 +87,4 @@ class LostStorageError(AutopruneError):
 
 
 class ExportError(AutopruneError):
-    """An exported file differs from the pruned model, or could not be written."""
+    """An exported file differs from the pruned model, or cannot be written."""

@@ -17,7 +17,7 @@ WORDS, LENGTH = 50, 12
 
 
 class Classifier(nn.Module):
-    """A model of Hugging Face that takes one input, tokens ``[N, length]``, and returns its logits."""
+    """A Hugging Face model that takes one input, tokens ``[N, length]``, and returns its logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

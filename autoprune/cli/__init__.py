@@ -20,7 +20,7 @@ def main() -> None:
     try:
         Path.cwd()
     except OSError as error:
-        complain(f"the working folder is gone ({error.strerror}): change to another one")
+        complain(f"the working folder does not exist any more ({error.strerror}): change to another one")
         sys.exit(2)
     take_signals()
     show_others_plainly()

@@ -1,4 +1,4 @@
-"""What all commands share: the application, flags, and how errors are told."""
+"""What all commands share: the application, flags, and error reporting."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ app = typer.Typer(
     rich_markup_mode=None,  # messages of one line, without a frame
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search per-layer sparsity for a trained PyTorch model, review the front, export the best.",
-    epilog="Exit codes: 0 done; 1 something failed (nothing within the budget, a file that differs, a bug); "
-    "2 a mistake in what was given, named on the last line; 130 stopped by Ctrl-C, 143 by SIGTERM.",
+    epilog="Exit codes: 0 success; 1 failure (nothing within the budget, a file that differs, a bug); "
+    "2 incorrect input, explained on the last line; 130 stopped by Ctrl-C, 143 by SIGTERM.",
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         echo(f"autoprune {version('autoprune')}")
         raise typer.Exit
 
@@ -50,7 +50,7 @@ def common(
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    """What goes before a command."""
+    """Flags before a command."""
 
 
 DEFAULT_STORAGE: str = Config.model_fields["storage"].default
@@ -65,42 +65,40 @@ Formats = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
-        help="state, python, pt2, onnx, int8, openvino, executorch or torchscript, repeated; "
+        help="state, python, pt2, onnx, int8, openvino, executorch or torchscript; repeatable; "
         "default: state, pt2 and onnx.",
         autocompletion=one_of(FORMATS),
     ),
 ]
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Run the code and programs that the study names itself.")
-]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code and programs that the study names.")]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="SHAPE", help="What the model takes, such as 1x3x224x224, repeated."),
+    typer.Option("--input", metavar="SHAPE", help="Shape of an input, such as 1x3x224x224; repeatable."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @contextmanager
-def errors(debug: bool, tell: Callable[[str, int], None] | None = None) -> Iterator[None]:
+def errors(debug: bool, report: Callable[[str, int], None] | None = None) -> Iterator[None]:
     """Turn errors into one line on stderr and an exit code: 2 for the user's mistakes, 1 for ours.
 
-    `tell` is given both as well.
+    `report` is called with both as well.
     """
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
     except KeyboardInterrupt as stop:
-        echo("\nstopped; nothing half-done is left: the same command begins again", err=True)
+        echo("\nstopped; no partial results are left: run the same command to start again", err=True)
         raise typer.Exit(exit_code(stop)) from None
     except Exception as error:
         if isinstance(error, BrokenPipeError) and is_unread():
-            raise  # ends the command without a word
+            raise  # ends the command silently
         code = error.exit_code if isinstance(error, AutopruneError) else 1
         line = _one_line(error)
-        if tell is not None:
+        if report is not None:
             with suppress(OSError):  # the output may be what failed
-                tell(line, code)
+                report(line, code)
         if debug:
             echo("".join(traceback.format_exception(error)), err=True, end="")
             raise typer.Exit(code) from None
@@ -115,7 +113,7 @@ def _one_line(error: Exception) -> str:
         return lost
     if isinstance(error, OSError) and error.filename is not None:
         return one_line(
-            f"cannot use {error.filename}: {error.strerror}: choose another place, or change its permissions"
+            f"cannot use {error.filename}: {error.strerror}: choose another path, or change its permissions"
         )
     text = str(error).strip().splitlines()
     return one_line(f"unexpected {type(error).__name__}: {text[0] if text else ''} (--debug shows where)")
@@ -127,7 +125,7 @@ def complain(text: str) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises UserError where it cannot be written."""
+    """Write a file atomically. Raises UserError if it cannot be written."""
     try:
         replace_file(file, text)
     except OSError as error:
@@ -135,7 +133,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def use_threads(config: Config) -> None:
-    """Let PyTorch use as many threads as the settings say, if they do."""
+    """Set PyTorch's number of threads if the settings give one."""
     if config.threads:
         import torch
 
@@ -143,7 +141,7 @@ def use_threads(config: Config) -> None:
 
 
 def print_front(study: optuna.Study) -> None:
-    """Print what the study found, and whether it can be trusted."""
+    """Print the front of a study, and how reliable it is."""
     from autoprune import review
     from autoprune.utils.console import PlainConsole
 

@@ -1,4 +1,4 @@
-"""What the shell offers as values of flags; quick, so nothing here imports PyTorch."""
+"""Shell completion for the values of flags; it must be fast, so nothing here imports PyTorch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _REGISTERED = re.compile(r"^@register_model(?:\(\))?\n(?:@.*\n)*def (\w+)\(", re
 
 def one_of(choices: Iterable[str]) -> Completer:
     """Completes to one of these."""
-    known = tuple(choices)
+    fixed = tuple(choices)
 
     def complete(incomplete: str) -> list[str]:
-        return [choice for choice in known if choice.startswith(incomplete)]
+        return [choice for choice in fixed if choice.startswith(incomplete)]
 
     return complete
 
@@ -48,16 +48,16 @@ def model(incomplete: str) -> list[str]:
     """``torchvision:NAME``, ``timm:NAME``, and before a colon also the Python files of the folder."""
     library, colon, name = incomplete.partition(":")
     if colon and library in _LIBRARIES:
-        return [f"{library}:{known}" for known in model_names(library) if known.startswith(name)]
-    return [f"{known}:" for known in (*_LIBRARIES, *_python_files()) if known.startswith(incomplete)]
+        return [f"{library}:{model}" for model in model_names(library) if model.startswith(name)]
+    return [f"{source}:" for source in (*_LIBRARIES, *_python_files()) if source.startswith(incomplete)]
 
 
 def model_names(library: str) -> list[str]:
-    """Names that a library registers, read from its source: importing it would take seconds."""
-    found = find_spec(library)
-    if found is None or not found.submodule_search_locations:
+    """Names that a library registers, read from its source because importing it would take seconds."""
+    spec = find_spec(library)
+    if spec is None or not spec.submodule_search_locations:
         return []
-    folder = Path(found.submodule_search_locations[0]) / "models"
+    folder = Path(spec.submodule_search_locations[0]) / "models"
     sources = (file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("*.py")))
     return sorted(name for source in sources for name in _REGISTERED.findall(source))
 
@@ -68,9 +68,9 @@ def data(incomplete: str) -> list[str]:
 
 
 def study(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the studies in an SQLite storage; other storages are not asked.
+    """Names of the studies in an SQLite storage; other storages are not queried.
 
-    The shell puts what is offered into the line as it is: a name that it would read otherwise is left out.
+    The shell inserts completions unquoted, so names that need quoting are left out.
     """
     storage = ctx.params.get("storage") or str(Config.model_fields["storage"].default)
     scheme, _, name = storage.partition(":///")
@@ -100,13 +100,13 @@ _BY_SETTING: dict[str, Callable[..., list[str]]] = {
 
 
 def completer(setting: str) -> Callable[..., list[str]] | None:
-    """What completes the values of a setting, None where nothing can."""
+    """The completer for the values of a setting; None if there is none."""
     choices = _choices(Config.model_fields[setting].annotation)
     return one_of(choices) if choices else _BY_SETTING.get(setting)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    """The texts that a setting may be."""
+    """The values of a setting with a fixed set of choices."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return tuple(choice for choice in inner if isinstance(choice, str))

@@ -1,4 +1,4 @@
-"""Help that fits a screen: without frames, and with the settings that most calls need.
+"""Help that fits a screen: without frames, and with only the most common settings.
 
 ``--help-all`` shows all settings.
 """
@@ -29,11 +29,11 @@ _ORDER = (
 )
 _COMMANDS, _ARGUMENTS, _OPTIONS = "Commands", "Arguments", "Options"
 _COLUMN = 26
-"""Widest column of names; longer ones stand on a line of their own."""
+"""Maximum width of the name column; longer names get a separate line."""
 
 
 class Command(TyperCommand):
-    """A command whose short help shows its own flags, and of the settings those that are named here."""
+    """A command whose short help shows its own flags and a selection of the settings."""
 
     usual: frozenset[str] = frozenset()
 
@@ -50,10 +50,10 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands, in the order in which a user meets them."""
+    """The commands, in the order in which a user needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """Names, those without a place of their own last."""
+        """Names, unranked ones last."""
         return sorted(self.commands, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
@@ -71,12 +71,12 @@ def showing(*settings: str) -> type[Command]:
 
 
 def _is_own(parameter: Parameter) -> bool:
-    """Whether it is a flag of the command itself: those of the settings stand in panels."""
+    """Whether it is a flag of the command itself; settings are in panels."""
     return parameter.rich_help_panel is None
 
 
-def _show_all(ctx: typer.Context, wanted: bool) -> None:
-    if wanted:
+def _show_all(ctx: typer.Context, requested: bool) -> None:
+    if requested:
         ctx.meta[_ALL] = True
         echo(ctx.get_help(), end="")
         raise typer.Exit
@@ -91,7 +91,7 @@ HelpAll = Annotated[
 
 
 def plain(names: str) -> str:
-    """Names of a parameter with the kind of its value as one word: ``--output PATH``; of a list, its name."""
+    """Names of a parameter with the kind of its value as one word, such as ``--output PATH``."""
     names = re.sub(r" <list\[\w+\]>", "", names)
     return re.sub(r"<(\w+)>", lambda kind: _KINDS.get(kind[1], kind[0]), names)
 
@@ -122,7 +122,7 @@ def _print(
         parts += [Text(f"\n{heading}", style="bold"), _rows(rows, width)]
     console.print(Group(*parts))
     if epilog:
-        # Not wrapped by us: examples are there to be copied.
+        # Examples are not wrapped, so that they can be copied.
         console.print(Text(f"\n{epilog}"), soft_wrap=epilog.startswith(EXAMPLES))
 
 

@@ -1,4 +1,4 @@
-"""The commands that help to begin: init and schema."""
+"""The commands for getting started: init and schema."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def init(
     inputs: Inputs = None,
     to: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("study.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     debug: Debug = False,
     **settings: Any,
 ) -> None:
@@ -39,22 +39,22 @@ def init(
         from autoprune.workflows.init import begin
 
         if to.exists() and not force:
-            raise UserError(f"{to} is there already: give --force to replace it, or another file with -o")
+            raise UserError(f"{to} already exists: give --force to replace it, or another file with -o")
         config = load_config(None, settings)
         with LiveView() as view:
-            made = begin(config, inputs or (), view)
-        write_text(to, made.text(to))
-        echo(_next_step(made, to))
+            draft = begin(config, inputs or (), view)
+        write_text(to, draft.text(to))
+        echo(_next_step(draft, to))
 
 
-def _next_step(made: Beginning, file: Path) -> str:
-    """The command that goes on, which runs as it stands once the file names data."""
+def _next_step(draft: Beginning, file: Path) -> str:
+    """The next command, which runs as it is once the file names data."""
     lead = "next:"
-    if made.lacks_data:
-        lead = f"write your data{' and weights' if made.lacks_weights else ''} into it, then:"
-    elif made.lacks_weights:
-        lead = "it names no trained weights: write them into it, or have the model trained first:"
-    return f"wrote {file}; {lead}\n  {made.command(file)}"
+    if draft.lacks_data:
+        lead = f"add your data{' and weights' if draft.lacks_weights else ''} to it, then run:"
+    elif draft.lacks_weights:
+        lead = "it names no trained weights: add them, or train the model first:"
+    return f"wrote {file}; {lead}\n  {draft.command(file)}"
 
 
 @app.command(cls=Command, epilog=examples("schema -o study.schema.json"))
@@ -64,7 +64,7 @@ def schema(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Give the JSON schema of study files, for editors."""
+    """Print the JSON schema of study files, for editors."""
     with errors(debug):
         from autoprune.config.schema import schema_text
 

@@ -55,7 +55,7 @@ def inspect(
     help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """List what can be cut, what each group costs, and why the rest stays."""
+    """List what can be pruned, what each group costs, and why the rest stays."""
     with errors(debug):
         from autoprune import review
         from autoprune.utils.console import PlainConsole
@@ -65,11 +65,11 @@ def inspect(
         config = load_config(file, settings, view.note)
         use_threads(config)
         with view:
-            found = inspect(config, inputs or (), view).as_dict()
+            inspection = inspect(config, inputs or (), view).as_dict()
         if json:
-            echo(dumps(found, indent=2))
+            echo(dumps(inspection, indent=2))
         else:
-            PlainConsole().print(review.groups_table(found))
+            PlainConsole().print(review.groups_table(inspection))
 
 
 @app.command(
@@ -84,9 +84,9 @@ def measure(
     file: StudyFile = None,
     inputs: Inputs = None,
     picture: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw the curves into this .svg or .png file.")
+        Path | None, typer.Option("--output", "-o", help="Draw the curves to this .svg or .png file.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again what is already cached.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
     debug: Debug = False,
     help_all: HelpAll = False,
@@ -104,14 +104,16 @@ def measure(
         if picture is not None:
             review.check_drawing(picture)  # before minutes of measuring
         with view:
-            found = measure(config, inputs or (), view, again=again)
+            result = measure(config, inputs or (), view, again=again)
         if picture is not None:
-            review.draw_latency_steps(found.name, found.profile, found.offered, picture)
+            review.draw_latency_steps(result.name, result.profile, result.offered, picture)
         if json:
-            echo(dumps(found.as_dict(), indent=2))
+            echo(dumps(result.as_dict(), indent=2))
             return
-        PlainConsole().print(review.profile_table(found.name, found.profile, found.offered, found.accuracy))
-        echo(f"{'known from' if found.known else 'kept in'} {found.file}")
+        PlainConsole().print(
+            review.profile_table(result.name, result.profile, result.offered, result.accuracy)
+        )
+        echo(f"{'read from' if result.known else 'saved to'} {result.file}")
 
 
 @app.command(
@@ -125,10 +127,10 @@ def measure(
 )
 @with_settings(*APPLY_SETTINGS)
 def apply_(
-    plan: Annotated[Path | None, typer.Option(help="Cut as this plan.json of an export says.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="Prune to the plan.json of an export.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="Remove (or mask) this share of the units.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Remove units whose score is below so many times the mean.")
+        float | None, typer.Option(help="Remove units whose score is below this multiple of the mean.")
     ] = None,
     scope: Annotated[
         str, typer.Option(help="local: within each group; global: across the whole model.")
@@ -143,7 +145,7 @@ def apply_(
     help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """Cut or mask a model once, without a search, and export it."""
+    """Prune or mask a model once, without a search, and export it."""
     with errors(debug):
         from autoprune import review
         from autoprune.export.card import cost_rows

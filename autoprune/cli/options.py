@@ -1,4 +1,4 @@
-"""The flags of the command line, made from the settings, so that each has one name and one explanation."""
+"""The command-line flags, generated from the settings so that each has one name and one description."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from autoprune.config.settings import NAMES_CODE, Config
 
 EXAMPLES = "Examples:"
 MODEL_SETTINGS = ("model", "weights", "data")
-"""What every command takes that is given a model."""
+"""Settings of every command that takes a model."""
 TRAINING_SETTINGS = ("train_epochs", "train_lr", "train_batch_size")
-"""What commands take that train a model which comes without weights."""
+"""Settings of commands that can train a model without weights."""
 RECORDED_SETTINGS = (*MODEL_SETTINGS, *(name for name in NAMES_CODE if name not in MODEL_SETTINGS))
-"""What commands take on a recorded study: where model, weights and data are now, and code that is to run."""
+"""Settings of commands on a recorded study: where model, weights and data are now, and which code may run."""
 _METAVARS = {str: "TEXT", list[str]: "TEXT", int: "N", float: "X"}
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Let a command take these settings (all, when none is named) as flags.
+    """Add these settings (all, if none is named) to a command as flags.
 
-    The decorated function receives them as keywords; one that was not given is None.
+    The decorated function receives them as keyword arguments; None for a flag that was not given.
     """
     chosen = names or tuple(Config.model_fields)
 
@@ -61,7 +61,7 @@ def _flag(name: str) -> inspect.Parameter:
 
 
 def _flag_type(annotation: Any) -> Any:
-    """What typer reads from the command line; the settings themselves check what was read."""
+    """The type that typer parses; the settings validate the value."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return str
@@ -75,5 +75,5 @@ def _flag_type(annotation: Any) -> Any:
 
 
 def examples(*commands: str) -> str:
-    """What stands below a command's help: the commands as they are typed."""
+    """The examples below a command's help."""
     return "\n".join([EXAMPLES, *(f"  autoprune {command}" for command in commands)])

@@ -1,4 +1,4 @@
-"""The command search: progress for people or for programs, then the front."""
+"""The search command: progress for people or for programs, then the front."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from autoprune.review import JsonLines, Listener
 
-STOPPED = "stopped; nothing finished is lost: the same command goes on from here"
+STOPPED = "stopped; all finished trials are saved: run the same command to resume"
 
 
 @app.command(
@@ -35,16 +35,16 @@ STOPPED = "stopped; nothing finished is lost: the same command goes on from here
 @with_settings()
 def search(
     file: StudyFile = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="A line for every trial, with its times.")
+        bool, typer.Option("--verbose", "-v", help="Print a line with stage times for every trial.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")] = False,
     debug: Debug = False,
     help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """Search the best trade-offs; the same command goes on after a stop."""
+    """Search for the best trade-offs; the same command resumes a stopped search."""
     from autoprune.errors import UserError
 
     events = _events() if json else None
@@ -90,7 +90,7 @@ def _for_people(config: Config, view: Listener) -> None:
 
 
 def _run(config: Config, view: Listener, stopped: Callable[[int], None]) -> optuna.Study:
-    """Search while the view is shown; after Ctrl-C, `stopped` gets the exit code and the command ends."""
+    """Search while the view is shown; after Ctrl-C, call `stopped` with the exit code and end the command."""
     from autoprune.api import run_search
 
     try:

@@ -1,4 +1,4 @@
-"""Standard output and error as users bring them: of few letters, closed, full, or no longer read."""
+"""Robust standard output and error: with a limited character set, closed, full, or no longer read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _PLAIN = "autoprune.plain"
-"""Name of what is done with letters that the terminal does not have."""
+"""Name of the error handler for characters that the terminal lacks."""
 _LETTERS = str.maketrans(
     {
         "±": "+/-",
@@ -35,10 +35,10 @@ _LETTERS = str.maketrans(
 
 
 def ready() -> None:
-    """Give the process three streams that take every letter.
+    """Set up the three standard streams so that they accept every character.
 
-    One that is closed gets a stand-in: the next file to be opened would get its number, and what a library
-    prints would go into that file. What is written to a closed standard output fails, as on a full disk.
+    A closed stream is replaced: otherwise the next opened file would get its number, and library output would
+    go into that file. Writing to a closed standard output fails, as on a full disk.
     """
     for number, stand_in in enumerate((os.devnull, "/dev/full", os.devnull)):
         try:
@@ -54,7 +54,7 @@ def ready() -> None:
 
 
 class _Output(io.FileIO):
-    """A stream that keeps what went wrong: who writes to it may go on, and nothing is left to be flushed."""
+    """A stream that records a write error, so that it can be reported once at the end."""
 
     failure: OSError | None = None
     was_closed = False
@@ -68,17 +68,17 @@ class _Output(io.FileIO):
             raise
 
 
-def _stream(number: int, known: TextIO | None) -> io.TextIOWrapper:
-    """The standard stream of that number, as it was but for its errors."""
-    encoding = "utf-8" if known is None else known.encoding
-    lines = known is not None and known.isatty()
+def _stream(number: int, original: TextIO | None) -> io.TextIOWrapper:
+    """The standard stream of that number, unchanged except for its error handling."""
+    encoding = "utf-8" if original is None else original.encoding
+    lines = original is not None and original.isatty()
     output = _Output(number, "w", closefd=False)
-    output.was_closed = known is None
+    output.was_closed = original is None
     return io.TextIOWrapper(io.BufferedWriter(output), encoding, _PLAIN, line_buffering=lines)
 
 
 def lost_output() -> str:
-    """Why nothing that is printed arrives, once; empty where it does, and where nobody reads it any more."""
+    """Why output cannot be written, reported once; empty if it can, or if the reader has closed the pipe."""
     with suppress(OSError):
         sys.stdout.flush()
     output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -87,15 +87,15 @@ def lost_output() -> str:
     failure = output.failure
     if isinstance(failure, BrokenPipeError):
         return ""
-    # What is still to be written is dropped, or the interpreter would try it again at its end.
+    # Drop the pending output, or the interpreter would try to write it again at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     output.failure = None
     reason = "it is closed" if output.was_closed else failure.strerror
-    return f"nothing can be written to standard output ({reason})"
+    return f"cannot write to standard output ({reason})"
 
 
 def is_unread() -> bool:
-    """Whether whoever read the pipe of standard output has had enough, as ``head`` has."""
+    """Whether the reader of the pipe has closed it, as ``head`` does."""
     poll = select.poll()
     poll.register(sys.stdout, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

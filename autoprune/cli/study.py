@@ -54,8 +54,8 @@ def front(
 )
 def dashboard(
     storage: Storage = DEFAULT_STORAGE,
-    host: Annotated[str, typer.Option(help="Address to listen on, by which it may be called.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8080,
     debug: Debug = False,
 ) -> None:
     """Review studies in Optuna Dashboard."""
@@ -72,7 +72,7 @@ def report(
     study: StudyName = None,
     debug: Debug = False,
 ) -> None:
-    """Write the front, pictures and export commands into one HTML file."""
+    """Write the front, figures and export commands to one HTML file."""
     with errors(debug):
         from autoprune import review
 
@@ -85,16 +85,16 @@ def report(
     epilog=examples("explain", "explain --study resnet --trial 7 --json", "explain -o explained.html"),
 )
 def explain(
-    trial: Annotated[int | None, typer.Option(help="A trial by its number; default: the best.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Number of a trial; default: the best.")] = None,
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
     to: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the table and its pictures to an HTML file.")
+        Path | None, typer.Option("--output", "-o", help="Write the table and its figures to an HTML file.")
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Say what a search learned of each group: its sensitivity, coefficients, criteria and importance."""
+    """Show what a search learned about each group: sensitivity, coefficients, criteria and importance."""
     with errors(debug):
         from json import dumps
 
@@ -102,26 +102,26 @@ def explain(
         from autoprune.utils.console import PlainConsole
 
         opened = review.open_study(storage, study)
-        told = review.explain(opened, trial)
+        explanation = review.explain(opened, trial)
         if to is not None:
-            review.write_explanation(opened, told, to)
+            review.write_explanation(opened, explanation, to)
         if json:
-            echo(dumps(told.as_dict(), indent=2))
+            echo(dumps(explanation.as_dict(), indent=2))
         else:
-            PlainConsole().print(review.explanation_table(told))
+            PlainConsole().print(review.explanation_table(explanation))
             if to is not None:
                 echo(f"wrote {to}")
 
 
 @app.command(cls=Command, epilog=examples("pick 7 12", "pick --remove 7", "pick"))
 def pick(
-    trials: Annotated[list[int] | None, typer.Argument(metavar="TRIAL...", help="Numbers of trials.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the mark away.")] = False,
+    trials: Annotated[list[int] | None, typer.Argument(metavar="TRIAL...", help="Trial numbers.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the mark.")] = False,
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
     debug: Debug = False,
 ) -> None:
-    """Mark trials for `export --picked`, or list those that are marked."""
+    """Mark trials for `export --picked`, or list the marked ones."""
     with errors(debug):
         from autoprune import review
 
@@ -145,29 +145,29 @@ def pick(
 @with_settings(*RECORDED_SETTINGS)
 def export(
     best: Annotated[bool, typer.Option("--best", help="The best trial within the budget (default).")] = False,
-    trial: Annotated[int | None, typer.Option(help="Another trial, by its number.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Number of another trial.")] = None,
     picked: Annotated[bool, typer.Option("--picked", help="All trials marked for export.")] = False,
-    all_front: Annotated[bool, typer.Option("--all-front", help="All trials of the front.")] = False,
+    all_front: Annotated[bool, typer.Option("--all-front", help="All trials on the front.")] = False,
     to: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("out"),
     formats: Formats = None,
     finetune: Annotated[
-        str | None, typer.Option(metavar="LENGTH", help="Fine-tune it before: 5epochs or 500steps.")
+        str | None, typer.Option(metavar="LENGTH", help="Fine-tune it first: 5epochs or 500steps.")
     ] = None,
     gradual: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="With --finetune: cut the plan anew in N rounds, training between them."
+            metavar="N", help="With --finetune: prune to the plan again in N rounds with training in between."
         ),
     ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
             "--rebuild",
-            help="Cut the plan anew and fit layers one by one, instead of the trial's weights.",
+            help="Prune to the plan again and refit layer by layer, ignoring the trial's weights.",
         ),
     ] = False,
     quantize: Annotated[
-        str | None, typer.Option(metavar="int8", help="int8: also an ONNX file in eight-bit integers.")
+        str | None, typer.Option(metavar="int8", help="int8: also write an int8 ONNX file.")
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     study: StudyName = None,
@@ -176,13 +176,13 @@ def export(
     help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """Write a trial's pruned model; load back, compare and time every file."""
+    """Write a trial's pruned model; load, compare and time every file."""
     with errors(debug):
         from autoprune import review
         from autoprune.api import open_study
 
         chosen, named = _chosen_way(best, trial, picked, all_front), _quantized(formats, quantize)
-        # Before the model is built and perhaps trained, which takes its time.
+        # Check this before the model is built and perhaps trained.
         review.chosen_trials(review.open_study(storage, study), chosen)
         try:
             with review.LiveView() as view:
@@ -201,7 +201,7 @@ def export(
                     for number, folder in folders.items()
                 }
         except KeyboardInterrupt as stop:
-            echo("\nstopped; the same command goes on from here", err=True)
+            echo("\nstopped; run the same command to resume", err=True)
             raise typer.Exit(exit_code(stop)) from None
         for number, items in written.items():
             for item in items:
@@ -210,7 +210,7 @@ def export(
 
 
 def _chosen_way(best: bool, trial: int | None, picked: bool, all_front: bool) -> int | str:
-    """Which trials to export: a number, or one of the words. Raises UserError for several of them."""
+    """Which trials to export: a number, or one of the words. Raises UserError if several are given."""
     from autoprune.errors import UserError
 
     given = {"best": best, "picked": picked, "front": all_front}
@@ -221,7 +221,7 @@ def _chosen_way(best: bool, trial: int | None, picked: bool, all_front: bool) ->
 
 
 def _quantized(formats: list[str] | None, quantize: str | None) -> list[str] | None:
-    """The formats with the quantized one, if that is asked for."""
+    """The formats, with int8 if it is requested."""
     from autoprune.errors import UserError
     from autoprune.export import default_formats
 

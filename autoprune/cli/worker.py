@@ -16,12 +16,12 @@ from autoprune.utils.signals import exit_code
 if TYPE_CHECKING:
     from autoprune.review import Listener
 
-STOPPED = "stopped; the trial at hand is queued again: any worker, or autoprune search, goes on from here"
+STOPPED = "stopped; the current trial is requeued: any worker, or autoprune search, continues from here"
 SharedStorage = Annotated[
     str,
     typer.Option(
         envvar="AUTOPRUNE_STORAGE",
-        help="The study's storage. In the environment, no list of processes shows its password.",
+        help="The study's storage. The environment variable keeps its password out of process lists.",
     ),
 ]
 
@@ -38,16 +38,16 @@ def worker(
     storage: SharedStorage = DEFAULT_STORAGE,
     study: StudyName = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: what PyTorch chooses.")
+        int | None, typer.Option(min=1, help="CPU threads; default: PyTorch's choice.")
     ] = None,
-    name: Annotated[str | None, typer.Option(hidden=True, help="Name among the workers.")] = None,
+    name: Annotated[str | None, typer.Option(hidden=True, help="Name of the worker.")] = None,
     trust: Trust = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
     debug: Debug = False,
     help_all: HelpAll = False,
     **settings: Any,
 ) -> None:
-    """Work on a search that was begun elsewhere, beside any number of others, until its budget is spent."""
+    """Join a search that was started elsewhere, until its budget is spent; any number can run at once."""
     with errors(debug):
         from autoprune.engines.parent import end_with_parent
         from autoprune.pruning_search.worker import WorkerSpec, work_on
@@ -60,7 +60,7 @@ def worker(
         except KeyboardInterrupt as stop:
             echo(f"\n{STOPPED}", err=True)
             raise typer.Exit(exit_code(stop)) from None
-        echo(f"the search of {printable(worked.study_name)} is over, or has no plan left to try")
+        echo(f"the search of {printable(worked.study_name)} is finished, or has no plan left to try")
 
 
 @app.command(
@@ -73,10 +73,10 @@ def worker(
 def serve(
     storage: SharedStorage = DEFAULT_STORAGE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 13000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 13000,
     debug: Debug = False,
 ) -> None:
-    """Serve a storage to workers over gRPC: they need neither its password nor connections of their own."""
+    """Serve a storage to workers over gRPC; they need neither its password nor a database connection."""
     with errors(debug):
         import optuna
 

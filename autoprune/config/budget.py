@@ -1,4 +1,4 @@
-"""The budget: what the pruned model and the search for it may cost, read from short texts."""
+"""The budget of the pruned model and of the search, parsed from short strings."""
 
 from __future__ import annotations
 
@@ -45,20 +45,21 @@ _EXAMPLES: Mapping[str, str] = {
     "trials": "trials=200, 200 or time=30m",
 }
 _FORMS = (
-    "a text such as 'latency=50%', a list of such texts, or a mapping such as {'latency': 0.5, 'time': '30m'}"
+    "a string such as 'latency=50%', a list of such strings, or a mapping such as "
+    "{'latency': 0.5, 'time': '30m'}"
 )
 _ANY_EXAMPLES = "latency=50%, flops=300M or time=30m"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that the pruned model may cost in one respect.
+    """The maximum of one cost of the pruned model.
 
     Attributes:
         what: ``"flops"``, ``"params"``, ``"nonzero"`` (parameters), ``"size"`` or ``"latency"``.
         amount: a share of the original model's cost (0 to 1) when ``relative``, otherwise FLOPs,
             parameters, bytes or seconds.
-        relative: whether ``amount`` is such a share.
+        relative: whether ``amount`` is a share.
     """
 
     what: str
@@ -77,10 +78,10 @@ class Limit:
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent; ``parse_budget([str(budget)])`` gives an equal budget unless it is empty.
+    """Limits on the model and the search; ``parse_budget([str(budget)])`` is equal unless it is empty.
 
     Attributes:
-        limits: one limit a model cost, in the order given.
+        limits: one limit per model cost, in the order given.
         seconds: time for the search, or None for no limit.
         trials: number of trials of the search, or None for no limit.
     """
@@ -90,7 +91,7 @@ class Budget:
     trials: int | None = None
 
     def limit(self, what: str) -> Limit | None:
-        """The limit on one model cost, or None when the budget has none."""
+        """The limit on one model cost, or None."""
         return next((limit for limit in self.limits if limit.what == what), None)
 
     def __str__(self) -> str:
@@ -103,13 +104,13 @@ class Budget:
 
 
 def parse_budget(texts: Sequence[str]) -> Budget:
-    """Read ``WHAT=HOW-MUCH`` texts, each of which may hold several, separated by commas.
+    """Parse ``WHAT=HOW-MUCH`` strings, each of which may hold several limits separated by commas.
 
     ``flops``, ``params``, ``nonzero``, ``size`` and ``latency`` bound the pruned model, ``time`` and
     ``trials`` the search. A bare duration means time, a bare whole number trials, a bare percentage flops.
 
     Raises:
-        BudgetError: with the text that cannot be read, the reason and correct examples.
+        BudgetError: with the invalid text, the reason and correct examples.
     """
     limits: dict[str, Limit] = {}
     search: dict[str, float] = {}
@@ -131,20 +132,20 @@ def parse_budget(texts: Sequence[str]) -> Budget:
 
 
 def budget_texts(given: object) -> tuple[str, ...]:
-    """The texts of a budget that is given in Python: one, several, or a mapping of costs to amounts.
+    """The strings of a budget given in Python: one, several, or a mapping of costs to amounts.
 
-    In a mapping a fraction is a share: ``{"latency": 0.5, "time": "30m", "trials": 40}``.
+    In a mapping, a fraction is a share: ``{"latency": 0.5, "time": "30m", "trials": 40}``.
 
     Raises:
-        ArgumentError: for something else.
-        BudgetError: for an amount that cannot be read.
+        ArgumentError: for any other type.
+        BudgetError: for an invalid amount.
     """
     if not isinstance(given, Mapping):
         return listed_texts("budget", given, _FORMS)
     written = []
     for name, amount in given.items():
         check_type("a cost of the budget", name, str, f"one of {', '.join(_NAMES)}")
-        check_type(f"budget[{name!r}]", amount, (str, int, float), "a text such as '50%', or a number")
+        check_type(f"budget[{name!r}]", amount, (str, int, float), "a string such as '50%', or a number")
         written.append(f"{name}={_amount_text(name, amount)}")
     parse_budget(written)
     return tuple(written)
@@ -153,13 +154,13 @@ def budget_texts(given: object) -> tuple[str, ...]:
 def merged_budgets(
     earlier: Sequence[str], later: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Two budgets as one: of a cost that both limit, the later one's limit.
+    """Merge two budgets; where both limit a cost, the later limit wins.
 
     Returns:
-        The texts, one a limit; and each limit that was replaced, before and after.
+        The strings, one per limit; and each replaced limit, before and after.
 
     Raises:
-        BudgetError: when one of them cannot be read.
+        BudgetError: if one of them is invalid.
     """
     parse_budget(earlier), parse_budget(later)
     before, after = ({_split(text)[0]: text for text in _pieces(given)} for given in (earlier, later))
@@ -185,12 +186,12 @@ def _pieces(texts: Sequence[str]) -> Iterator[str]:
             raise _error(text, f"it is longer than {_LONGEST} characters")
         for piece in text.split(","):
             if not piece.strip():
-                raise _error(text, "a part of it is empty")
+                raise _error(text, "it has an empty part")
             yield piece.strip()
 
 
 def _split(text: str) -> tuple[str, str]:
-    """Name and amount of one piece; the name of a bare amount follows from its form."""
+    """Name and amount of one limit; the name of a bare amount follows from its form."""
     name, equals, amount = (part.strip() for part in text.partition("="))
     if equals:
         if name not in _NAMES:
@@ -205,7 +206,7 @@ def _split(text: str) -> tuple[str, str]:
     try:
         quantities.parse_seconds(text)
     except ValueError:
-        reason = "it is no percentage, duration or number of trials"
+        reason = "it is not a percentage, a duration or a number of trials"
         hint = _share_hint(text)
         raise _error(text, f"{reason}, {hint}" if hint else reason) from None
     return "time", text
@@ -248,7 +249,7 @@ def _positive(amount: float) -> float:
 
 
 def _share_hint(text: str, prefix: str = "") -> str:
-    """A question for the one who writes a share as a fraction: ``0.5`` instead of ``50%``."""
+    """Suggest the percentage if a share was written as a fraction: ``0.5`` instead of ``50%``."""
     try:
         share = float(text)
     except ValueError:

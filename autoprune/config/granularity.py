@@ -33,7 +33,7 @@ def read_pattern(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def is_n_of_m(text: str) -> bool:
-    """Whether the text is an N:M pattern, which says itself how much stays."""
+    """Whether the text is an N:M pattern, which fixes how much stays."""
     return _N_OF_M.fullmatch(text) is not None
 
 

@@ -1,7 +1,7 @@
-"""What the settings name, read once: code of the user's, programs, files, and names that this package knows.
+"""Parsed references in settings: user code, programs, files, and names that this package provides.
 
-Here alone a text becomes one of the objects below. The check whether code may run and the place where it is
-loaded both take the object, so that they cannot read a text in two ways.
+Strings are parsed only here. The permission check and the loader both take the parsed object, so they cannot
+interpret a string in two ways.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 PRICES = ("flops", "params", "size", "latency")
-"""What a criterion may be divided by."""
+"""Costs that a criterion may be divided by."""
 LIBRARIES = ("torchvision", "timm")
-"""What stands before the colon of a model's name."""
+"""Prefixes of model names, before the colon."""
 DATA_SETS = ("digits", "fashion-mnist", "mnist", "cifar10", "language-id", "imagefolder")
-"""Data by name; what stands behind the colon is a folder."""
+"""Data by name; a folder may follow after a colon."""
 PROGRAM = "command:"
 LEARNED = ".json"
 OWN_MODULE = "autoprune.tasks.zoo"
@@ -59,7 +59,7 @@ class Program:
 
 Code = FileCode | ModuleCode
 Runnable = FileCode | ModuleCode | Program
-"""What comes from outside this package, and runs with the user's rights."""
+"""References to code outside this package, which runs with the user's rights."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class OwnObject:
 
 @dataclass(frozen=True)
 class Named:
-    """A name to be looked up among those that this package knows, which may prove unknown.
+    """A name to be looked up in this package; it may be unknown.
 
     Attributes:
-        name: what is looked up.
-        argument: what stands behind its colon; None without a colon.
+        name: the name.
+        argument: the part after its colon; None without a colon.
     """
 
     name: str
@@ -110,7 +110,7 @@ Runtime = Named | Program
 
 @dataclass(frozen=True)
 class Price:
-    """What a criterion is divided by.
+    """The cost that a criterion is divided by.
 
     Attributes:
         cost: one of :data:`PRICES`.
@@ -126,7 +126,7 @@ class Price:
 
 @dataclass(frozen=True)
 class CriterionName:
-    """A criterion, with the prices that it is divided by, the innermost one first."""
+    """A criterion, with the costs that it is divided by, innermost first."""
 
     base: Named | OwnObject | FileCode | ModuleCode | LearnedFile
     prices: tuple[Price, ...] = ()
@@ -137,7 +137,7 @@ class CriterionName:
 
 @dataclass(frozen=True)
 class Quality:
-    """A metric, and the noise on the inputs under which it is taken.
+    """A metric, and the input noise under which it is measured.
 
     Attributes:
         metric: None for the task's own.
@@ -156,7 +156,7 @@ Reference = Model | Runtime | LearnedFile | CriterionName | Quality
 
 
 def parse_code(text: str) -> FileCode | ModuleCode | OwnObject | None:
-    """The object that a text names by module or file, which need not exist; None for another form."""
+    """The object that a string names by module or file, which need not exist; None for other forms."""
     source, _, attribute = text.rpartition(":")
     if not attribute.isidentifier():
         return None
@@ -213,12 +213,12 @@ PARSERS: Mapping[str, Callable[[str], Reference]] = {
     "mix": parse_criterion,
     "runtime": parse_runtime,
 }
-"""Setting that may name code -> what reads each of its texts."""
+"""Setting that may name code -> the parser of each of its values."""
 
 
 @dataclass(frozen=True)
 class References:
-    """What the settings of a search name."""
+    """The references in the settings of a search."""
 
     model: Model | None
     data: DataSet | None
@@ -230,12 +230,12 @@ class References:
 
 
 def references_in(settings: Mapping[str, object]) -> dict[str, tuple[Reference, ...]]:
-    """Setting of :data:`PARSERS` -> all that it names; what is no text names nothing."""
+    """Setting of :data:`PARSERS` -> its references; values that are not strings have none."""
     return {name: tuple(map(parse, texts_of(settings.get(name)))) for name, parse in PARSERS.items()}
 
 
 def runnable_of(reference: Reference) -> Runnable | None:
-    """The code or program outside this package that a reference leads to; None where there is none."""
+    """The code or program outside this package that a reference refers to; None if there is none."""
     if isinstance(reference, CriterionName):
         return runnable_of(reference.base)
     if isinstance(reference, Quality):
@@ -244,7 +244,7 @@ def runnable_of(reference: Reference) -> Runnable | None:
 
 
 def texts_of(value: object) -> list[str]:
-    """The texts of a setting, be it one or several; what else is in it is left out."""
+    """The strings of a setting with one or several values; other values are left out."""
     if isinstance(value, str):
         return [value]
     return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []

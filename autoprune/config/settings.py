@@ -47,20 +47,20 @@ Sparsify = Literal["l1", "group-lasso", "slimming", "growing", "hard-concrete", 
 Texts = Annotated[tuple[Annotated[str, Field(max_length=MOST_TEXT)], ...], Field(max_length=1000)]
 
 NAMES_CODE = tuple(PARSERS)
-"""The settings that may name code of the user's own, or a program."""
+"""The settings that may name user code or a program."""
 DEFAULT_DATA = "digits"
 GIVEN_IN_PYTHON = "given in Python"
-"""Stands for data that were an object, where settings are written down."""
+"""Recorded instead of data that was given as an object."""
 LISTS = ("skip", "only", "bounds", "mix", "objective")
-"""The settings that are lists, beside the budget."""
+"""The settings that are lists, apart from the budget."""
 
 
 def _setting(default: Any, description: str, panel: str, **bounds: Any) -> Any:
-    """A field with what ``--help`` says about it, and the panel in which it says so."""
+    """A field with its ``--help`` text and the panel that shows it."""
     return Field(default, description=description, json_schema_extra={"panel": panel}, **bounds)
 
 
-MODEL, CUT, SEARCH = "Model and data", "What may be cut", "Search"
+MODEL, CUT, SEARCH = "Model and data", "What may be pruned", "Search"
 SPARSIFY = "Sparse training before the search"
 RECOVERY, MEASURE = "Recovery", "Measurement"
 
@@ -68,8 +68,8 @@ RECOVERY, MEASURE = "Recovery", "Measurement"
 class Config(BaseModel):
     """Settings of a search; each has the name of its command-line flag, with ``_`` for ``-``.
 
-    Whoever makes one names the code in it, which may run then. Settings from elsewhere become one in
-    :func:`autoprune.study.trust.config_of_study` alone.
+    Creating a Config permits the code that its settings name. Settings from elsewhere become a Config only in
+    :func:`autoprune.study.trust.config_of_study`.
 
     Any field is a keyword argument; ``autoprune search --help-all`` says what each of them is.
 
@@ -93,14 +93,16 @@ class Config(BaseModel):
     model: Text | None = _setting(
         None,
         "torchvision:NAME, timm:NAME, package.module:factory or path/file.py:factory; "
-        "default: the data set's own.",
+        "default: the data set's model.",
         MODEL,
     )
-    weights: Text | None = _setting(None, "State dict or checkpoint: FILE, or FILE:ENTRY as w.pt:ema.", MODEL)
+    weights: Text | None = _setting(
+        None, "State dict or checkpoint: FILE, or FILE:ENTRY such as w.pt:ema.", MODEL
+    )
     data: Text | None = _setting(
         None,
         "digits, fashion-mnist[:ROOT], mnist[:ROOT], cifar10[:ROOT], language-id[:ROOT], "
-        "imagefolder:ROOT[,size=N] or a factory; default: digits, where no model is given.",
+        "imagefolder:ROOT[,size=N] or a factory; default: digits, if no model is given.",
         MODEL,
     )
     metric: Text | None = _setting(
@@ -109,76 +111,77 @@ class Config(BaseModel):
         "path/file.py:Metric; on noisy inputs: accuracy@gaussian:0.1; default: the task's.",
         MODEL,
     )
-    device: Text = _setting("auto", "cpu, cuda, cuda:N or auto: where to train and score.", MODEL)
-    train_epochs: Count = _setting(0, "Train a model that comes without weights for so long.", MODEL)
-    train_lr: Rate = _setting(0.2, "Peak learning rate of that training.", MODEL)
-    train_batch_size: Positive = _setting(128, "Samples a step of that training.", MODEL)
+    device: Text = _setting("auto", "Device for training and scoring: cpu, cuda, cuda:N or auto.", MODEL)
+    train_epochs: Count = _setting(0, "Epochs to train a model without weights before the search.", MODEL)
+    train_lr: Rate = _setting(0.2, "Peak learning rate of this training.", MODEL)
+    train_batch_size: Positive = _setting(128, "Batch size of this training.", MODEL)
 
-    skip: Texts = _setting((), "Glob of modules whose units stay, repeated.", CUT)
-    only: Texts = _setting((), "Glob of modules that alone may lose units, repeated.", CUT)
+    skip: Texts = _setting((), "Glob of modules to leave unpruned; repeatable.", CUT)
+    only: Texts = _setting((), "Glob of the only modules to prune; repeatable.", CUT)
     first_last: Literal["prune", "keep"] = _setting(
-        "prune", "prune or keep what the first layer gives out and the last one reads.", CUT
+        "prune", "prune, or keep the first layer's outputs and the last layer's inputs unpruned.", CUT
     )
     granularity: Text = _setting(
         UNITS,
-        f"{UNITS} are removed; {MASKS} are set to zero, which leaves dense FLOPs and latency as they are.",
+        f"{UNITS} are removed; {MASKS} are set to zero, which does not change dense FLOPs or latency.",
         CUT,
     )
-    min_density: float = _setting(0.1, "Smallest share of units kept in a group.", CUT, gt=0, le=1)
-    min_width: Positive = _setting(1, "Fewest units kept in a group.", CUT)
+    min_density: float = _setting(0.1, "Minimum share of units kept in a group.", CUT, gt=0, le=1)
+    min_width: Positive = _setting(1, "Minimum number of units kept in a group.", CUT)
     shared: Literal["joint", "frozen", "untie"] = _setting(
-        "joint", "joint, frozen or untie: cut all uses of a shared weight together, none, or each alone.", CUT
+        "joint", "Prune a shared weight jointly for all uses, not at all (frozen), or per use (untie).", CUT
     )
     attention: Literal["heads", "width"] = _setting(
-        "heads", "heads or width: cut whole heads of an attention, or the width of all of them.", CUT
+        "heads", "Remove whole attention heads, or reduce the width of all heads.", CUT
     )
-    depth: bool = _setting(False, "Also take whole residual blocks out.", CUT)
-    bounds: Texts = _setting((), "GROUP-GLOB=LOW..HIGH in units or %, repeated.", CUT)
+    depth: bool = _setting(False, "Also remove whole residual blocks.", CUT)
+    bounds: Texts = _setting((), "GROUP-GLOB=LOW..HIGH in units or %; repeatable.", CUT)
     round_to: Literal["auto"] | Positive = _setting(
         "auto",
-        "Try widths that are multiples of this; auto: what `autoprune measure` found best on this device, "
-        "else at most 16 widths a group.",
+        "Only widths that are multiples of this; auto: the best widths according to `autoprune measure` on "
+        "this device, or else at most 16 widths a group.",
         CUT,
     )
 
     sparsify: Sparsify | None = _setting(
         None,
-        "l1, group-lasso, slimming (of BatchNorm), growing (decay), hard-concrete (gates), shared (uses that "
-        "disagree): train sparsely, once; that ranks units unless --criterion names another.",
+        "Sparse training: l1, group-lasso, slimming (BatchNorm), growing (decay), hard-concrete (gates) "
+        "or shared (conflicting uses). It ranks units unless --criterion is given.",
         SPARSIFY,
     )
-    sparsify_epochs: Positive = _setting(5, "Length of that training.", SPARSIFY)
+    sparsify_epochs: Positive = _setting(5, "Epochs of this training.", SPARSIFY)
     sparsify_strength: Rate | None = _setting(
         None,
-        "Of its penalty: the share of itself that an average weight would lose if nothing defended it; of "
-        "gates the price of all of them; default: 0.5, 1 or 10, by the method.",
+        "Strength of the penalty: the share that an average weight would lose if the loss did not depend on "
+        "it; for gates, the penalty on all of them; default: 0.5, 1 or 10, depending on the method.",
         SPARSIFY,
     )
 
     budget: Texts = _setting(
-        (), "WHAT=HOW-MUCH, repeated: flops=50%, latency=2ms, time=30m, trials=200.", SEARCH
+        (), "WHAT=HOW-MUCH, repeatable: flops=50%, latency=2ms, time=30m, trials=200.", SEARCH
     )
     objective: Texts = _setting(
         (),
-        "Another quality to search the trade-off with, repeated: accuracy@gaussian:0.1, f1@salt-pepper:0.05, "
-        "auroc.",
+        "An additional quality objective, repeatable: accuracy@gaussian:0.1, f1@salt-pepper:0.05, auroc.",
         SEARCH,
     )
     storage: Text = _setting("sqlite:///autoprune.db", "Optuna storage URL.", SEARCH)
-    study: Text | None = _setting(None, "Name of the study; one of that name is continued.", SEARCH)
-    workers: Positive = _setting(1, "Processes that search at once and share the CPU's threads.", SEARCH)
+    study: Text | None = _setting(None, "Name of the study; an existing one is continued.", SEARCH)
+    workers: Positive = _setting(
+        1, "Number of parallel search processes; they share the CPU threads.", SEARCH
+    )
     engine: Literal["processes", "ray"] = _setting(
-        "processes", "processes, of this machine, or ray: actors on the nodes of a Ray cluster.", SEARCH
+        "processes", "processes on this machine, or ray: actors on the nodes of a Ray cluster.", SEARCH
     )
     address: Text | None = _setting(
         None,
-        "HOST:PORT of the Ray cluster; default: that of RAY_ADDRESS or of this machine, else a new one.",
+        "HOST:PORT of the Ray cluster; default: RAY_ADDRESS, a cluster on this machine, or a new one.",
         SEARCH,
     )
     space: Literal["auto", "criterion", "sparsity"] = _setting(
         "auto",
-        "sparsity: a width for each group; criterion: a share of the budget, and how much each group's "
-        "sensitivity counts; auto: sparsity, but with affine coefficients criterion.",
+        "sparsity: a width for each group; criterion: a share of the budget, and a coefficient for each "
+        "group's sensitivity; auto: sparsity, or criterion with affine coefficients.",
         SEARCH,
     )
     sampler: Literal["auto", "gp", "tpe", "nsga2", "nsga3", "random"] = _setting(
@@ -186,12 +189,11 @@ class Config(BaseModel):
     )
     preview: Literal["auto", "always", "never"] = _setting(
         "auto",
-        "Whether a first front is shown without training, before its plans are trained; auto: where training "
-        "one takes long.",
+        "Show a first front without training before its plans are trained; auto: if training takes long.",
         SEARCH,
     )
     gaps: bool = _setting(
-        True, "Let every second suggestion go between two neighbours where the front is coarsest.", SEARCH
+        True, "Use every second suggestion to interpolate in the front's widest gap.", SEARCH
     )
     criterion: Text = _setting(
         "l2",
@@ -199,75 +201,73 @@ class Config(BaseModel):
         SEARCH,
     )
     mix: Texts = _setting(
-        (), "Another criterion that trials may rank units by, or mix with the first one, repeated.", SEARCH
+        (), "A further criterion that trials may choose or mix with the first; repeatable.", SEARCH
     )
     mix_by: Literal["trial", "class", "weights"] = _setting(
         "trial",
-        "trial: each trial chooses one criterion; class: one for each class of like groups; "
-        "weights: it weighs all of them.",
+        "trial: each trial chooses one criterion; class: one for each class of similar groups; "
+        "weights: a weighted combination of all.",
         SEARCH,
     )
     coefficients: Literal["scale", "affine"] = _setting(
         "scale",
-        "Of the space criterion, for each group's sensitivity: scale, a factor, or affine, also a shift.",
+        "In the space criterion, scale each group's sensitivity by a factor, or also shift it (affine).",
         SEARCH,
     )
-    seed: int = _setting(0, "Seed of everything random.", SEARCH, ge=0, lt=2**32)
-    ladder: bool = _setting(
-        True, "Fine-tune only candidates that look good without it, and stop those that fall behind.", SEARCH
+    seed: int = _setting(0, "Random seed.", SEARCH, ge=0, lt=2**32)
+    early_stopping: bool = _setting(
+        True, "Stop candidates early that look poor before or during fine-tuning.", SEARCH
     )
-    ranking_share: float | None = _setting(
+    holdout_share: float | None = _setting(
         None,
-        "Share of the validation samples that rank finalists and guide nothing; default: 0.3 of 1000 samples "
-        "or more, none of fewer.",
+        "Share of the validation samples in the holdout split, which only ranks finalists; default: 0.3 with "
+        "at least 1000 samples, otherwise 0.",
         SEARCH,
         ge=0,
         le=0.9,
     )
 
     compensate: bool = _setting(
-        True, "Fit the weights of layers that read removed units to the units that stay.", RECOVERY
+        True, "Refit layers that read removed units to the remaining units by least squares.", RECOVERY
     )
     rebuild: bool = _setting(
-        False, "Also fit them one by one to what the cut model feeds them: better without training.", RECOVERY
+        False,
+        "Also refit them one by one to their inputs in the pruned model: better without training.",
+        RECOVERY,
     )
     finetune_steps: Count | None = _setting(
-        None, "Recovery steps of each candidate; default: 150, on small data what five epochs take.", RECOVERY
+        None, "Fine-tuning steps per candidate; default: 150, or five epochs on small data.", RECOVERY
     )
     optimizer: Literal["sgd", "adamw"] = _setting("sgd", "sgd or adamw.", RECOVERY)
     lr: Rate = _setting(0.02, "Peak learning rate.", RECOVERY)
     weight_decay: float = _setting(5e-4, "Weight decay.", RECOVERY, ge=0, allow_inf_nan=False)
-    batch_size: Positive = _setting(128, "Samples a step.", RECOVERY)
-    distill: float = _setting(
-        0.5, "Weight of the original model's outputs in the loss, 0 to 1.", RECOVERY, ge=0, le=1
-    )
+    batch_size: Positive = _setting(128, "Batch size.", RECOVERY)
+    distill: float = _setting(0.5, "Weight of the distillation loss, 0 to 1.", RECOVERY, ge=0, le=1)
     distill_features: float = _setting(
         0.0,
-        "Weight of the original model's outputs inside, where their shapes stayed, 0 or more.",
+        "Weight of feature distillation, where feature shapes are unchanged, 0 or more.",
         RECOVERY,
         ge=0,
         allow_inf_nan=False,
     )
-    label_smoothing: float = _setting(
-        0.0, "Share of label mass spread over all classes.", RECOVERY, ge=0, lt=1
-    )
-    clip: float = _setting(0.0, "Largest gradient norm; 0: any.", RECOVERY, ge=0, allow_inf_nan=False)
+    label_smoothing: float = _setting(0.0, "Label smoothing, 0 to 1.", RECOVERY, ge=0, lt=1)
+    clip: float = _setting(0.0, "Maximum gradient norm; 0: no clipping.", RECOVERY, ge=0, allow_inf_nan=False)
     precision: Literal["auto", "float32", "bf16"] = _setting(
         "auto", "auto, float32 or bf16 (mixed); auto: mixed on CUDA devices and on CPUs with AMX.", RECOVERY
     )
     augment: Literal["data", "none", "shift", "shift-flip"] = _setting(
         "data",
-        "data: what the data set brings; none, shift or shift-flip: of images in memory, instead of that.",
+        "data: the data set's own; none, shift or shift-flip: override it for images in memory.",
         RECOVERY,
     )
 
     calibration_batches: Positive = _setting(8, "Batches for criteria and BatchNorm statistics.", MEASURE)
     latency: bool = _setting(True, "Measure latency.", MEASURE)
     profile: bool = _setting(
-        True, "With a budget of latency, measure what each group costs on this device first.", MEASURE
+        True, "With a latency budget, first measure the cost of each group on this device.", MEASURE
     )
-    latency_batch: Positive = _setting(1, "Samples in the timed batch.", MEASURE)
-    latency_seconds: Rate = _setting(0.5, "Most seconds that a timing takes.", MEASURE)
+    latency_batch: Positive = _setting(1, "Batch size for timing.", MEASURE)
+    latency_seconds: Rate = _setting(0.5, "Maximum seconds per timing.", MEASURE)
     runtime: Text = _setting(
         "eager",
         "What runs the timed models: eager, compile, onnxruntime, openvino, cuda, or "
@@ -275,15 +275,15 @@ class Config(BaseModel):
         MEASURE,
     )
     latency_dtype: Literal["float32", "bfloat16", "float16"] | None = _setting(
-        None, "float32, bfloat16 or float16, of timed models; default: their own.", MEASURE
+        None, "dtype of timed models: float32, bfloat16 or float16; default: unchanged.", MEASURE
     )
-    channels_last: bool = _setting(False, "Time images with their channels innermost.", MEASURE)
-    threads: Positive | None = _setting(None, "CPU threads; default: what PyTorch chooses.", MEASURE)
+    channels_last: bool = _setting(False, "Time images in channels-last layout.", MEASURE)
+    threads: Positive | None = _setting(None, "CPU threads; default: PyTorch's choice.", MEASURE)
 
     @field_validator(*LISTS, mode="before")
     @classmethod
     def _read_texts(cls, value: object) -> object:
-        return _texts(value, "use a text or a list of texts")
+        return _texts(value, "use a string or a list of strings")
 
     @field_validator("granularity")
     @classmethod
@@ -316,14 +316,14 @@ class Config(BaseModel):
     @field_validator("budget", mode="before")
     @classmethod
     def _read_budget(cls, value: object) -> object:
-        written = _texts(value, "use a text such as 'latency=50%' or a list of such texts")
-        parse_budget(written)
-        return written
+        texts = _texts(value, "use a string such as 'latency=50%' or a list of such strings")
+        parse_budget(texts)
+        return texts
 
     def model_post_init(self, _: Any) -> None:
-        """Let the embedded data stand in where nothing is given, and permit the code that is named now.
+        """Let the embedded data stand in where nothing is given, and permit the code named now.
 
-        A copy with another setting permits no more. What stands in is not among the fields that are set.
+        A copy with other settings permits nothing more. What stands in is not among the fields that are set.
         """
         if self.model is None and self.data is None:
             self.__dict__["data"] = DEFAULT_DATA
@@ -332,7 +332,7 @@ class Config(BaseModel):
 
     @property
     def named(self) -> Mapping[str, tuple[Reference, ...]]:
-        """Setting -> what it named when the permit was given."""
+        """Setting -> the references it held when the permit was created."""
         return self._named
 
     @property
@@ -342,7 +342,7 @@ class Config(BaseModel):
 
     @property
     def references(self) -> References:
-        """What the settings of :data:`NAMES_CODE` name."""
+        """The references in the settings of :data:`NAMES_CODE`."""
         return References(
             model=None if self.model is None else parse_model(self.model),
             data=None if self.data is None else parse_data(self.data),
@@ -354,16 +354,16 @@ class Config(BaseModel):
         )
 
     def to_toml(self) -> str:
-        """A study file that :func:`load_config` reads back as an equal config, but for passwords."""
+        """A study file that :func:`load_config` reads back as an equal config, except for passwords."""
         settings = {**self.model_dump(exclude_none=True), "storage": without_passwords(self.storage)}
         if self.model is None and self.data is None:
-            # Read back alone, nothing may stand in for what was an object.
+            # When this is read back, no default may replace what was an object.
             settings["data"] = GIVEN_IN_PYTHON
         return tomli_w.dumps({**settings, "budget": list(self.budget)})
 
 
 def located(config: Config, folder: Path) -> dict[str, str]:
-    """The settings that name a file or folder which is found from `folder`, with the whole path."""
+    """The settings that name a file or folder relative to `folder`, with their full paths."""
     settings = config.model_dump(exclude_none=True)
     return {key: place for key, text in settings.items() if (place := from_folder(key, text, folder)) != text}
 
@@ -380,11 +380,11 @@ def load_config(
     Args:
         path: the study file.
         overrides: setting -> value.
-        note: is told which limits and lists of the file are replaced.
+        note: called with a message for each limit and list of the file that is replaced.
 
     Raises:
         ConfigError: a file that cannot be read, an unknown key, or a value out of bounds.
-        BudgetError: a budget that cannot be read.
+        BudgetError: an invalid budget.
     """
     in_file = {} if path is None else read_study_file(path)
     given = {key.replace("-", "_"): _plain(value) for key, value in overrides.items() if value is not None}
@@ -403,7 +403,7 @@ def load_config(
 
 
 def _validated(settings: Mapping[str, Any], path: Path | None) -> Config:
-    """The settings, which may be those of a file. Raises BudgetError or ConfigError, naming the file."""
+    """Validate settings. Raises BudgetError or ConfigError, which names the file if there is one."""
     try:
         return Config.model_validate(settings)
     except BudgetError as error:
@@ -419,12 +419,12 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
-def _texts(value: object, wanted: str) -> tuple[str, ...]:
-    """One text or several as a tuple. Raises ValueError, which says what is wanted, for anything else."""
+def _texts(value: object, usage: str) -> tuple[str, ...]:
+    """One string or several as a tuple. Raises ValueError with `usage` for anything else."""
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise ValueError(wanted)
+        raise ValueError(usage)
     return tuple(value)
 
 

@@ -50,8 +50,8 @@ class SettingsDict(TypedDict, total=False):
     mix_by: Literal["trial", "class", "weights"]
     coefficients: Literal["scale", "affine"]
     seed: int
-    ladder: bool
-    ranking_share: float | None
+    early_stopping: bool
+    holdout_share: float | None
     compensate: bool
     rebuild: bool
     finetune_steps: int | None

@@ -1,7 +1,7 @@
-"""The one place that loads code of the user's, and gives out the words of a program to start.
+"""The only module that loads user code and returns the command of a program to start.
 
-Both ask for a permit, and only two things make one: that the user named the code, on the command line, in a
-study file or in Python, and the check of what comes from elsewhere in :mod:`autoprune.study.trust`.
+Both require a permit, which comes only from the user naming the code (on the command line, in a study file or
+in Python) or from the check of other sources in :mod:`autoprune.study.trust`.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from autoprune.utils.untrusted import is_file, short
 
 @dataclass(frozen=True)
 class Permit:
-    """The code and the programs that may run; nothing, unless :meth:`naming` says what."""
+    """The code and the programs that may run; by default nothing, see :meth:`naming`."""
 
     allowed: frozenset[Runnable] = frozenset()
 
     @classmethod
     def naming(cls, *references: Reference) -> Permit:
-        """For what the user named, or for what was checked."""
+        """A permit for references that the user named, or that were checked."""
         return cls(frozenset(code for reference in references if (code := runnable_of(reference))))
 
     def covers(self, reference: Reference) -> bool:
-        """Whether what a reference leads to may run; true where it leads to no code."""
+        """Whether the code of a reference may run; true if it refers to no code."""
         code = runnable_of(reference)
         return code is None or code in self.allowed
 
     def require(self, reference: Reference, what: str) -> None:
-        """Raise TrustError where the reference leads to code that may not run."""
+        """Raise TrustError if the reference refers to code that may not run."""
         if not self.covers(reference):
             raise TrustError(
                 f"{what} {short(str(reference))} is code that you did not name: if you trust it, name it "
@@ -69,13 +69,13 @@ class Permit:
 
 
 def load_object(code: Code | OwnObject, permit: Permit, what: str, error: type[UserError] = UserError) -> Any:
-    """The object that a reference leads to.
+    """Load the object of a reference.
 
     Args:
         code: the reference.
-        permit: what may run.
-        what: what it is for, in messages, such as ``"model"``.
-        error: raised when the file or the name is missing, or the import fails.
+        permit: the code that may run.
+        what: its purpose in messages, such as ``"model"``.
+        error: raised if the file or the name is missing, or the import fails.
 
     Raises:
         TrustError: for code that may not run.
@@ -101,7 +101,7 @@ def load_object(code: Code | OwnObject, permit: Permit, what: str, error: type[U
 def call_factory(
     code: Code | OwnObject, permit: Permit, what: str, error: type[UserError] = UserError
 ) -> Any:
-    """What the function that a reference leads to returns; raises as :func:`load_object`."""
+    """Call the function of a reference and return its result; raises like :func:`load_object`."""
     factory = load_object(code, permit, what, error)
     if not callable(factory):
         raise error(f"{what} {str(code)!r} is a {type(factory).__name__}: name a function without arguments")
@@ -120,9 +120,9 @@ def summary(failure: BaseException) -> str:
 
 
 def _look_in_working_folder() -> None:
-    """Have named code and what it imports found in the working folder, after all that is installed.
+    """Make named code and its imports available from the working folder, after all installed packages.
 
-    Not before: in a folder from elsewhere, libraries would find there what they import where it is present.
+    It comes last, because files in an untrusted folder could otherwise shadow what libraries import.
     """
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -130,17 +130,17 @@ def _look_in_working_folder() -> None:
 
 
 def _own_object(code: OwnObject, what: str, error: type[UserError]) -> Any:
-    """A function that the module itself defines: what it imports is not offered."""
-    found = getattr(importlib.import_module(OWN_MODULE), code.attribute, None)
-    if not callable(found) or getattr(found, "__module__", None) != OWN_MODULE:
+    """A function that the module itself defines, not one that it imports."""
+    function = getattr(importlib.import_module(OWN_MODULE), code.attribute, None)
+    if not callable(function) or getattr(function, "__module__", None) != OWN_MODULE:
         raise error(
             f"{what} {str(code)!r}: {OWN_MODULE} has no {code.attribute!r}, check the name after the colon"
         )
-    return found
+    return function
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name made from its path, so that two files of one name can both be used."""
+    """Import a file under a name derived from its path, so that two files of the same name can be used."""
     resolved = path.resolve()
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:12]
     name = f"_autoprune_user_{resolved.stem}_{digest}"
@@ -150,7 +150,7 @@ def _from_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and worker processes look a module up by name while and after it is executed.
+    # Dataclasses and worker processes look up a module by name during and after its execution.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

@@ -31,7 +31,9 @@ def explain(key: str, error: Mapping[str, Any], fields: Mapping[str, FieldInfo])
         return f"{given}: use one of {', '.join(choices)}" + did_you_mean(str(error["input"]), choices)
     if error["type"] == "string_type" and callable(error["input"]):
         registered = ", or the one it has by register_criterion" if key == "criterion" else ""
-        return f"{key} is {described(error['input'])}: give its name as a text, path/file.py:name{registered}"
+        return (
+            f"{key} is {described(error['input'])}: give its name as a string, path/file.py:name{registered}"
+        )
     reason = str(error["msg"]).removeprefix("Value error, ").splitlines()[0]
     return f"{given}: {reason[0].lower()}{reason[1:]}"
 

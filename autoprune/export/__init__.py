@@ -1,4 +1,4 @@
-"""Writing a pruned model for deployment, with every file loaded back and compared."""
+"""Export of a pruned model for deployment; every file is loaded and compared."""
 
 from autoprune.export.formats import FORMATS, default_formats
 from autoprune.export.load import load_exported

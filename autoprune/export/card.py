@@ -1,4 +1,4 @@
-"""The model card: what the model is, what the cut cost, and how to load each file."""
+"""The model card: what the model is, what pruning cost, and how to load each file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CRITERION_FILE = "criterion.json"
 
 @dataclass(frozen=True, eq=False)
 class CardContext:
-    """What the card needs beyond the numbers.
+    """The context of a card beyond the numbers.
 
     Attributes:
         sample: inputs that the model takes.
         exported: the formats that were written.
-        left: files of an earlier export that stay in the folder.
+        left: files of an earlier export that remain in the folder.
         day: date of the export, ISO 8601.
     """
 
@@ -50,12 +50,12 @@ def card_text(card: Card, candidate: ExportCandidate, context: CardContext) -> s
 
 
 def findings_text(card: Card) -> str:
-    """The first part of the card, as Markdown: what was done, what it cost, what is left of each group."""
+    """The first part of the card, as Markdown: what was pruned, what it cost, and the remaining widths."""
     parts = [
         f"# {markdown_text(card.title)}, pruned",
         _what_was_done(card),
         markdown_table(("", "before", "after", "change"), plain_rows(cost_rows(card))),
-        *([f"Before the cut came {markdown_text(card.sparsified)}."] if card.sparsified else []),
+        *([f"Pruning was preceded by {markdown_text(card.sparsified)}."] if card.sparsified else []),
         *([markdown_text(card.finetuned)] if card.finetuned else []),
         *([f"Latency was measured on {markdown_text(card.device)}."] if card.device else []),
         "## Widths",
@@ -67,7 +67,7 @@ def findings_text(card: Card) -> str:
 def finetuned_card(
     card: Card, how: str, before: float, quality: float, test: float, others: Mapping[str, float]
 ) -> Card:
-    """The card of a model after something was done with it that the search had not done."""
+    """The card of a model that was processed further after the search."""
     text = (
         f"After the search it was {how}: {card.metric} on validation data went "
         f"from {before:.4f} to {quality:.4f}."
@@ -82,19 +82,19 @@ def _what_was_done(card: Card) -> str:
         share = _percent(card.after.nonzero, card.before.parameters)
         granularity = markdown_text(card.granularity)
         return (
-            f"{title}{for_data}, with {share} of its parameters left by autoprune: the rest is zero "
+            f"{title}{for_data}, pruned by autoprune to {share} of its parameters: the rest are zero "
             f"(granularity {granularity}). Tensors keep their shapes: dense FLOPs, latency "
-            "and the size of these files stay as they were, unless a runtime or a file format uses the zeros."
+            "and the size of these files do not change unless a runtime or a file format exploits the zeros."
         )
     share = _percent(card.after.flops, card.before.flops)
     return (
-        f"{title}{for_data}, cut to {share} of its FLOPs by autoprune: whole units were removed "
-        "from its layers, so that its tensors are smaller."
+        f"{title}{for_data}, pruned by autoprune to {share} of its FLOPs: whole units were removed "
+        "from its layers, so its tensors are smaller."
     )
 
 
 def cost_rows(card: Card) -> list[tuple[str, ...]]:
-    """What is measured, before, after, and the change: quality first, then the costs."""
+    """Each measurement before and after, and its change: quality first, then the costs."""
     before, after = card.before, card.after
     rows = []
     if before.quality is not None and after.quality is not None:
@@ -119,7 +119,7 @@ def cost_rows(card: Card) -> list[tuple[str, ...]]:
 
 
 def _masked_rows(before: Numbers, after: Numbers) -> list[tuple[str, float, float, Callable[[float], str]]]:
-    """Costs of a masked model, with those that stay; empty for a model that was cut."""
+    """Costs of a masked model, including the unchanged ones; empty if units were removed."""
     if after.nonzero is None or after.effective_multiply_adds is None:
         return []
     return [
@@ -157,10 +157,10 @@ def _files(candidate: ExportCandidate, context: CardContext) -> Iterator[str]:
     yield "`plan.json`: " + (
         "how many units of each layer stay" if masked else "which units of each group stay"
     )
-    yield "`config.toml`: the settings that it was made with"
+    yield "`config.toml`: the settings of the search"
     if candidate.criterion:
         yield (
-            f"`{CRITERION_FILE}`: what the search learned of each group, for other budgets and checkpoints: "
+            f"`{CRITERION_FILE}`: the criterion that the search learned, for other budgets and checkpoints: "
             f"`autoprune apply --criterion {CRITERION_FILE} --budget flops=35%`"
         )
     for item in context.exported:
@@ -168,7 +168,7 @@ def _files(candidate: ExportCandidate, context: CardContext) -> Iterator[str]:
         timed = "" if item.latency is None else f"; one sample takes {latency_text(item.latency)}"
         yield f"`{item.path.name}`: {difference}; {item.note}{timed}"
     for name in context.left:
-        yield f"`{name}` was here before and is not part of this export"
+        yield f"`{name}` is from an earlier export and not part of this one"
 
 
 def _loading(item: Exported, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str, str]:
@@ -184,8 +184,8 @@ def _provenance(card: Card, candidate: ExportCandidate, context: CardContext) ->
         study = markdown_text(card.study)
         yield "study", study if card.trial is None else f"{study}, trial {card.trial}"
     if card.weights:
-        yield "weights before the cut (SHA-256)", code_cell(card.weights)
-    yield "weights after the cut (SHA-256)", f"`{weights_hash(candidate.model)}`"
+        yield "weights before pruning (SHA-256)", code_cell(card.weights)
+    yield "weights after pruning (SHA-256)", f"`{weights_hash(candidate.model)}`"
     yield "plan (SHA-256)", f"`{candidate.plan.hash}`"
     packages = ["autoprune", "torch"]
     packages += dict.fromkeys(name for item in context.exported for name in FORMATS[item.format].packages)
@@ -195,7 +195,7 @@ def _provenance(card: Card, candidate: ExportCandidate, context: CardContext) ->
 
 
 def plain_rows(rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Rows of plain texts, as Markdown."""
+    """Rows of plain text, as Markdown."""
     return [tuple(map(markdown_text, row)) for row in rows]
 
 
@@ -207,6 +207,6 @@ def _version(package: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are Markdown already."""
+    """A table of cells that are already Markdown."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""Latency of an exported file in what runs it."""
+"""Latency of an exported file in its runtime."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def file_latency(
     folder: Path,
     setting: Setting,
 ) -> Latency:
-    """Time the format's file in a folder against the original model in the same form, one sample at a time.
+    """Time the format's file in a folder against the original model in the same format, with batch size 1.
 
     The file's own runtime takes the place of that of the setting.
 
     Raises:
-        TrialError: when one of them does not run, or another process keeps the timing lock.
-        ExportError: when the original model cannot be written in this format.
+        TrialError: if one of them does not run, or another process holds the timing lock.
+        ExportError: if the original model cannot be written in this format.
     """
     original = copy.deepcopy(candidate.base).cpu().eval()
     setting = replace(setting, runtime=form.runtime(subject, candidate, folder))

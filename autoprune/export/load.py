@@ -21,25 +21,24 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def load_exported(folder: str | Path, model: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
-    """Rebuild the pruned model that an export folder holds in the ``state`` format.
+    """Rebuild the pruned model of an export folder in the ``state`` format.
 
     Args:
-        folder: holds ``plan.json`` and ``model.safetensors``.
-        model: the original model with any weights; it is not changed.
+        folder: contains ``plan.json`` and ``model.safetensors``.
+        model: the original model with any weights; it is not modified.
         example_inputs: one sample in a batch, as for :func:`autoprune.discover`.
 
     Returns:
         The pruned model in evaluation mode.
 
     Raises:
-        PlanError: when the plan cannot be read or does not fit the model, or weights that it masks are
-            not zero.
-        ModelError: when the model cannot be traced, or the weights are missing or do not fit.
-        UserError: when there is no plan in the folder.
+        PlanError: if the plan is invalid or does not fit the model, or weights that it masks are not zero.
+        ModelError: if the model cannot be traced, or the weights are missing or do not fit.
+        UserError: if there is no plan in the folder.
     """
     plan = read_plan(read_text(Path(folder) / PLAN_FILE, "plan", UserError))
     model = unwrapped(model)
-    # A plan without groups is what an exported original model has; masks change no shape.
+    # An exported original model has a plan without groups; masks change no shape.
     if isinstance(plan, Plan) and plan.keep:
         shared: Sharing = "untie" if plan.untied else "joint"
         structure = discover(model, example_inputs, attention=plan.attention, depth=plan.depth, shared=shared)

@@ -1,4 +1,4 @@
-"""Whether a file, loaded in a fresh process, computes what the pruned model computes."""
+"""Check that a file, loaded in a fresh process, computes the same as the pruned model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from autoprune.errors import ExportError
 from autoprune.utils.python_process import module_paths, python_words
 
 SECONDS = 1800
-"""A check that takes longer is taken for hung."""
+"""Timeout of a check."""
 LONGEST_REASON = 300
 ERROR_LINE = re.compile(r"[\w.]+: ")
 SMALLEST_SCALE = 1e-3
-"""Outputs below this are compared as if they were this large, for a model may well return zeros."""
+"""Smallest scale for comparing outputs, because a model may return zeros."""
 
 Command = Callable[[Path, Path], Sequence[str | Path]]
-"""Arguments for Python, given the file of the inputs and the file to write the outputs to."""
+"""Arguments for Python, given the input file and the output file."""
 
 
 def run_fresh(what: str, command: Command, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Outputs of a check program in a fresh Python process.
 
-    Raises ExportError, with the error that the program ended with, when it fails.
+    Raises ExportError, with the program's error, if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="autoprune-check-") as name:
         inputs, outputs = Path(name) / "inputs.safetensors", Path(name) / "outputs.safetensors"
@@ -47,36 +47,36 @@ def run_fresh(what: str, command: Command, stored: Mapping[str, Tensor]) -> dict
                 env=_environment(),
             )
         except subprocess.TimeoutExpired as error:
-            raise ExportError(f"{what} did not load back within {SECONDS} s: export fewer formats") from error
+            raise ExportError(f"{what} did not load within {SECONDS} s: export fewer formats") from error
         if done.returncode != 0 or not outputs.is_file():
             reason = _reason(done.stderr) or f"exit code {done.returncode}"
-            raise ExportError(f"{what} does not load back in a fresh process: {reason}")
+            raise ExportError(f"{what} does not load in a fresh process: {reason}")
         return safetensors.torch.load_file(outputs)
 
 
 def largest_difference(
-    what: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor], tolerance: float
+    what: str, expected: Mapping[str, Tensor], actual: Mapping[str, Tensor], tolerance: float
 ) -> float:
     """Largest absolute difference over all output tensors of all batches.
 
     Args:
         what: the file, for messages.
         expected: the pruned model's outputs, by name.
-        found: the file's.
+        actual: the file's outputs, by name.
         tolerance: largest difference allowed, relative to the largest expected output.
 
     Raises:
-        ExportError: when tensors are missing or of another shape, or the difference exceeds the tolerance.
+        ExportError: if tensors are missing or of another shape, or the difference exceeds the tolerance.
     """
-    if not expected or _shapes(found) != _shapes(expected):
-        raise ExportError(f"{what} returns other tensors than the pruned model: leave out this format")
+    if not expected or _shapes(actual) != _shapes(expected):
+        raise ExportError(f"{what} returns different tensors from the pruned model: leave out this format")
     largest, scale = 0.0, SMALLEST_SCALE
     for name, tensor in expected.items():
         if tensor.numel():
             exact = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
             scale = max(scale, exact.abs().max().item())
             # torch's maximum keeps NaN where Python's would depend on the order.
-            difference = (exact - found[name].to(exact.dtype)).abs().max()
+            difference = (exact - actual[name].to(exact.dtype)).abs().max()
             largest = torch.maximum(torch.tensor(largest, dtype=torch.float64), difference).item()
     if not largest <= tolerance * scale:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""What goes into an export and what comes out of it."""
+"""Inputs and results of an export."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from autoprune.utils.quantities import human_seconds
 
 @dataclass(frozen=True, eq=False)
 class ExportCandidate:
-    """The model to export and what it was cut from.
+    """The model to export and the model it was pruned from.
 
     Attributes:
-        model: the pruned model; it is not changed.
-        plan: what was cut; one that keeps everything stands for the original model.
+        model: the pruned model; it is not modified.
+        plan: the pruning plan; for the original model, one that keeps everything.
         base: the original model.
-        spec: text from which :func:`autoprune.tasks.load_model` builds `base`; None where there is none.
-        classes: number of outputs that `spec` is built for; None for its own.
+        spec: string from which :func:`autoprune.tasks.load_model` builds `base`; None if there is none.
+        classes: number of outputs that `spec` is built for; None for its default.
         example: inputs ``[samples, ...]``; real samples make the comparisons meaningful.
         calibration: batches of inputs, for formats that measure ranges.
-        quality: scores a model on validation data; None where there is no such data.
-        metric: what that score is called.
-        criterion: JSON text of the criterion that the search learned; empty where there is none.
+        quality: scores a model on validation data; None without such data.
+        metric: name of that score.
+        criterion: JSON of the criterion that the search learned; empty if there is none.
     """
 
     model: nn.Module
@@ -47,18 +47,18 @@ class Numbers:
     """Quality and costs of one model.
 
     Attributes:
-        quality: metric on the validation split, where it was measured.
+        quality: metric on the validation split, if measured.
         flops: for one sample.
-        parameters: how many.
-        size: bytes; of a masked model, if its weights were compressed.
-        test: metric on the test split, where it was measured.
-        latency_ms: milliseconds, where it was measured.
+        parameters: number of parameters.
+        size: bytes; for a masked model, of its compressed weights.
+        test: metric on the test split, if measured.
+        latency_ms: milliseconds, if measured.
         latency_ratio: share of the original model's latency.
         latency_low: lower end of the ratio's 95 % interval.
         latency_high: its upper end.
         nonzero: parameters that are not masked, for a masked model.
         effective_multiply_adds: FLOPs without the multiplications by masked weights.
-        others: further qualities on the validation split, by name.
+        others: additional qualities on the validation split, by name.
     """
 
     flops: float
@@ -77,22 +77,22 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Card:
-    """What the model card tells.
+    """The contents of a model card.
 
     Attributes:
         title: readable name of the original model.
         metric: name of the quality metric.
         data: name of the data.
         before: the original model.
-        after: the pruned one.
+        after: the pruned model.
         widths: group -> units before and after.
         study: name of the study.
         trial: number of the trial.
         weights: SHA-256 of the original model's weights.
-        device: what the latency was measured on.
-        granularity: what was masked, empty where units were removed.
-        finetuned: how it was trained after the search; empty where it was not.
-        sparsified: how it was trained before it was cut, and its quality then; empty where it was not.
+        device: the device of the latency measurement.
+        granularity: what was masked, empty if units were removed.
+        finetuned: how it was trained after the search; empty if it was not.
+        sparsified: sparse training before pruning, and the quality after it; empty without it.
     """
 
     title: str
@@ -112,14 +112,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Exported:
-    """One format that was written, loaded back and found equal.
+    """One format that was written, loaded and found equal.
 
     Attributes:
         format: its name.
         path: the file that it is loaded from.
         max_difference: largest absolute difference between its outputs and the pruned model's.
-        note: how it was compared, and which batch sizes it takes.
-        latency: of the file in its runtime, beside the original in the same form; None if not measured.
+        note: how it was compared, and which batch sizes it accepts.
+        latency: of the file in its runtime, against the original in the same format; None if not measured.
     """
 
     format: str

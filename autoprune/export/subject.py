@@ -1,4 +1,4 @@
-"""The model under export: on the CPU, in evaluation mode, with the inputs that every file is checked on."""
+"""The model to export: on the CPU, in evaluation mode, with the inputs on which every file is checked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from autoprune.errors import ExportError, UserError
 from autoprune.export.checks.run_pt2 import tensors_of
 
 TRACED_BATCH = 2
-"""A batch of one would be taken for a constant by ``torch.export``."""
+"""``torch.export`` treats a batch size of 1 as a constant."""
 CHECKED_BATCHES = (1, 3)
-"""Neither is the traced one, so that a batch size left in a file shows."""
+"""Different from the traced batch size, to reveal a batch size that is fixed in a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Traced:
 
     Attributes:
         program: the graph, with the batch dimension dynamic if `dynamic`.
-        dynamic: whether any batch size will do.
-        batches: inputs to check files on that hold this program.
-        note: which batch sizes it takes, and why.
+        dynamic: whether it accepts any batch size.
+        batches: inputs for checking files with this program.
+        note: which batch sizes it accepts, and why.
     """
 
     program: ExportedProgram
@@ -47,8 +47,8 @@ class Subject:
     Attributes:
         model: a copy on the CPU in evaluation mode.
         example: inputs ``[samples, ...]`` on the CPU.
-        batches: what `model` was run on: batches of other sizes where it takes them, else the example.
-        fixed: why the batch size cannot vary; empty where it can.
+        batches: inputs that `model` was run on: other batch sizes if it accepts them, else the example.
+        fixed: why the batch size cannot vary; empty if it can.
     """
 
     model: nn.Module
@@ -58,12 +58,12 @@ class Subject:
 
     @property
     def smallest(self) -> Tensor:
-        """The smallest batch that the model takes, for tracing: one sample where the size can vary."""
+        """The smallest batch that the model accepts, for tracing: one sample if the size can vary."""
         return self.example if self.fixed else self.example[:1]
 
     @cached_property
     def traced(self) -> Traced:
-        """The program, with a dynamic batch where possible. Raises ExportError when it cannot be traced."""
+        """The program, with a dynamic batch if possible. Raises ExportError if it cannot be traced."""
         reason = self.fixed
         if not reason:
             try:
@@ -89,11 +89,11 @@ class Subject:
 
 
 def subject_of(model: nn.Module, example: Tensor) -> Subject:
-    """Copy the model to the CPU and find out whether its batch size can vary.
+    """Copy the model to the CPU and check whether its batch size can vary.
 
     Raises:
-        UserError: when the example is no batch.
-        ExportError: when the model does not run on it.
+        UserError: if the example is not a batch.
+        ExportError: if the model does not run on it.
     """
     if example.ndim == 0 or len(example) == 0:
         raise UserError(f"the example has shape {list(example.shape)}: give a batch of at least one sample")
@@ -120,13 +120,13 @@ def run(model: nn.Module, batches: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def batch_of(example: Tensor, size: int) -> Tensor:
-    """`size` samples from the example; where they must repeat, floats are scaled so that no two are equal."""
+    """`size` samples from the example; repeated float samples are scaled so that no two are equal."""
     rounds = range(math.ceil(size / len(example)))
     repeats = [example * 0.9**i if example.is_floating_point() else example for i in rounds]
     return torch.cat(repeats)[:size]
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error, for a one-line message, without torch's advice on its logs."""
+    """First line of an error, without torch's advice on its logs."""
     lines = str(error).strip().splitlines()
     return lines[0].split("! ")[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Writing an export folder: all files are made and checked before any of them appears in it."""
+"""Writing an export folder: all files are written and checked before any of them appears in it."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def export_candidate(
     *,
     timing: Setting | None = None,
 ) -> tuple[Exported, ...]:
-    """Write a pruned model, load every file back and compare its outputs with the model's.
+    """Write a pruned model, load every file and compare its outputs with the model's.
 
-    The folder gets ``plan.json``, ``config.toml``, ``README.md``, where something was learned
-    ``criterion.json``, and one file a format, each replaced in
-    one step and only after all checks passed. Other files in it are left alone.
+    The folder gets ``plan.json``, ``config.toml``, ``README.md``, ``criterion.json`` if a criterion was
+    learned, and one file per format. Each is replaced atomically after all checks have passed. Other files in
+    the folder are not touched.
 
     Args:
         candidate: the model.
         card: numbers for the model card.
-        config_toml: the settings that made it, as TOML text.
-        to: folder to write to; made if need be.
+        config_toml: the settings of the search, as TOML.
+        to: folder to write to; created if necessary.
         formats: names from ``FORMATS``.
         timing: threads and seconds of the timing of each file; None where none is timed.
 
     Returns:
-        What was written, one entry a format.
+        One entry per written format.
 
     Raises:
         UserError: for an unknown format, or a folder that cannot be used.
-        MissingExtraError: when a format needs a package that is not installed.
-        ExportError: when a file cannot be written, does not load back, or differs.
+        MissingExtraError: if a format needs a package that is not installed.
+        ExportError: if a file cannot be written, does not load, or differs.
     """
     chosen = formats_named(formats)
     to = Path(to)
@@ -81,7 +81,7 @@ def export_candidate(
             day=datetime.now(UTC).date().isoformat(),
         )
         (staging / CARD_FILE).write_text(card_text(card, candidate, context), encoding="utf-8")
-        # The card goes last: it describes files that are there.
+        # The card goes last, because it describes the other files.
         for file in sorted(staging.iterdir(), key=lambda path: (path.name == CARD_FILE, path.name)):
             put_in_place(file, to / file.name)
     return tuple(exported)
@@ -91,23 +91,22 @@ def export_candidate(
 def _staging(to: Path) -> Iterator[Path]:
     """A hidden folder inside the target.
 
-    Inside rather than beside it, for a target may be a mount point, and only a move within one file
-    system is a single step.
+    It is inside because the target may be a mount point, and moves are atomic only within one file system.
     """
-    made = not to.exists()
+    is_new = not to.exists()
     try:
         to.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".autoprune-", dir=to))
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{to} cannot be a folder, a file is in the way: choose another folder") from error
+        raise UserError(f"{to} is not a folder but a file: choose another folder") from error
     except OSError as error:
         raise UserError(f"cannot write to {to} ({error.strerror}): choose another folder") from error
     try:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if made:
-            with suppress(OSError):  # it holds the export
+        if is_new:
+            with suppress(OSError):  # it is not empty: it contains the export
                 to.rmdir()
 
 
@@ -117,4 +116,6 @@ def _disk_errors(to: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise ExportError(f"cannot write {to} ({reason}): make room or choose another folder") from error
+        raise ExportError(
+            f"cannot write {to} ({reason}): free some space or choose another folder"
+        ) from error

@@ -1,4 +1,4 @@
-"""Whether the zeros of a mask are in a file."""
+"""Check that a file contains the zeros of a mask."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from autoprune.export.load import WEIGHTS_FILE
 
 
 def confirm_zeros(name: str, path: Path, model: nn.Module) -> str:
-    """Count the zeros of a file's weights against those of the model that it holds.
+    """Compare the number of zeros in a file's weights with that of the model.
 
-    Weights are tensors of two axes or more. The file may hold them under other names, and more zeros.
+    Weights are tensors of two axes or more. The file may use other names, and contain more zeros.
 
     Args:
         name: the format.
         path: its file.
-        model: the masked model, plain.
+        model: the masked model, folded.
 
     Returns:
-        What was found, for people.
+        A note on the result.
 
     Raises:
-        ExportError: when the file has fewer zeros than the model.
+        ExportError: if the file has fewer zeros than the model.
     """
     expected = _zeros(parameter.detach() for parameter in model.parameters())
     if name not in _COUNTS:
         return "its zeros cannot be counted in this format"
-    found = _COUNTS[name](path)
-    if found < expected:
-        raise ExportError(f"{path.name} holds {found} zero weights where the model has {expected}")
-    return f"{found:,} zero weights counted in the file"
+    actual = _COUNTS[name](path)
+    if actual < expected:
+        raise ExportError(f"{path.name} contains {actual} zero weights where the model has {expected}")
+    return f"{actual:,} zero weights counted in the file"
 
 
 def _in_state(path: Path) -> int:

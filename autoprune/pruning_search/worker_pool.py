@@ -72,7 +72,7 @@ def check_sharable(config: Config, is_object: Mapping[str, bool]) -> None:
         raise ConfigError("workers cannot share a storage in memory: name a file or a database")
     for what in (name for name, given in is_object.items() if given):
         raise ConfigError(
-            f"workers are processes of their own and cannot get a Python object: give {what} as a text that "
+            f"workers are separate processes and cannot get a Python object: give {what} as a string that "
             f"names a function, {what}='path/file.py:name', or search with workers=1"
         )
 

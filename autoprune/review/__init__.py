@@ -1,4 +1,4 @@
-"""What a study found and how it goes: the front, the table, the live view, the dashboard."""
+"""Presentation of a study: the front, tables, the live view, the report and the dashboard."""
 
 from autoprune.review.card import card_of
 from autoprune.review.dashboard import serve

@@ -1,4 +1,4 @@
-"""What a trial's model card tells, from what the study recorded."""
+"""The data of a trial's model card, from the study's record."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from autoprune.study.record import check_trial, study_record
 
 
 def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
-    """Numbers of a trial beside those of the original model.
+    """Numbers of a trial compared with those of the original model.
 
     Args:
-        study: one of autoprune's.
+        study: a study of autoprune.
         trial: one of its evaluated trials.
-        data: name of the data; by default the setting of that name.
+        data: name of the data; default: the setting of that name.
 
     Raises:
         StudyError: the study was not made by autoprune, or the trial was not evaluated.
     """
-    record, found, known = study_record(study), summary(study), attributes_of(trial)
+    record, overview, known = study_record(study), summary(study), attributes_of(trial)
     if not trial.values or known.widths is None:
         raise StudyError(f"trial {trial.number} was not evaluated: choose one that `autoprune front` lists")
     check_trial(study, trial)
     assert known.flops is not None and known.parameters is not None and known.size is not None
-    baseline, test, widths = found.baseline, qualities_on_test(study), known.widths
+    baseline, test, widths = overview.baseline, qualities_on_test(study), known.widths
     return Card(
-        title=found.model,
-        metric=found.metric,
+        title=overview.model,
+        metric=overview.metric,
         data=data or str(record["config"].get("data") or ""),
         study=study.study_name,
         trial=trial.number,
@@ -64,12 +64,12 @@ def card_of(study: optuna.Study, trial: FrozenTrial, *, data: str = "") -> Card:
         ),
         device=device_text(study),
         widths={name: (width, widths.get(name, width)) for name, width in record["groups"].items()},
-        granularity=found.granularity,
-        sparsified=sparsified_text(found),
+        granularity=overview.granularity,
+        sparsified=sparsified_text(overview),
     )
 
 
 def device_text(study: optuna.Study) -> str:
-    """What the study's latencies were measured on; empty where none were."""
+    """The device on which the study's latencies were measured; empty if there are none."""
     device = study_record(study).get("device")
     return str(DeviceFingerprint(**device)) if device else ""

@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers each request in a thread that does not outlive the command."""
+    """Answers each request in a daemon thread."""
 
     daemon_threads = True
 
 
 class _Handler(WSGIRequestHandler):
-    """Keeps the terminal free of a line for each request, and of what a failure's text could do to it."""
+    """Prints no line per request, and escapes control characters in error messages."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
 
     def get_stderr(self) -> TextIO:
-        """Where failures are written."""
+        """The stream for errors."""
         return cast("TextIO", _Printable())
 
 
 class _Printable(io.TextIOBase):
-    """Standard error, for text of which nothing has an effect."""
+    """Standard error with control characters escaped."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(printable(text, keep="\n"))
 
 
 def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> None:
-    """Serve Optuna Dashboard until Ctrl-C; its address goes to standard output first.
+    """Serve Optuna Dashboard until Ctrl-C, after printing its address to standard output.
 
-    Before, the notes, pictures and files of autoprune's studies are brought up to date.
+    The notes, figures and files of autoprune's studies are updated first.
 
-    Port 0 takes any free port. The dashboard has no login: whoever reaches the port can change
-    and delete studies. It answers requests of its own pages alone, by the names of
+    Port 0 picks any free port. The dashboard has no login: anyone who can reach the port can change
+    and delete studies. It answers only requests from its own pages, under the names of
     :class:`autoprune.review.guard.Names`.
 
     Raises:
@@ -64,8 +64,8 @@ def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> Non
     try:
         with _listen(host, port) as server:
             for study in studies_in(storage):
-                _bring_up_to_date(study, storage_url)
-            # Imported here: it brings scikit-learn, for which no other command should wait.
+                _publish(study, storage_url)
+            # Imported here because it imports scikit-learn, which takes long.
             import optuna_dashboard
 
             app = optuna_dashboard.wsgi(storage, artifact_store=store)
@@ -76,12 +76,12 @@ def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> Non
         echo(err=True)
 
 
-def _bring_up_to_date(study: optuna.Study, storage_url: str) -> None:
-    """Publish a study; one that cannot be read keeps nobody from the others."""
+def _publish(study: optuna.Study, storage_url: str) -> None:
+    """Publish a study; report one that cannot be read and continue."""
     try:
         publish(study, storage_url)
     except StudyError as error:
-        echo(one_line(f"study {study.study_name} is shown as it is: {error}"), err=True)
+        echo(one_line(f"study {study.study_name} is shown without updates: {error}"), err=True)
 
 
 def _announce(host: str, port: int) -> None:
@@ -89,7 +89,7 @@ def _announce(host: str, port: int) -> None:
     url = f"http://{shown}:{port}/dashboard/"
     echo(url)
     if not is_loopback(host):
-        echo("Anyone who reaches this address can change and delete studies.", err=True)
+        echo("Anyone who can reach this address can change and delete studies.", err=True)
     echo("Ctrl-C stops the dashboard.", err=True)
 
 

@@ -1,4 +1,4 @@
-"""How a running search looks in a terminal, as a function of its state and the time."""
+"""The terminal display of a running search, as a function of its state and the time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from autoprune.utils.console import cell
 from autoprune.utils.printable import printable
 
 _BAR_WIDTH, _BESIDE_BAR = 32, 58
-"""Of the bar at most, and of what stands beside it."""
+"""Maximum width of the bar, and the width of the text next to it."""
 _PLOT_WIDTH, _PLOT_HEIGHT = 60, 8
 _FRAME = 8
-"""Lines of the display beside the area of the plot, with some to spare."""
+"""Lines of the display outside the plot area, with some margin."""
 _ENOUGH_POINTS = 2
 _PHASE_WIDTH = 12
-"""Of the names of phases that are over, so that their times stand below each other."""
+"""Width of the names of finished phases, which aligns their times."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Progress:
     """State of a running search.
 
     Attributes:
-        started: when the phase began, on the monotonic clock.
+        started: when the phase started, on the monotonic clock.
         phase: its name.
-        detail: what it does at the moment.
-        fraction: how far it is (0 to 1), None when unknown.
+        detail: its current activity.
+        fraction: its progress (0 to 1), None if unknown.
         trial: the running trial, empty between trials.
-        trial_started: when it began.
-        finished: trials that are done.
-        before: those of them that were done before the phase began.
-        total: trials to do, None when only time limits the search.
-        seconds_left: of the time budget at ``counted``, None without one.
+        trial_started: when it started.
+        finished: number of finished trials.
+        before: number of trials finished before the phase started.
+        total: number of trials to run, None if only time limits the search.
+        seconds_left: remaining time budget at ``counted``, None without one.
         counted: when ``finished`` was counted.
         result: the best trial and the front so far.
-        plot: the front so far, None where nothing was scored yet.
+        plot: the front so far, None if nothing was scored yet.
     """
 
     started: float
@@ -79,8 +79,8 @@ def render(
         state: what to show.
         now: on the monotonic clock.
         width: characters in a line.
-        height: lines of the terminal; where they are few, the front is not drawn.
-        unicode: whether the terminal shows more than ASCII.
+        height: lines of the terminal; in a short one the front is not drawn.
+        unicode: whether the terminal supports Unicode.
     """
     if not state.phase:
         return Text()
@@ -112,14 +112,14 @@ def _front(plot: Plot | None, width: int, height: int, *, unicode: bool) -> list
 
 
 def ended(state: Progress, now: float, *, stopped: bool = False) -> str:
-    """One line for a phase that is over, or was ``stopped``: its time, its trials and how many a minute."""
+    """One line for a phase that finished or was ``stopped``: its time, its trials and its throughput."""
     parts = [whole_seconds(now - state.started), _count(state), throughput(state, now)]
     parts.append("stopped" if stopped else "")
     return f"{state.phase + ':':<{_PHASE_WIDTH}} {', '.join(part for part in parts if part)}"
 
 
 def throughput(state: Progress, now: float) -> str:
-    """Trials a minute, or an hour where they are few; empty before the second one."""
+    """Trials per minute, or per hour if slower; empty before the second one."""
     number, _, unit = _rate(state, now).partition(" ")
     return f"{number} trials {unit}" if number else ""
 
@@ -143,12 +143,12 @@ def _trials_a_second(state: Progress, now: float) -> float | None:
 
 def seconds_left(state: Progress, now: float) -> tuple[float | None, bool]:
     """Seconds to the end of the search, and whether that is an estimate from the trials so far."""
-    known = None if state.seconds_left is None else max(0.0, state.seconds_left - (now - state.counted))
+    budget = None if state.seconds_left is None else max(0.0, state.seconds_left - (now - state.counted))
     rate = _trials_a_second(state, now)
     if state.total is None or state.finished is None or rate is None:
-        return known, False
+        return budget, False
     expected = max(0.0, (state.total - state.finished) / rate - (now - state.counted))
-    return (known, False) if known is not None and known <= expected else (expected, True)
+    return (budget, False) if budget is not None and budget <= expected else (expected, True)
 
 
 def _fraction(state: Progress, now: float) -> float | None:

@@ -1,26 +1,26 @@
-"""What a search tells programs: one JSON object a line.
+"""Progress of a search for programs: one JSON object a line.
 
-Every object has ``event``, what it tells of, and ``seconds``, since the command began. Times are seconds.
+Every object has ``event``, its type, and ``seconds`` since the command started. Times are in seconds.
 
 ==================  ==================================================================================
 ``event``           further keys
 ==================  ==================================================================================
 ``phase``           ``phase``, its name; ``detail``
 ``phase_ended``     ``phase``; ``took``
-``note``            ``text``: something the user should know
-``trial_started``   ``trial``, its number; ``origin``, what proposed it; ``finished``, trials that count
-                    towards the budget; ``total``, of them, or null; ``seconds_left`` of the time
-                    budget, or null
+``note``            ``text``: a message for the user
+``trial_started``   ``trial``, its number; ``origin``, what proposed it; ``finished``, the number of finished
+                    trials that count towards the budget; ``total``, the trial budget, or null;
+                    ``seconds_left`` of the time budget, or null
 ``trial``           ``trial``; ``origin``; ``finished``, ``total`` and ``seconds_left``; ``state``:
                     COMPLETE, PREVIEW (without training), PRUNED (over budget), STOPPED (stopped early),
-                    FAIL, UNFINISHED (interrupted, and queued again), or REPEAT (a plan that is known
-                    already); ``values``, objective -> value, or null; ``reason`` of a trial without one, or
-                    null; ``numbers``, the trial's costs and its quality with its error; ``stages``, stage ->
+                    FAIL, UNFINISHED (interrupted and requeued), or REPEAT (an earlier plan); ``values``,
+                    objective -> value, or null; ``reason`` of a trial without one, or null;
+                    ``numbers``, the trial's costs and its quality with its error; ``stages``, stage ->
                     seconds; ``best``, number of the best trial within the budget so far, or null; ``front``,
                     the number of trials on the front
 ``finished``        ``study``; ``storage``; ``trials``, state -> number; ``best``; ``front``, a list of
-                    objects, as ``autoprune front --json`` gives it
-``error``           ``message``, the line that stands on standard error; ``exit_code``
+                    objects, as in ``autoprune front --json``
+``error``           ``message``, the line on standard error; ``exit_code``
 ==================  ==================================================================================
 """
 
@@ -76,7 +76,7 @@ class JsonLines(Listener):
         self._write("trial_started", trial=number, origin=origin, **_count(count))
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
-        """A trial is told; `count` includes it."""
+        """A trial is finished; `count` includes it."""
         known, found = attributes_of(trial), summary(study)
         names = study.metric_names or [f"value_{place}" for place in range(len(study.directions))]
         self._write(

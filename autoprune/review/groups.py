@@ -16,27 +16,27 @@ from autoprune.utils.quantities import human_bytes, human_count
 
 NOISE, SLOWER = "noise", "slower"
 MOST_NAMES = 3
-"""Layers named in a cell; the others are counted."""
+"""Number of layers named in a cell; the rest are counted."""
 
 
-def groups_table(found: Mapping[str, Any]) -> RenderableType:
-    """What an inspection found, in the form of its ``as_dict``."""
-    parts: list[RenderableType] = [cell(_headline(found), "bold")]
-    if found["groups"]:
-        parts += [_table(found["groups"]), *map(Text, _legend(found["groups"]))]
-    if found["frozen"]:
-        parts += [Text(""), _frozen(found["frozen"])]
+def groups_table(inspection: Mapping[str, Any]) -> RenderableType:
+    """The table of an inspection, given as its ``as_dict``."""
+    parts: list[RenderableType] = [cell(_headline(inspection), "bold")]
+    if inspection["groups"]:
+        parts += [_table(inspection["groups"]), *map(Text, _legend(inspection["groups"]))]
+    if inspection["frozen"]:
+        parts += [Text(""), _frozen(inspection["frozen"])]
     return Group(*parts)
 
 
-def _headline(found: Mapping[str, Any]) -> str:
+def _headline(inspection: Mapping[str, Any]) -> str:
     costs = (
-        f"{human_count(found['flops'])} FLOPs",
-        f"{human_count(found['parameters'])} parameters",
-        human_bytes(found["size"]),
+        f"{human_count(inspection['flops'])} FLOPs",
+        f"{human_count(inspection['parameters'])} parameters",
+        human_bytes(inspection["size"]),
     )
-    counts = f"{len(found['groups'])} groups, {len(found['frozen'])} frozen"
-    return f"{found['model']}: {', '.join(costs)}; {counts}"
+    counts = f"{len(inspection['groups'])} groups, {len(inspection['frozen'])} frozen"
+    return f"{inspection['model']}: {', '.join(costs)}; {counts}"
 
 
 def _table(groups: list[Mapping[str, Any]]) -> Table:
@@ -57,7 +57,7 @@ def _table(groups: list[Mapping[str, Any]]) -> Table:
 
 
 def _latency(group: Mapping[str, Any]) -> str:
-    """The share with its interval; noise where it may be none, and slower where it is below none."""
+    """The share with its interval; noise if the interval contains zero, slower if it is negative."""
     share, low, high = (group[f"latency_share{end}"] for end in ("", "_low", "_high"))
     if low <= 0 <= high:
         return f"{NOISE}, ±{max(-low, high):.1%}"
@@ -69,16 +69,16 @@ def _latency(group: Mapping[str, Any]) -> str:
 
 
 def _legend(groups: list[Mapping[str, Any]]) -> Iterator[str]:
-    """What the words in the column of latency say, for those that are in it."""
-    said = [_latency(group) for group in groups if group["latency_share"] is not None]
-    if any(text.startswith(NOISE) for text in said):
+    """What the words in the latency column mean, for those that occur."""
+    cells = [_latency(group) for group in groups if group["latency_share"] is not None]
+    if any(text.startswith(NOISE) for text in cells):
         yield f"{NOISE}: with one unit of the group left, latency is the same within the 95 % interval"
-    if any(text.endswith(SLOWER) for text in said):
+    if any(text.endswith(SLOWER) for text in cells):
         yield f"{SLOWER}: this runtime takes longer with one unit of the group left than with all"
 
 
 def _others(group: Mapping[str, Any]) -> str:
-    """The layers that shrink with the one that gives the group its name."""
+    """The layers that shrink with the one that the group is named after."""
     names = [layer for layer in group["layers"] if layer != group["name"].partition("#")[0]]
     shown = ", ".join(names[:MOST_NAMES])
     return f"{shown} +{len(names) - MOST_NAMES}" if len(names) > MOST_NAMES else shown

@@ -1,7 +1,7 @@
-"""Which requests the dashboard answers: those of its own pages, called by an address that it was given.
+"""Which requests the dashboard answers: those from its own pages, to an address that it serves.
 
-A page of somebody else's can have a browser call any address, and by a name of its own that leads here (DNS
-rebinding) read the answers too. What tells such calls is in their headers `Host` and `Origin`.
+Another site's page can make a browser send requests to any address, and with a name that resolves here (DNS
+rebinding) read the answers too. Such requests are recognised by their headers `Host` and `Origin`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _ALWAYS = [("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAMEORIGI
 _OF_FILES = [
     ("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 ]
-"""A file may be a page with scripts, which would run as if they were the dashboard's."""
+"""A file may be a page with scripts, which would run with the dashboard's origin."""
 _DROPPED = ("access-control-allow-origin",)
 
 
 @dataclass(frozen=True)
 class Names:
-    """By which names the dashboard may be called.
+    """The names under which the dashboard answers.
 
     Attributes:
-        names: host names and addresses, in small letters.
-        any_address: whether any numeric address will do: no name leads there but its own.
-        port: that it listens on.
+        names: host names and addresses, in lower case.
+        any_address: whether any numeric address is accepted: DNS cannot rebind an address.
+        port: the port that it listens on.
     """
 
     names: frozenset[str]
@@ -49,10 +49,10 @@ class Names:
 
     @classmethod
     def of(cls, host: str, port: int) -> Names:
-        """Those of what the user asked to listen on.
+        """The names of the address that the user asked to listen on.
 
-        The loopback address goes by its three names. The address of all interfaces goes by any address, and
-        by the names of this machine.
+        The loopback address has three names. The address of all interfaces accepts any address, and the names
+        of this machine.
         """
         asked = host.lower().strip("[]")
         if is_loopback(asked):
@@ -72,7 +72,7 @@ class Names:
 
 
 def guarded(app: WSGIApplication, names: Names, store: ArtifactFolder) -> WSGIApplication:
-    """The application for requests of its own pages alone; files are served as files, not as pages."""
+    """The application, restricted to requests from its own pages; files are served in a sandbox."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         refused = _why_refused(environ, names)
@@ -84,23 +84,23 @@ def guarded(app: WSGIApplication, names: Names, store: ArtifactFolder) -> WSGIAp
             and environ["REQUEST_METHOD"] in ("GET", "HEAD")
             and not _is_there(store, file["name"])
         ):
-            return _say("404 Not Found", "There is no such file in the folder of artifacts.", start_response)
+            return _say("404 Not Found", "There is no such file in the artifact folder.", start_response)
         return app(environ, _with_headers(start_response, _OF_FILES if file is not None else []))
 
     return answer
 
 
 def _why_refused(environ: WSGIEnvironment, names: Names) -> str:
-    """What speaks against answering; empty where nothing does."""
+    """Why the request is rejected; empty if it is not."""
     host = environ.get("HTTP_HOST", "")
     if not names.include(host):
         return (
-            "The dashboard is not called by this name: open the address that it printed, or start it with "
-            "--host and the name, and the --port that you call."
+            "The dashboard does not answer under this name: open the address that it printed, or start it "
+            "with --host and --port set to the name and port that you use."
         )
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and origin.lower() != f"http://{host}".lower():
-        return "The dashboard answers its own pages alone: this request comes from another site."
+        return "The dashboard answers only its own pages: this request comes from another site."
     return ""
 
 
@@ -128,7 +128,7 @@ def _with_headers(start_response: StartResponse, more: list[tuple[str, str]]) ->
 
 
 def _addresses(host: str) -> set[str]:
-    """What a name leads to, as this machine knows it."""
+    """The addresses that a name resolves to on this machine."""
     try:
         return {str(entry[4][0]).lower() for entry in socket.getaddrinfo(host, None)}
     except OSError:

@@ -1,4 +1,4 @@
-"""A study as HTML for notebooks: what it is, and its front as a table."""
+"""A study as HTML for notebooks: a summary, and its front as a table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def study_html(study: optuna.Study) -> str:
     Raises:
         StudyError: the study was not made by autoprune.
     """
-    found = summary(study)
-    columns, lines = front_lines(front(study), found)
-    limits = limits_text(found.limits) or "no limit"
+    study_summary = summary(study)
+    columns, lines = front_lines(front(study), study_summary)
+    limits = limits_text(study_summary.limits) or "no limit"
+    name, model = html_text(study_summary.name), html_text(study_summary.model)
     return (
-        f"<p><strong>{html_text(found.name)}</strong>: {html_text(found.model)}, {html_text(limits)}<br>"
-        f"{html_text(counts_text(found))}</p>\n{_table(columns, lines)}"
+        f"<p><strong>{name}</strong>: {model}, {html_text(limits)}<br>"
+        f"{html_text(counts_text(study_summary))}</p>\n{_table(columns, lines)}"
     )
 
 

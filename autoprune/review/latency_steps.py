@@ -1,4 +1,4 @@
-"""Latency against width, group by group: a table in the terminal, and a picture."""
+"""Latency against width, group by group: a table for the terminal, and a figure."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Offered = Mapping[str, Sequence[int]]
-"""Group -> the widths that are worth having on a device."""
+"""Group -> the efficient widths on a device."""
 MOST_WIDTHS = 8
-"""Widths named in a cell; the others are counted."""
+"""Number of widths named in a cell; the rest are counted."""
 _COLUMNS, _WIDTH, _HEIGHT = 4, 3.0, 2.2
-"""Panels beside each other, and the size of one, in inches."""
+"""Panels per row, and the size of one in inches."""
 _LINE, _EDGE = "#0072b2", "#d55e00"
 
 
 def profile_table(
     name: str, profile: Profile, offered: Offered, accuracy: Accuracy | None = None
 ) -> RenderableType:
-    """The widths worth having in each group, what latency is left at the narrowest one, and how well whole
-    plans are predicted."""
+    """The efficient widths of each group, the latency at the narrowest one, and the prediction error."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("group", overflow="fold")
     for heading in ("width", "points", "at the narrowest", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("widths worth having", overflow="fold")
+    table.add_column("efficient widths", overflow="fold")
     for group, steps in profile.latency_steps.items():
         table.add_row(
             cell(group),
@@ -57,15 +56,15 @@ def profile_table(
 
 def _accuracy_text(accuracy: Accuracy | None) -> str:
     if accuracy is None:
-        return "too few plans were timed to say how well others are predicted"
+        return "too few plans were timed to estimate the prediction error"
     return (
-        f"plans that were left out are predicted to ±{share_text(accuracy.error)} (median), in an order with "
-        f"Kendall's τ = {accuracy.tau:.2f} to the measured one ({accuracy.plans} random plans)"
+        f"held-out plans are predicted to ±{share_text(accuracy.error)} (median), with Kendall's "
+        f"τ = {accuracy.tau:.2f} between predicted and measured order ({accuracy.plans} random plans)"
     )
 
 
 def check_drawing(file: Path) -> None:
-    """Raise MissingExtraError without matplotlib, ConfigError for a file whose format it does not write."""
+    """Raise MissingExtraError without matplotlib, ConfigError for an unsupported file format."""
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError:
@@ -75,9 +74,9 @@ def check_drawing(file: Path) -> None:
 
 
 def draw_latency_steps(name: str, profile: Profile, offered: Offered, file: Path) -> None:
-    """Write a picture, one panel a curve, in the format that the file's name says; dots are worth having.
+    """Write a figure, one panel per curve, in the format of the file's suffix; dots mark efficient widths.
 
-    Raises what :func:`check_drawing` raises, ConfigError for a file that cannot be written.
+    Raises what :func:`check_drawing` raises, and ConfigError if the file cannot be written.
     """
     check_drawing(file)
     from matplotlib.figure import Figure
@@ -100,7 +99,7 @@ def draw_latency_steps(name: str, profile: Profile, offered: Offered, file: Path
         figure.savefig(picture, format=_format(file))
         replace_file(file, picture.getvalue())
     except OSError as error:
-        raise ConfigError(f"cannot write the picture {file}: {error}") from error
+        raise ConfigError(f"cannot write the figure {file}: {error}") from error
 
 
 def _format(file: Path) -> str:
@@ -126,7 +125,7 @@ def _distinct(latency_steps: Mapping[str, LatencySteps]) -> dict[tuple[str, ...]
 
 def _widths_text(widths: Sequence[int]) -> str:
     if not widths:
-        return "stays or goes"
+        return "kept or removed whole"
     shown = [str(width) for width in widths[-MOST_WIDTHS:]]
     more = len(widths) - len(shown)
     return (f"{more} more, " if more else "") + ", ".join(shown)

@@ -1,4 +1,4 @@
-"""What a running search shows: a live display in a terminal, plain lines elsewhere."""
+"""The view of a running search: a live display in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _FRAMES_PER_SECOND = 2
 
 
 class LiveView(Listener):
-    """Shows a search on standard error, as a context manager around it.
+    """Shows a search on standard error; a context manager.
 
-    In a terminal: the phase, a progress bar, time left, the best trial within the budget and the front;
+    In a terminal: the phase, a progress bar, remaining time, the best trial within the budget and the front;
     finished phases and failed trials stay above. Elsewhere: lines for each phase and one for each trial.
 
     Args:
-        console: where to show it.
-        verbose: keep a line for every trial in a terminal too, and say in each where its time went.
+        console: where to print; default: standard error.
+        verbose: print a line for every trial in a terminal too, with its stage times.
     """
 
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
@@ -52,7 +52,7 @@ class LiveView(Listener):
                 console=self._console,
                 refresh_per_second=_FRAMES_PER_SECOND,
                 transient=True,
-                # Standard output that goes to a file must stay out of the display.
+                # Standard output that is redirected to a file must not go to the display.
                 redirect_stdout=sys.stdout.isatty(),
             )
             self._live.start(refresh=True)
@@ -68,7 +68,7 @@ class LiveView(Listener):
             self._print(ended(self._state, monotonic(), stopped=kind is not None))
 
     def phase(self, name: str, detail: str = "") -> None:
-        """A phase begins; the one before is over."""
+        """A phase starts, which ends the previous one."""
         before = self._state
         self._state = Progress(
             started=monotonic(), phase=name, detail=detail, result=before.result, plot=before.plot
@@ -79,18 +79,18 @@ class LiveView(Listener):
             self._print(f"{name}: {detail}" if detail else name)
 
     def progress(self, fraction: float, detail: str = "") -> None:
-        """The phase is done to ``fraction`` (0 to 1); seen in a terminal only."""
+        """Progress of the phase as a ``fraction`` (0 to 1); shown only in a terminal."""
         self._state = replace(self._state, fraction=fraction, detail=detail or self._state.detail)
 
     def trial_started(self, number: int, origin: str, count: Count) -> None:
-        """A trial begins; `count` is without it."""
+        """A trial starts; `count` excludes it."""
         trial = f"trial {number} ({origin})"
         before = count.finished if self._state.finished is None else self._state.before
         self._state = replace(self._state, trial=trial, trial_started=monotonic(), before=before)
         self._count(count)
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
-        """A trial is told; `count` includes it."""
+        """A trial is finished; `count` includes it."""
         known = attributes_of(trial)
         origin = known.origin
         name = f"trial {trial.number} ({origin})" if origin else f"trial {trial.number}"
@@ -106,12 +106,14 @@ class LiveView(Listener):
             self._print(f"{done}  {line}{left}")
         elif self._verbose or trial.state is TrialState.FAIL:
             self._print(line)
-        found = summary(study)
-        self._state = replace(self._state, trial="", result=result_text(study), plot=_plot(study, found))
+        study_summary = summary(study)
+        self._state = replace(
+            self._state, trial="", result=result_text(study), plot=_plot(study, study_summary)
+        )
         self._count(count)
 
     def note(self, text: str) -> None:
-        """Something the user should know."""
+        """A message for the user."""
         self._print(text)
 
     def _count(self, count: Count) -> None:
@@ -133,22 +135,24 @@ class LiveView(Listener):
 
 
 def result_text(study: optuna.Study) -> str:
-    """The best trial, the size of the front, and the trials that gave no candidate."""
-    found = summary(study)
-    parts = [f"front {found.front}"]
-    if found.best is None:
+    """The best trial, the size of the front, and the trials without a candidate."""
+    study_summary = summary(study)
+    parts = [f"front {study_summary.front}"]
+    if study_summary.best is None:
         parts.insert(0, "no trial within the budget yet")
     else:
         trial = best(study)
-        quality = quality_text(found.metric, trial.values[0])
+        quality = quality_text(study_summary.metric, trial.values[0])
         parts.insert(0, f"best {quality} at {_lowered(trial)} (trial {trial.number})")
-    parts += state_texts(found.trials, NO_CANDIDATE)
+    parts += state_texts(study_summary.trials, NO_CANDIDATE)
     return ", ".join(parts)
 
 
-def _plot(study: optuna.Study, found: Summary) -> Plot:
-    cost = "non-zero parameters" if found.granularity else "FLOPs"
-    return Plot(points_of(study, found), lambda quality: quality_text(found.metric, quality), cost)
+def _plot(study: optuna.Study, study_summary: Summary) -> Plot:
+    cost = "non-zero parameters" if study_summary.granularity else "FLOPs"
+    return Plot(
+        points_of(study, study_summary), lambda quality: quality_text(study_summary.metric, quality), cost
+    )
 
 
 def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
@@ -171,7 +175,7 @@ def _outcome(study: optuna.Study, trial: FrozenTrial) -> str:
 
 
 def _lowered(trial: FrozenTrial) -> str:
-    """The share of the original model's FLOPs, or of a masked one's parameters, that a trial keeps."""
+    """The share of the original model's FLOPs, or of its parameters with masks, that a trial keeps."""
     known = attributes_of(trial)
     if known.nonzero_ratio is not None:
         return f"{share_text(known.nonzero_ratio)} non-zero parameters"

@@ -1,4 +1,4 @@
-"""A small Pareto plot in characters."""
+"""A small Pareto plot as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoprune.study.states import SCORED, state_of
 
 
 class Kind(IntEnum):
-    """What a point is; where two fall on one place, the larger one is seen."""
+    """What a point is; where two overlap, the larger value is drawn."""
 
     OTHER = 0
     FRONT = 1
@@ -26,7 +26,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class PointStyle:
-    """How a point is drawn: in a terminal that knows Unicode, in one that does not, and in which colour."""
+    """How a point is drawn: with Unicode, with ASCII only, and in which colour."""
 
     mark: str
     plain: str
@@ -41,7 +41,7 @@ LOOKS = {
     Kind.ORIGINAL: PointStyle("◆", "#", "yellow", "original"),
 }
 _FAR = 0.5
-"""Others are drawn up to so far from the front's qualities, in their range."""
+"""Other trials are drawn up to this share of the front's quality range away from it."""
 _FRAME = {"tick": ("┤", "|"), "side": ("│", "|"), "corner": ("└", "+"), "floor": ("─", "-")}
 
 
@@ -54,12 +54,12 @@ class Point:
     kind: Kind
 
 
-def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
+def points_of(study: optuna.Study, summary: Summary) -> tuple[Point, ...]:
     """The original model and the trials whose quality was measured, each plan once.
 
     Costs are shares of FLOPs, or of non-zero parameters where weights are masked.
     """
-    share = "nonzero_ratio" if found.granularity else "flops_ratio"
+    share = "nonzero_ratio" if summary.granularity else "flops_ratio"
     chosen = {trial.number for trial in front_trials(study)}
     known = [
         trial
@@ -68,15 +68,15 @@ def points_of(study: optuna.Study, found: Summary) -> tuple[Point, ...]:
     ]
     shares = [(attributes_of(trial).known([share]).get(share), trial) for trial in known]
     cut = [
-        Point(kept, trial.values[0], _kind(trial.number, found, chosen))
+        Point(kept, trial.values[0], _kind(trial.number, summary, chosen))
         for kept, trial in shares
         if kept is not None
     ]
-    return *cut, Point(1.0, found.baseline.quality, Kind.ORIGINAL)
+    return *cut, Point(1.0, summary.baseline.quality, Kind.ORIGINAL)
 
 
-def _kind(number: int, found: Summary, chosen: set[int]) -> Kind:
-    if number == found.best:
+def _kind(number: int, summary: Summary, chosen: set[int]) -> Kind:
+    if number == summary.best:
         return Kind.BEST
     return Kind.FRONT if number in chosen else Kind.OTHER
 
@@ -98,7 +98,7 @@ def draw(
         cost: name of the horizontal axis.
         width: characters in a line.
         height: lines of the area with the points.
-        unicode: whether the terminal shows more than ASCII.
+        unicode: whether the terminal supports Unicode.
     """
     points = _near_front(points)
     low, high = _range([point.y for point in points])
@@ -129,7 +129,7 @@ def draw(
 
 
 def _near_front(points: Sequence[Point]) -> list[Point]:
-    """Without others so far off that the front would look flat beside them."""
+    """Drop other trials so far away that they would flatten the front."""
     low, high = _range(
         [point.y for point in points if point.kind is not Kind.OTHER] or [point.y for point in points]
     )
@@ -138,7 +138,7 @@ def _near_front(points: Sequence[Point]) -> list[Point]:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Least and largest; a little apart where they are equal."""
+    """Smallest and largest value; a little apart if they are equal."""
     low, high = min(values), max(values)
     return (low, high) if high > low else (low - 0.005, high + 0.005)
 

@@ -1,4 +1,4 @@
-"""Bringing what Optuna Dashboard shows of a study up to date: notes, pictures and files."""
+"""Update what Optuna Dashboard shows of a study: notes, figures and files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from autoprune.utils.contained import ContainedFolder
 
 CARD, PLAN = "model-card.md", "plan.json"
 _STORE = ".dashboard"
-"""Folder of the files, hidden beside those that are called as studies are."""
+"""Folder of the files; hidden, so that it cannot clash with the folder of a study."""
 
 
 @dataclass(frozen=True)
 class ArtifactFolder:
-    """Optuna's artifact store in a folder that others may have filled: it follows no link.
+    """An artifact store for Optuna that follows no links, because others may have written to the folder.
 
-    Optuna's own writes through a link that has the name of a file, and serves what it leads to.
+    Optuna's own store writes through links and serves their targets.
 
     Attributes:
         folder: where the files are.
@@ -44,18 +44,18 @@ class ArtifactFolder:
     folder: ContainedFolder
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """A file of the folder. Raises ArtifactNotFound where there is none that lies there alone."""
+        """Open a file of the folder. Raises ArtifactNotFound if it is missing or has other hard links."""
         try:
             file = self.folder.open_file(artifact_id)
         except (OSError, ValueError) as error:
             raise ArtifactNotFound(f"there is no artifact {artifact_id!r}") from error
         if os.fstat(file.fileno()).st_nlink != 1:
             file.close()
-            raise ArtifactNotFound(f"the artifact {artifact_id!r} is a file elsewhere, too")
+            raise ArtifactNotFound(f"the artifact {artifact_id!r} has other hard links")
         return file
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write a file; a link of its name is replaced. Raises DiskError where it cannot be written."""
+        """Write a file, replacing a link of that name. Raises DiskError if it cannot be written."""
         try:
             self.folder.replace(artifact_id, content_body.read())
         except OSError as error:
@@ -71,7 +71,7 @@ class ArtifactFolder:
 
 
 def artifact_store(storage: str) -> ArtifactFolder:
-    """Where the files that the dashboard offers are kept, for all studies of a storage.
+    """The store of the files that the dashboard offers, for all studies of a storage.
 
     Raises:
         StudyError: the folder is a link.
@@ -82,9 +82,9 @@ def artifact_store(storage: str) -> ArtifactFolder:
 
 
 def publish(study: optuna.Study, storage: str) -> None:
-    """Write the study's note and pictures, and a note and files for each trial of the front or picked.
+    """Write the study's note and figures, and a note and files for each trial on the front or picked.
 
-    What readers wrote into notes stays. May be repeated at any time.
+    Text that users added to notes is kept. It is safe to call this repeatedly.
 
     Raises:
         StudyError: the study was not made by autoprune.
@@ -100,12 +100,12 @@ def publish(study: optuna.Study, storage: str) -> None:
 
 
 def write_study_note(study: optuna.Study, storage: str) -> None:
-    """Write the study's note anew, with the trials that are picked now."""
+    """Rewrite the study's note with the currently picked trials."""
     Notes(study).write(study_text(study, storage, picked(study)))
 
 
 def _save_pictures(study: optuna.Study) -> None:
-    # Imported here: Plotly takes a while, and most commands draw nothing.
+    # Imported here because Plotly is slow to import and most commands draw nothing.
     from optuna_dashboard import save_plotly_graph_object
 
     from autoprune.review.figures import pictures, with_title
@@ -115,7 +115,7 @@ def _save_pictures(study: optuna.Study) -> None:
 
 
 def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
-    """Offer the plan and the model card on the trial's page; what is there already is replaced."""
+    """Attach the plan and the model card to the trial's page, replacing earlier versions."""
     files = {CARD: ("text/markdown", (findings_text(card_of(study, trial)) + "\n").encode())}
     known = attributes_of(trial)
     number = trial.number if known.duplicate_of is None else known.duplicate_of
@@ -127,6 +127,6 @@ def _attach(study: optuna.Study, storage: str, trial: FrozenTrial) -> None:
         key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study.study_name}/{trial.number}/{name}"))
         store.write(key, io.BytesIO(content))
         meta = {"artifact_id": key, "filename": name, "mimetype": kind, "encoding": None}
-        # Optuna's own upload writes to the trial, which no longer takes any; the dashboard looks here too.
+        # Optuna's own upload writes to the trial, which is finished; the dashboard reads this place too.
         place = f"dashboard:artifacts:{trial_id_of(trial)}:{key}"
         storage_of(study).set_study_system_attr(study_id_of(study), place, json.dumps(meta))

@@ -24,7 +24,7 @@ from autoprune.utils.console import cell
 _WORDS = {
     SENSITIVITY: "measuring sensitivity",
     SAMPLER: "choosing candidates",
-    "cut": "cutting",
+    "cut": "pruning",
     "latency": "timing latency",
     "compensate": "compensating weights",
     "rebuild": "fitting layer by layer",
@@ -37,9 +37,9 @@ _WORDS = {
 
 
 def stage_seconds(study: optuna.Study) -> dict[str, float]:
-    """Stage -> seconds over all trials, in the order of a candidate's way.
+    """Stage -> seconds over all trials, in the order of a candidate's evaluation.
 
-    What no trial accounts for is REST, known once a search of the study has ended.
+    Time that no trial accounts for is REST, available once a search of the study has ended.
     """
     total: defaultdict[str, float] = defaultdict(float)
     measured = sensitivity_of(study)
@@ -57,7 +57,7 @@ def stage_seconds(study: optuna.Study) -> dict[str, float]:
 
 
 def stage_word(stage: str) -> str:
-    """What a stage is called where people read of it."""
+    """The displayed name of a stage."""
     return _WORDS.get(stage, stage)
 
 

@@ -34,7 +34,7 @@ class Line:
 
 
 def front_lines(frame: pd.DataFrame, summary: Summary) -> tuple[list[str], list[Line]]:
-    """Columns that hold something, and a line each for the original model and the trials of the front."""
+    """The non-empty columns, and a line each for the original model and the trials on the front."""
     lines = [_original(summary), *(_trial(row, summary) for row in _cut(frame))]
     return [name for name in lines[0].cells if name in _LEFT_ALIGNED or _filled(name, lines)], lines
 
@@ -42,7 +42,7 @@ def front_lines(frame: pd.DataFrame, summary: Summary) -> tuple[list[str], list[
 def front_table(frame: pd.DataFrame, summary: Summary, *, width: int = 80) -> Table:
     """The front below the original model, with the best trial marked.
 
-    Columns that do not fit into ``width`` characters are left out, the least important first.
+    Columns that do not fit in ``width`` characters are dropped, the least important first.
     """
     columns, lines = front_lines(frame, summary)
     measure = PlainConsole(width=1000)
@@ -64,25 +64,25 @@ def headline(summary: Summary) -> str:
 
 
 def sparsified_text(summary: Summary) -> str:
-    """How the model was trained before it was cut, and what that cost; empty where it was not."""
+    """How the model was sparsely trained, and its quality after that; empty if it was not."""
     if summary.sparsified_quality is None:
         return ""
     quality = quality_text(summary.metric, summary.sparsified_quality)
-    return f"sparse training ({summary.sparsified}): {summary.metric} {quality} before any cut"
+    return f"sparse training ({summary.sparsified}): {summary.metric} {quality} before pruning"
 
 
 def masks_text(summary: Summary) -> str:
-    """What masks change and what they leave, in one line."""
+    """What masks change and what they do not, in one line."""
     return (
         f"masks ({summary.granularity}): tensors keep their shapes, so dense FLOPs "
-        f"({human_count(summary.baseline.flops)}) and latency stay; size is that of compressed weights"
+        f"({human_count(summary.baseline.flops)}) and latency do not change; size is for compressed weights"
     )
 
 
 def counts_text(summary: Summary) -> str:
     """``100 trials: 80 evaluated, 18 over budget, 2 failed; also 1 running``.
 
-    The first number is that of a search's progress: of trials that count towards the budget.
+    The first number counts the trials that count towards the budget, as in a search's progress.
     """
     parts = state_texts(summary.trials, COUNTED)
     besides = state_texts(summary.trials, [state for state in summary.trials if state not in COUNTED])
@@ -200,7 +200,7 @@ def _table(columns: list[str], lines: list[Line]) -> Table:
 
 
 def comparison_table(rows: Sequence[Sequence[str]]) -> Table:
-    """Rows of what is measured, before, after, and the change."""
+    """Rows of a measurement before, after, and its change."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("")
     for name in ("before", "after", "change"):

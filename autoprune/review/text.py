@@ -41,7 +41,7 @@ def share_text(share: float) -> str:
 
 
 def whole_seconds(seconds: float) -> str:
-    """Time that passes or is left, without decimals: ``12 s``, ``4m 10s``."""
+    """Elapsed or remaining time without decimals: ``12 s``, ``4m 10s``."""
     return f"{seconds:.0f} s" if seconds < 59.5 else human_seconds(seconds)
 
 

@@ -1,4 +1,4 @@
-"""What Optuna Dashboard says of a study and of its trials, as Markdown."""
+"""The notes on a study and its trials in Optuna Dashboard, as Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from autoprune.study.trust import code_words
 from autoprune.utils.printable import code_span, markdown_text
 
 MOST_ROWS = 30
-"""Lines of the front in a note; the report has all of them."""
+"""Maximum number of rows of the front in a note; the report has all of them."""
 
 
 def export_command(study: optuna.Study, storage: str, which: str) -> str:
@@ -34,27 +34,31 @@ def export_command(study: optuna.Study, storage: str, which: str) -> str:
 
 def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
     """Model, budget, machine, the front, and how to export from it."""
-    found = summary(study)
+    study_summary = summary(study)
     device = device_text(study)
     pick = autoprune_command("pick", 7, *storage_words(storage), *flag("--study", study.study_name))
     parts = [
-        f"# {markdown_text(found.name)}",
+        f"# {markdown_text(study_summary.name)}",
         "\n".join(
             [
-                f"- **Model**: {code_span(found.model)}",
-                f"- **Budget**: {markdown_text(limits_text(found.limits)) or 'no limit'}",
-                f"- **Trials**: {counts_text(found)}",
+                f"- **Model**: {code_span(study_summary.model)}",
+                f"- **Budget**: {markdown_text(limits_text(study_summary.limits)) or 'no limit'}",
+                f"- **Trials**: {counts_text(study_summary)}",
                 *([f"- **Machine**: {markdown_text(device)}"] if device else []),
-                *([f"- **Masks**: {markdown_text(masks_text(found))}"] if found.granularity else []),
+                *(
+                    [f"- **Masks**: {markdown_text(masks_text(study_summary))}"]
+                    if study_summary.granularity
+                    else []
+                ),
             ]
         ),
         "## Front",
-        _front_table(study, found),
-        "The pictures named *Front* show these trials. The Pareto plot that this dashboard draws by itself "
-        "does not know the budget: it shows trials that exceed it, too.",
+        _front_table(study, study_summary),
+        "The figures named *Front* show these trials. This dashboard's own Pareto plot ignores the budget: "
+        "it also shows trials that exceed it.",
         "## Export",
         f"The best: {code_span(export_command(study, storage, '--best'))}",
-        f"To choose others, write `{MARK}` into the note of a trial, or run {code_span(pick)}; then "
+        f"To select other trials, write `{MARK}` in the note of a trial, or run {code_span(pick)}; then "
         f"run {code_span(export_command(study, storage, '--picked'))}.",
         f"**Picked**: {', '.join(f'trial {number}' for number in picked) or 'none'} (when this was written).",
     ]
@@ -62,22 +66,22 @@ def study_text(study: optuna.Study, storage: str, picked: Sequence[int]) -> str:
 
 
 def trial_text(study: optuna.Study, storage: str, trial: FrozenTrial) -> str:
-    """Before and after, what was cut, and how to export it."""
+    """Numbers before and after, what was pruned, and how to export it."""
     card = card_of(study, trial)
-    cut = [row for row in width_rows(card) if row[1] != row[2]]
+    pruned = [row for row in width_rows(card) if row[1] != row[2]]
     parts = [
         f"## Trial {trial.number} ({markdown_text(attributes_of(trial).origin or SAMPLER)})",
         markdown_table(("", "before", "after", "change"), plain_rows(cost_rows(card))),
-        "### What was cut" if cut else "Nothing was cut.",
-        *([markdown_table(("group", "units before", "after"), cut)] if cut else []),
+        "### What was pruned" if pruned else "Nothing was pruned.",
+        *([markdown_table(("group", "units before", "after"), pruned)] if pruned else []),
         f"Export: {code_span(export_command(study, storage, f'--trial {trial.number}'))}",
         f"Write `{MARK}` below to mark it for `autoprune export --picked`.",
     ]
     return "\n\n".join(parts)
 
 
-def _front_table(study: optuna.Study, found: Summary) -> str:
-    columns, lines = front_lines(front(study), found)
+def _front_table(study: optuna.Study, study_summary: Summary) -> str:
+    columns, lines = front_lines(front(study), study_summary)
     rows = [tuple(line.cells[name] for name in columns) for line in lines[: MOST_ROWS + 1]]
     more = len(lines) - 1 - MOST_ROWS
     table = markdown_table(tuple(map(markdown_text, columns)), plain_rows(rows))

@@ -126,5 +126,7 @@ def unusable(address: Address, error: Exception) -> AutopruneError:
     if address.url is not None and address.url.password:
         reason = reason.replace(str(address.url.password), "***")
     if re.search(r"disk is full|No space left|disk quota", reason, re.IGNORECASE):
-        return DiskError(f"the storage {address.shown}: {reason}: make room, then run the same command again")
+        return DiskError(
+            f"the storage {address.shown}: {reason}: free some space, then run the same command again"
+        )
     return StudyError(f"the storage {address.shown} cannot be used: {reason}")

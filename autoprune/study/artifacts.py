@@ -1,7 +1,7 @@
-"""Where the files of a study's trials are kept.
+"""The files of a study's trials.
 
-Names and numbers come from the study, which others may have written, as they may have the files: none of them
-leads out of the folder.
+Names and numbers come from the study, which others may have written, like the files themselves: none of them
+can lead out of the folder.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _PLAIN = re.compile(r"[\w=+%,@ -][\w=+%,@ .-]{0,119}")
 
 
 def folder_beside(storage: str, name: str) -> ContainedFolder:
-    """A folder of files beside a storage's file, for servers in the working folder."""
+    """A folder next to a storage's file; for servers, in the working folder."""
     file = read_address(storage).file
     return ContainedFolder(Path() if file is None else file.parent, (_FOLDER, name))
 
 
 def study_folder(storage: str, study: str) -> ContainedFolder:
-    """The folder of a study's files, called as the study is where that is a plain name."""
+    """The folder of a study's files, named after the study if that is a plain name."""
     return folder_beside(storage, plain_name(study))
 
 
 def plain_name(text: str) -> str:
-    """The text if it can be the name of a folder anywhere, else what is left of it and a part of its hash."""
+    """The text if it is a valid folder name anywhere, else its plain characters and a part of its hash."""
     if _PLAIN.fullmatch(text) and text == text.strip(" ."):
         return text
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
@@ -41,17 +41,17 @@ def plain_name(text: str) -> str:
 
 
 def trial_file(number: object, ending: str) -> str:
-    """What the file of a trial is called. Raises StudyError unless the number is one."""
+    """The name of a trial's file. Raises StudyError if the number is invalid."""
     if type(number) is not int or number < 0:
-        raise StudyError(f"the study refers to a trial {str(number)[:60]!r}, which is no number")
+        raise StudyError(f"the study refers to a trial {str(number)[:60]!r}, which is not a number")
     return f"trial-{number}{ending}"
 
 
 def kept_plan(folder: ContainedFolder, number: object) -> AnyPlan | None:
-    """The plan in the file of a trial; None when it is not there, or damaged: it can be made again.
+    """The plan in the file of a trial; None if it is missing or damaged: it can be rebuilt.
 
     Raises:
-        StudyError: the number is none, or the folder a link.
+        StudyError: the number is invalid, or the folder is a link.
     """
     try:
         with folder.open_file(trial_file(number, PLAN_ENDING)) as file:

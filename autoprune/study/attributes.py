@@ -158,7 +158,7 @@ def left_out(study: optuna.Study) -> str:
         for trial in wrong[:_NAMED]
     )
     more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-    return f"left out, for they cannot be read: {named}{more}"
+    return f"left out because they cannot be read: {named}{more}"
 
 
 def qualities_on_test(study: optuna.Study) -> Mapping[str, float]:

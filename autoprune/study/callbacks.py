@@ -1,4 +1,4 @@
-"""Functions that are called with every trial of a search, as in Optuna."""
+"""Functions that are called after every trial of a search, as in Optuna."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from autoprune.study.attributes import attributes_of
 from autoprune.study.listener import Count, Listener
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
-"""What ``optuna.study.Study.optimize`` takes as a callback too."""
+"""The callback type of ``optuna.study.Study.optimize``."""
 
 
 class WithCallbacks(Listener):
-    """Tells another listener everything, and calls functions after each trial, in their order.
+    """Forwards all events to another listener, and calls functions in order after each trial.
 
-    A suggestion of a plan that is known already is no trial to them. What they raise ends the search.
+    They are not called for suggestions that repeat an earlier plan. An exception in them ends the search.
     """
 
     def __init__(self, listener: Listener, callbacks: Sequence[Callback]) -> None:
@@ -35,23 +35,23 @@ class WithCallbacks(Listener):
         self._listener.__exit__(kind, error, trace)
 
     def phase(self, name: str, detail: str = "") -> None:
-        """A phase begins; the one before is over."""
+        """A phase starts, which ends the previous one."""
         self._listener.phase(name, detail)
 
     def progress(self, fraction: float, detail: str = "") -> None:
-        """The present phase is done to ``fraction`` (0 to 1)."""
+        """Progress of the phase as a ``fraction`` (0 to 1)."""
         self._listener.progress(fraction, detail)
 
     def note(self, text: str) -> None:
-        """Something the user should know."""
+        """A message for the user."""
         self._listener.note(text)
 
     def trial_started(self, number: int, origin: str, count: Count) -> None:
-        """A trial begins; `count` is without it."""
+        """A trial starts; `count` excludes it."""
         self._listener.trial_started(number, origin, count)
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
-        """A trial is told; `count` includes it."""
+        """A trial is finished; `count` includes it."""
         self._listener.trial_finished(study, trial, count)
         if attributes_of(trial).duplicate_of is None:
             for call in self._callbacks:

@@ -1,4 +1,4 @@
-"""Which trials of a study a user means."""
+"""Selecting trials of a study."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from autoprune.study.picks import picked
 
 PICKED, FRONT = "picked", "front"
 SEVERAL = (PICKED, FRONT)
-"""Words for as many trials as there are."""
+"""Words that select several trials."""
 
 
 def chosen_trial(study: optuna.Study, which: int | str) -> FrozenTrial:
-    """The trial of a number, or the ``"best"``; it must not be changed.
+    """The trial with a number, or the ``"best"``; it must not be modified.
 
     Raises:
-        StudyError: when there is no such trial.
+        StudyError: if there is no such trial.
     """
     if which == "best":
         return best(study)
@@ -29,15 +29,15 @@ def chosen_trial(study: optuna.Study, which: int | str) -> FrozenTrial:
 
 
 def chosen_trials(study: optuna.Study, which: int | str) -> list[FrozenTrial]:
-    """The same, or all that are ``"picked"`` (marked for export), or on the ``"front"``, by number.
+    """Like :func:`chosen_trial`, or all ``"picked"`` trials (marked for export), or all on the ``"front"``.
 
     Raises:
-        StudyError: when there is none.
+        StudyError: if there is none.
     """
     if which == PICKED:
         trials = study.get_trials(deepcopy=False)
         found = [trials[number] for number in picked(study)]
-        missing = "no trial is picked: run autoprune pick N, or write #export into a note in the dashboard"
+        missing = "no trial is picked: run autoprune pick N, or write #export in a note in the dashboard"
     elif which == FRONT:
         found = sorted(front_trials(study), key=lambda trial: trial.number)
         missing = "the front is empty: search with more trials, or with a larger budget"

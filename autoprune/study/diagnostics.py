@@ -1,4 +1,4 @@
-"""Whether a search can be trusted: what its estimates were worth, in numbers and in words."""
+"""How reliable a search is: how well its estimates predicted, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from autoprune.study.record import study_record
 from autoprune.study.states import state_of
 
 STAGES = "stages"
-"""Trial attribute: stage -> what it found and decided."""
+"""Trial attribute: stage -> its estimate and decision."""
 COST, PROXY, CHECKPOINT = "cost", "proxy", "checkpoint"
 """The stages before the final quality, in order."""
 ENOUGH_TRIALS, LEAST_TAU = 12, 0.2
-"""Trials after which a stage predicts nothing whose order agrees less than this with the final one."""
+"""Number of trials after which a stage with a lower Kendall's tau does not count as a predictor."""
 FEW_CANDIDATES = 5
-"""Trained candidates below which a front says little: as few as that are not even all warm starts."""
+"""Minimum number of trained candidates for a meaningful front; fewer do not even cover the warm starts."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """How much better the finalists look on the samples that chose them than on samples that did not.
+    """How much better the finalists score on the selection split than on the holdout split.
 
     Attributes:
-        mean: mean difference over the finalists, positive where the guiding samples flatter.
+        mean: mean difference over the finalists, positive if the selection split overestimates them.
         error: its standard error; None for a single finalist.
-        original: the same difference for the original model, which nothing chose: how the two parts compare.
-        finalists: how many there are.
+        original: the same difference for the original model, which shows how the splits themselves differ.
+        finalists: number of finalists.
     """
 
     mean: float
@@ -53,7 +53,7 @@ class StagePredictor:
         stage: ``"cost"``, ``"proxy"`` or ``"checkpoint"``.
         tau: Kendall's rank correlation (1938) of its estimate with the final quality; None when unknown.
         trials: candidates that have both.
-        stopped: candidates that it gave up.
+        stopped: candidates that it stopped early.
     """
 
     stage: str
@@ -63,12 +63,12 @@ class StagePredictor:
 
     @property
     def predicts(self) -> bool:
-        """Whether nothing speaks against trusting it."""
+        """Whether there is no evidence against it."""
         return self.tau is None or self.trials < ENOUGH_TRIALS or self.tau >= LEAST_TAU
 
 
 def gap(study: optuna.Study) -> Gap | None:
-    """The gap between guiding and ranking samples; None where no finalist was ranked."""
+    """The gap between selection and holdout split; None if no finalist was ranked."""
     ranking = ranked(study, UNCHOSEN)
     sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
     cut = [
@@ -83,7 +83,7 @@ def gap(study: optuna.Study) -> Gap | None:
 
 
 def predictors(study: optuna.Study) -> list[StagePredictor]:
-    """Every stage that was used, with what it was worth."""
+    """Every stage that was used, as a predictor."""
     trials = [
         trial
         for trial in trials_of(study, (optuna.trial.TrialState.COMPLETE,))
@@ -94,9 +94,9 @@ def predictors(study: optuna.Study) -> list[StagePredictor]:
 
 
 def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) -> StagePredictor:
-    """What one stage was worth over these trials."""
+    """How well one stage predicted over these trials."""
     sign = 1.0 if study.directions[0] is StudyDirection.MAXIMIZE else -1.0
-    # A dearer candidate should be a better one; the other stages estimate the quality itself.
+    # A more expensive candidate should be better; the other stages estimate the quality itself.
     orientation = 1.0 if stage == COST else sign
     pairs = [
         (orientation * found.estimate, sign * trial.values[0])
@@ -110,7 +110,7 @@ def predictor(study: optuna.Study, trials: Sequence[FrozenTrial], stage: str) ->
 
 
 def kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Kendall's tau-b of two orders; None where one of them is no order."""
+    """Kendall's tau-b of two orders; None if one of them is constant."""
     if len(pairs) < 2:
         return None
     tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
@@ -118,7 +118,7 @@ def kendall(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def health_lines(study: optuna.Study) -> list[str]:
-    """What to say of a search below its front; nothing where there is nothing to say."""
+    """Remarks on the reliability of a search, shown below its front; empty if there are none."""
     lines = list(filter(None, [undefined_original(study)]))
     found = gap(study)
     if found is not None:
@@ -127,21 +127,21 @@ def health_lines(study: optuna.Study) -> list[str]:
     if stages:
         lines.append("Kendall tau with the final quality: " + ", ".join(map(_predictor_text, stages)))
     lines += [
-        f"the {item.stage} stage does not predict the final quality: it stops nothing any more"
+        f"the {item.stage} stage does not predict the final quality: it is switched off"
         for item in stages
         if not item.predicts and item.stage != COST
     ]
     trained = trained_candidates(study)
     if 0 < trained < FEW_CANDIDATES:
         lines.append(
-            f"the front rests on {trained} trained candidate{'' if trained == 1 else 's'} only: "
+            f"the front is based on only {trained} trained candidate{'' if trained == 1 else 's'}: "
             "give the search more time or trials"
         )
     return [*lines, *filter(None, [left_out(study)])]
 
 
 def trained_candidates(study: optuna.Study) -> int:
-    """How many plans were recovered and scored in full; the original is none of them."""
+    """Number of plans that were recovered and scored in full, without the original."""
     trials = trials_of(study, (TrialState.COMPLETE,))
     return sum(state_of(trial) == "COMPLETE" and attributes_of(trial).plan != "original" for trial in trials)
 
@@ -150,12 +150,13 @@ def _gap_text(study: optuna.Study, found: Gap) -> str:
     scale, unit = (100, " points") if study_record(study)["metric"].endswith("accuracy") else (1, "")
     error = "" if found.error is None else f" ±{found.error * scale:.2g}"
     text = (
-        f"guiding samples flatter the {found.finalists} finalists by {found.mean * scale:.2g}{error}{unit} "
+        f"the selection split overestimates the {found.finalists} finalists by "
+        f"{found.mean * scale:.2g}{error}{unit} "
         f"(the original model by {found.original * scale:.2g})"
     )
     excess = found.mean - found.original
     if found.error is not None and found.finalists > 2 and excess > 2 * found.error:
-        return f"{text}: part of what the search found is luck with them"
+        return f"{text}: part of the search's gain is overfitting to this split"
     return text
 
 

@@ -1,4 +1,4 @@
-"""What is known of a trial's quality, and how well: as finalists were ranked, else on the guiding samples."""
+"""Estimates of a trial's quality with their errors: as finalists were ranked, else on the selection split."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from autoprune.study.attributes import NotNegative, Number, Text, attributes_of, study_attribute
 
 RANKING = "ranking"
-"""Study attribute: number of a finalist, or ORIGINAL -> its quality as the ranking samples correct it."""
+"""Study attribute: number of a finalist, or ORIGINAL -> its quality corrected by the holdout split."""
 UNCHOSEN = "ranking_samples_alone"
-"""Study attribute: the same on the ranking samples alone, which guided nothing."""
+"""Study attribute: the same on the holdout split alone, which selected nothing."""
 ORIGINAL = "baseline"
 STOPPED = "stopped_at"
 """Trial attribute: the stage that stopped a candidate early. Its first value is then a forecast."""
@@ -31,7 +31,7 @@ class Estimate:
 
     Attributes:
         quality: the study's metric.
-        error: its standard error; None when it is not known, as are the bounds.
+        error: its standard error; None if unknown, like the bounds.
         low: lower end of its 95 % interval.
         high: upper end.
     """
@@ -43,7 +43,7 @@ class Estimate:
 
 
 class _Recorded(BaseModel):
-    """An estimate as it is recorded."""
+    """A recorded estimate."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -57,15 +57,15 @@ _RANKING: TypeAdapter[dict[str, _Recorded]] = TypeAdapter(dict[Text, _Recorded])
 
 
 def guided(trial: FrozenTrial) -> Estimate:
-    """A finished trial's quality on the samples that guided the search."""
+    """A finished trial's quality on the selection split."""
     known = attributes_of(trial)
     return Estimate(trial.values[0], known.quality_error, known.quality_low, known.quality_high)
 
 
 def ranked(study: optuna.Study, attribute: str = RANKING) -> dict[str, Estimate]:
-    """Trial number as a text, or ORIGINAL -> what a ranking found; empty where nothing was ranked.
+    """Trial number as a string, or ORIGINAL -> its ranked estimate; empty if nothing was ranked.
 
-    Raises StudyError where the attribute is something else.
+    Raises StudyError if the attribute is invalid.
     """
     recorded = study_attribute(study, attribute, _RANKING, {})
     return {name: Estimate(**dict(values)) for name, values in recorded.items()}
@@ -74,16 +74,16 @@ def ranked(study: optuna.Study, attribute: str = RANKING) -> dict[str, Estimate]
 def corrected(
     unchosen: Mapping[str, Estimate], guiding: Mapping[str, float], share: float
 ) -> dict[str, Estimate]:
-    """The qualities to rank and report finalists by.
+    """The qualities by which finalists are ranked and reported.
 
-    Differences between finalists are those on all samples, their common level is that of the ranking
-    samples: the weighted mean of both parts, less what the guiding part flatters the finalists on
-    average. Its noise is that of the level.
+    Differences between finalists are taken from all samples, their common level from the holdout split: the
+    weighted mean of both splits, minus the average overestimate of the selection split. The noise is that of
+    the level.
 
     Args:
-        unchosen: number, or ORIGINAL -> quality on the ranking samples.
-        guiding: number -> quality of the finalists on the guiding samples.
-        share: share of all samples that guided.
+        unchosen: number, or ORIGINAL -> quality on the holdout split.
+        guiding: number -> quality of the finalists on the selection split.
+        share: share of all samples in the selection split.
     """
     if not guiding:
         return dict(unchosen)
@@ -100,9 +100,9 @@ def _moved(estimate: Estimate, by: float) -> Estimate:
 
 
 def in_use(ranking: Mapping[str, Estimate], guided_front: Iterable[FrozenTrial]) -> bool:
-    """Whether the ranking decides: it has to know the whole front that guided the search.
+    """Whether the ranking applies: it must cover the whole front on the selection split.
 
-    In a search that goes on, a new trial on that front makes it out of date until the end.
+    In a continued search, a new trial on that front makes it outdated until the end.
     """
     numbers = {str(trial.number) for trial in guided_front}
     return bool(numbers) and numbers <= set(ranking)

@@ -22,27 +22,27 @@ from autoprune.study.origins import AFTER_WARM_STARTS, SAMPLER, is_even
 from autoprune.study.record import study_record
 
 SHIFT = "shift of"
-"""Begins the names of parameters that are shifts."""
+"""Prefix of the names of shift parameters."""
 MIXTURE = "mixture"
 """Trial attribute: group -> criterion -> weight."""
 SCALES = "scales"
-"""Trial attribute: group -> coefficient, where groups that share a parameter depart from each other."""
+"""Trial attribute: group -> coefficient, for trials that separate groups that share a parameter."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What is known of one group.
+    """What a study learned about one group.
 
     Attributes:
         group: its name.
-        width: units of the original model.
+        width: units in the original model.
         kept: units that stay in the trial.
-        losses: width -> measured increase of the loss when the group alone is cut to it; empty where
-            that was not measured.
-        at_half: the increase at half of its units, read off the curve; None where that was not measured.
-        scale: what the trial multiplies the curve by; None where it has no coefficients.
-        shift: what it adds to that.
-        criteria: criterion -> its share in the order of the units.
+        losses: width -> measured increase of the loss when only this group is pruned to it; empty if not
+            measured.
+        at_half: the increase at half of its units, from the curve; None if not measured.
+        scale: the trial's factor for the curve; None without coefficients.
+        shift: the trial's shift of the curve.
+        criteria: criterion -> its weight in ranking the units.
         importance: share of the variance of quality over all trials; None for too few trials.
     """
 
@@ -59,7 +59,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a trial of a study says of each group.
+    """What a trial of a study learned about each group.
 
     Attributes:
         study: its name.
@@ -67,7 +67,7 @@ class Explanation:
         origin: what suggested it.
         metric: name of the quality.
         groups: in the order of the forward pass.
-        importances: how the importances were found, and how far they can be relied on; None without any.
+        importances: the importances of the groups and their reliability; None if not available.
     """
 
     study: str
@@ -79,11 +79,11 @@ class Explanation:
 
     @property
     def by_sensitivity(self) -> tuple[Learned, ...]:
-        """The groups whose cut costs most first; those that were not measured keep their order behind."""
+        """The groups, the most sensitive first; unmeasured ones last, in their order."""
         return tuple(sorted(self.groups, key=lambda item: 1.0 if item.at_half is None else -item.at_half))
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and texts, for JSON."""
+        """Everything as plain numbers and strings, for JSON."""
         document = asdict(self)
         for item in document["groups"]:
             item["losses"] = {str(width): loss for width, loss in item["losses"].items()}
@@ -136,7 +136,7 @@ def measured_curves(study: optuna.Study) -> dict[str, Curve]:
 
 
 def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[str, float], dict[str, float]]:
-    """Scale and shift of each group in a trial; empty where its plan does not come from coefficients."""
+    """Scale and shift of each group in a trial; empty if its plan does not come from coefficients."""
     names: Sequence[str] = list(record["groups"])
     origin = attributes_of(trial).origin
     if is_even(origin):
@@ -157,9 +157,9 @@ def coefficients(record: Mapping[str, Any], trial: FrozenTrial) -> tuple[dict[st
 
 
 def shares_of_criteria(record: Mapping[str, Any], trial: FrozenTrial) -> dict[str, dict[str, float]]:
-    """Group -> criterion -> its share in the order of the units; else the configured criterion alone.
+    """Group -> criterion -> its weight in ranking the units; by default, only the configured criterion.
 
-    Groups of a single unit, such as blocks, have no order. What sparse training found goes by its method.
+    Groups of a single unit, such as blocks, have no ranking. Sparse training is named after its method.
     """
     config: Mapping[str, Any] = record.get("config", {})
     default = Config.model_fields["criterion"].default

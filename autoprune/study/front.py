@@ -1,4 +1,4 @@
-"""What a study found: its Pareto front as a DataFrame, its best trial, and its summary."""
+"""The results of a study: its Pareto front as a DataFrame, its best trial, and its summary."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Baseline:
     """The original model.
 
     Attributes:
-        trial: number of the trial that evaluated it, None when there is none.
+        trial: number of the trial that evaluated it, None if there is none.
         quality: the study's metric on validation data.
-        quality_error: its standard error, None when it is not known.
+        quality_error: its standard error, None if unknown.
         test_quality: the metric on test data, None until a search has ended.
         flops: FLOPs of one sample, one multiply-add counted as one.
         parameters: number of parameters.
         size: bytes.
-        latency_ms: milliseconds, None when latency was not measured.
+        latency_ms: milliseconds, None if latency was not measured.
         nonzero: non-zero parameters, None unless the study masks weights.
-        others: further qualities that are objectives, by name.
+        others: additional quality objectives, by name.
     """
 
     trial: int | None
@@ -58,7 +58,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is to say about a study in a few lines.
+    """A summary of a study.
 
     Attributes:
         name: the study's name.
@@ -67,15 +67,15 @@ class Summary:
         higher_is_better: direction of the metric.
         samples: number of validation samples.
         baseline: the original model.
-        limits: budget name to what must hold: FLOPs, parameters, bytes or seconds.
-        trials: number of trials by Optuna's state name, REPEAT for known plans suggested again, PREVIEW for
-            plans that were scored without training, STOPPED for candidates that were stopped before they were
-            recovered and scored in full, UNFINISHED for trials that were interrupted and queued again.
-        best: number of the best trial, None when no trial is within the budget.
+        limits: budget name -> limit in FLOPs, parameters, bytes or seconds.
+        trials: number of trials by Optuna's state name, REPEAT for repeated plans, PREVIEW for plans scored
+            without training, STOPPED for candidates that were stopped early, UNFINISHED for trials that were
+            interrupted and requeued.
+        best: number of the best trial, None if no trial is within the budget.
         front: number of plans on the Pareto front.
         granularity: what is masked, empty when units are removed.
-        sparsified: how the model was trained before it was cut; empty where it was not.
-        sparsified_quality: its quality then, before any cut.
+        sparsified: the method of sparse training before the search; empty without it.
+        sparsified_quality: the quality after it, before pruning.
     """
 
     name: str
@@ -94,16 +94,16 @@ class Summary:
 
 
 def front(study: optuna.Study) -> pd.DataFrame:
-    """The Pareto front: one row a plan that is within the budget, FLOPs (of masks: non-zeros) descending.
+    """The Pareto front: one row per plan within the budget, by descending FLOPs (with masks: non-zeros).
 
     Columns: ``trial``, the metric, ``<metric>_error`` (standard error), ``<metric>_low`` and
     ``<metric>_high`` (95 % interval), ``guiding_<metric>``, ``test_<metric>``, other objectives, ``flops``,
-    ``flops_ratio``, ``parameters``, ``size`` (bytes; of masks, if compressed), ``nonzero``,
+    ``flops_ratio``, ``parameters``, ``size`` (bytes; compressed with masks), ``nonzero``,
     ``nonzero_ratio``, ``effective_multiply_adds``, ``latency_ms``, ``latency_ratio``, ``latency_low`` and
-    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the original. Where a part of the
-    validation data ranked the finalists, the metric is that of this part, and ``guiding_<metric>`` the one
-    that guided the search. The columns of intervals, the test, masks and latency are there only when
-    something in them is known; latencies of another device than the study's present one are not.
+    ``latency_high`` (95 % interval of the ratio), ``origin``. Ratios are to the original. If a holdout split
+    ranked the finalists, the metric is corrected by it, and ``guiding_<metric>`` is that on the selection
+    split. The columns of intervals, the test, masks and latency are present only if they have values;
+    latencies of devices other than the study's current one are left out.
 
     Raises:
         StudyError: the study was not made by autoprune.
@@ -123,7 +123,7 @@ def front(study: optuna.Study) -> pd.DataFrame:
 
 
 def best(study: optuna.Study) -> FrozenTrial:
-    """The complete trial within the budget with the best quality; among equals the cheapest, then the first.
+    """The complete trial within the budget with the best quality; ties go to the cheapest, then the first.
 
     Raises:
         StudyError: the study was not made by autoprune, or no trial is within the budget.
@@ -144,20 +144,19 @@ def best(study: optuna.Study) -> FrozenTrial:
 def why_none(study: optuna.Study) -> str:
     """Why no trial is within the budget.
 
-    The original has no quality; or how far the nearest trial is over the budget; or, where none is known to
-    be, how the last one failed.
+    The original has no quality; or how far the nearest trial is over the budget; or how the last one failed.
     """
     return _why_none(study) or "none ran"
 
 
 def undefined_original(study: optuna.Study) -> str:
-    """What to do where the original's quality is not a number; empty where it is one."""
+    """What to do if the original's quality is not a number; empty if it is one."""
     record = study_record(study)
     if not math.isnan(record["baseline"]["quality"]):
         return ""
     return (
         f"the {record['metric']} of the original is not a number on the study's validation samples, so no "
-        "candidate compares with it: search under another study name, with another metric or other samples"
+        "candidate can be compared with it: search under another study name with another metric or samples"
     )
 
 
@@ -208,44 +207,44 @@ def summary(study: optuna.Study) -> Summary:
 
 
 def measured_on(trial: FrozenTrial) -> str:
-    """Key of the device that the trial's latency was measured on; empty where it has none."""
+    """Key of the device on which the trial's latency was measured; empty without one."""
     return attributes_of(trial).timing.device
 
 
 def front_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Pareto-optimal trials within the budget, by number; of those with one plan, the first.
+    """Pareto-optimal trials within the budget, by number; of trials with the same plan, the first.
 
-    By their quality on the samples that rank finalists, where a search has ended with such; otherwise by
-    the objective values. Where the budget limits latency, only trials that were timed on the study's
-    present device count: milliseconds of two devices do not compare. The trials must not be changed.
+    Their quality is the ranked one if the search has ended with a holdout split, otherwise the objective
+    value. If the budget limits latency, only trials timed on the study's current device count, because
+    milliseconds of two devices are not comparable. The trials must not be modified.
 
     Raises:
-        StudyError: one of them lacks what another version of autoprune did not record.
+        StudyError: one of them lacks values that another version of autoprune did not record.
     """
     return _shown(study, *_judged(study))
 
 
 def guided_front(study: optuna.Study) -> list[FrozenTrial]:
-    """The same by objective values alone, whatever ranked the finalists.
+    """The front by objective values only, without the ranking of finalists.
 
-    The same trials as ``study.best_trials``, which copies every trial deeply: seconds in a long study.
+    The same trials as ``study.best_trials``, but without its deep copies, which take seconds in a long study.
     """
     return _nondominated(study, feasible_trials(study), {})
 
 
 def estimate_of(study: optuna.Study, trial: FrozenTrial) -> Estimate:
-    """Quality of a complete trial, by which it is or is not on the front."""
+    """Quality of a complete trial, as used for the front."""
     return estimates_of(study, [trial])[0]
 
 
 def estimates_of(study: optuna.Study, trials: Iterable[FrozenTrial]) -> list[Estimate]:
-    """The same of several, for which the front is found once."""
+    """Qualities of several complete trials; the front is computed once."""
     ranking = _judged(study)[1]
     return [ranking.get(str(trial.number), guided(trial)) for trial in trials]
 
 
 def _judged(study: optuna.Study) -> tuple[list[FrozenTrial], Mapping[str, Estimate]]:
-    """The trials that may be on the front, and their qualities where those are not the objective values."""
+    """The candidates for the front, and their qualities if these differ from the objective values."""
     feasible, ranking = feasible_trials(study), ranked(study)
     if not in_use(ranking, _nondominated(study, feasible, {})):
         return feasible, {}
@@ -261,7 +260,7 @@ def _values(trial: FrozenTrial, ranking: Mapping[str, Estimate]) -> list[float]:
 def _shown(
     study: optuna.Study, trials: Sequence[FrozenTrial], ranking: Mapping[str, Estimate]
 ) -> list[FrozenTrial]:
-    """The nondominated ones, of which each has what is shown of it."""
+    """The nondominated trials, checked for everything that is shown."""
     found = _nondominated(study, trials, ranking)
     for trial in found:
         check_trial(study, trial)
@@ -284,15 +283,15 @@ def _nondominated(
 
 
 def feasible_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that meet every constraint, by number; they must not be changed.
+    """Complete trials that meet every constraint, by number; they must not be modified.
 
-    Without candidates that were stopped early: their quality is a forecast.
+    Candidates that were stopped early are excluded: their quality is a forecast.
     """
     return [trial for trial in affordable_trials(study) if attributes_of(trial).stopped_at is None]
 
 
 def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The same with candidates that were stopped early."""
+    """Feasible trials, including candidates that were stopped early."""
     trials = trials_of(study, (TrialState.COMPLETE,))
     record = study_record(study) if "autoprune" in study.user_attrs else {}
     if "latency" in record.get("limits", {}):
@@ -301,7 +300,7 @@ def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def timed_here(trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
-    """Whether the trial's latency, if it has one, is of the study's present device."""
+    """Whether the trial's latency, if any, was measured on the study's current device."""
     return measured_on(trial) in ("", record.get("device_key"))
 
 
@@ -341,7 +340,7 @@ def _row(
 
 
 def _quality(trial: FrozenTrial, metric: str, ranking: Mapping[str, Estimate]) -> dict[str, object]:
-    """The columns of a trial's quality, where its error is of interest too."""
+    """The columns of a trial's quality and its error."""
     first = guided(trial)
     estimate = ranking.get(str(trial.number), first)
     return {

@@ -1,4 +1,4 @@
-"""Which groups the quality of the trials depends on, and how far that can be told from them."""
+"""Importance of each group for the quality, and how reliable these importances are."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from autoprune.study.record import study_record
 from autoprune.study.states import state_of
 
 LEAST_TRIALS = 8
-"""Fewer say nothing about which group matters."""
+"""Minimum number of trials for importances."""
 TREES = 100
 RELIABLE = 0.5
-"""Share of the variance that a forest has to predict of trials which it has not seen."""
+"""Share of the variance of unseen trials that a forest must predict."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Importances:
     Attributes:
         shares: group -> share, the largest first.
         trials: number of trials with different plans.
-        predicted: share of the variance that a random forest on the widths predicts of trials that it was
-            not fitted to; at most 1, and below 0 where it is worse than the mean.
-        sampled: share of the trials that a sampler suggested where others had been good.
+        predicted: share of the variance of unseen trials that a random forest on the widths predicts; at most
+            1, and below 0 if it is worse than the mean.
+        sampled: share of the trials that a sampler suggested.
     """
 
     shares: Mapping[str, float]
@@ -43,22 +43,22 @@ class Importances:
 
     @property
     def caveat(self) -> str:
-        """What to think of the numbers, in a sentence or two."""
+        """How to read the numbers, in a sentence or two."""
         text = (
-            f"fANOVA over the widths of {self.trials} trials. A sampler looks where trials are good, which "
-            "distorts such numbers: read them as a hint, and the measured sensitivity as the fact."
+            f"fANOVA over the widths of {self.trials} trials. A sampler concentrates on good regions, which "
+            "biases these numbers: treat them as a hint and rely on the measured sensitivity."
         )
         if self.predicted >= RELIABLE:
             return text
         return (
-            f"{text} Here widths predict only {max(0.0, self.predicted):.0%} of the variance of new trials."
+            f"{text} Here, widths predict only {max(0.0, self.predicted):.0%} of the variance of new trials."
         )
 
 
 def importances(study: optuna.Study) -> Importances | None:
     """Importance of each group's width to the quality; None for too few different trials.
 
-    The widths are compared, not the parameters of the search space, so that spaces can be told apart by it.
+    It uses the widths, not the parameters of the search space, so that spaces can be compared.
     Hutter et al., "An Efficient Approach for Assessing Hyperparameter Importance", 2014.
     """
     full: Mapping[str, int] = study_record(study)["groups"]
@@ -93,7 +93,7 @@ def _shares(trials: list[FrozenTrial], full: Mapping[str, int]) -> dict[str, flo
 
 
 def _predicted(widths: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """R squared on the trials that each tree was not fitted to."""
+    """Out-of-bag R squared."""
     forest = RandomForestRegressor(TREES, oob_score=True, random_state=0)
     forest.fit(widths, values)
     return float(forest.oob_score_)

@@ -1,4 +1,4 @@
-"""What a search tells whoever watches it; this base class ignores all of it."""
+"""Events of a search; this base class ignores all of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from optuna.trial import FrozenTrial
 
 @dataclass(frozen=True)
 class Count:
-    """How far a search is.
+    """Progress of a search.
 
     Attributes:
-        finished: trials that count towards the budget.
-        total: how many there may be; None when only time limits the search.
-        seconds_left: until the time budget ends; None without one.
+        finished: number of finished trials that count towards the budget.
+        total: the trial budget; None if only time limits the search.
+        seconds_left: remaining time budget; None without one.
     """
 
     finished: int
@@ -26,7 +26,7 @@ class Count:
 
 
 class Listener:
-    """Receives the events of a search, and is a context manager around it.
+    """Receives the events of a search; a context manager around it.
 
     Subclasses override the methods of the events that they want; what a method raises ends the search.
 
@@ -52,16 +52,16 @@ class Listener:
         return None
 
     def phase(self, name: str, detail: str = "") -> None:
-        """A phase begins; the one before is over."""
+        """A phase starts, which ends the previous one."""
 
     def progress(self, fraction: float, detail: str = "") -> None:
-        """The present phase is done to ``fraction`` (0 to 1)."""
+        """Progress of the phase as a ``fraction`` (0 to 1)."""
 
     def note(self, text: str) -> None:
-        """Something the user should know."""
+        """A message for the user."""
 
     def trial_started(self, number: int, origin: str, count: Count) -> None:
-        """A trial begins; `count` is without it."""
+        """A trial starts; `count` excludes it."""
 
     def trial_finished(self, study: optuna.Study, trial: FrozenTrial, count: Count) -> None:
-        """A trial is told; `count` includes it."""
+        """A trial is finished; `count` includes it."""

@@ -1,4 +1,4 @@
-"""Notes in Optuna Dashboard: a part that is written here, and below it one that belongs to the reader."""
+"""Notes in Optuna Dashboard: a generated part, and below it the user's own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from optuna.trial import FrozenTrial
 from autoprune.storages.optuna_private import note_in, storage_of, study_id_of, trial_id_of, writable_trial
 
 MARK = "#export"
-"""Written in a trial's note, it marks the trial for export."""
-FENCE = "*Below this line the note is yours; what is above is written anew.*"
+"""In a trial's note, it marks the trial for export."""
+FENCE = "*The note below this line is yours; the part above is regenerated.*"
 _MARKED = re.compile(
     rf"(?P<code>(?P<fence>`+).*?(?<!`)(?P=fence)(?!`))|(?<![\w`#]){MARK}\b(?!`)", re.IGNORECASE
 )
-"""The mark, or code, in which it is none: commands name studies, whose names may be anything."""
+"""The mark, or code, in which it does not count: commands contain study names, which may be anything."""
 
 
 class Notes:
-    """The notes of a study and its trials, as they were when this was made."""
+    """The notes of a study and its trials, as of construction."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
-        # One read: the pictures of a study are among these attributes, and its trials may be thousands.
+        # Read once: these attributes include the figures of a study, which may have thousands of trials.
         self._attributes = storage_of(study).get_study_system_attrs(study_id_of(study))
 
     def of(self, trial: FrozenTrial | None = None) -> str:
@@ -31,7 +31,7 @@ class Notes:
         return note_in(self._attributes, None if trial is None else trial_id_of(trial))
 
     def write(self, text: str, trial: FrozenTrial | None = None) -> None:
-        """Replace the upper part of a note; the reader's part and a mark for export stay."""
+        """Replace the generated part of a note; the user's part and a mark for export are kept."""
         self.replace(merged(text, self.of(trial)), trial)
 
     def replace(self, note: str, trial: FrozenTrial | None = None) -> None:
@@ -44,12 +44,12 @@ class Notes:
 
 
 def is_marked(note: str) -> bool:
-    """Whether the note marks its trial for export; in backticks, the word only speaks of marking."""
+    """Whether the note marks its trial for export; a mark in backticks does not count."""
     return any(found["code"] is None for found in _MARKED.finditer(note))
 
 
 def merged(text: str, present: str) -> str:
-    """A new upper part over the reader's part of a note."""
+    """A note with a new generated part above the user's part."""
     upper, fence, own = present.partition(FENCE)
     if not fence:
         upper, own = "", present
@@ -59,7 +59,7 @@ def merged(text: str, present: str) -> str:
 
 
 def marked(note: str) -> str:
-    """The note with a mark in the reader's part."""
+    """The note with a mark in the user's part."""
     return note if is_marked(note) else f"{note.rstrip()}\n\n{MARK}\n".lstrip()
 
 

@@ -20,9 +20,9 @@ _SHOWN = 10
 
 
 def open_study(url: str, name: str | None, note: Note | None = None) -> optuna.Study:
-    """The study called ``name``; None means the one of autoprune's studies that was active last.
+    """The study called ``name``; None means the most recently active study of autoprune.
 
-    ``note`` is told when the storage's server is away for a while.
+    ``note`` is called with a message if the storage's server is unreachable for a while.
 
     Raises:
         StudyError: as :func:`autoprune.storages.open_storage`, or no such study.
@@ -54,7 +54,7 @@ def _names(storage: BaseStorage) -> list[str]:
 
 
 def _read(study: optuna.Study) -> optuna.Study:
-    """The study, all of whose trials can be read. Raises StudyError."""
+    """The study, if all of its trials can be read. Raises StudyError."""
     with _readable(f"study {study.study_name!r}"):
         study.get_trials(deepcopy=False)
     return study
@@ -67,8 +67,8 @@ def _readable(what: str) -> Iterator[None]:
         yield
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise StudyError(
-            f"{what} cannot be read: {short_line(error)}: it is damaged, or was changed "
-            "by hand: take a copy of an earlier state"
+            f"{what} cannot be read: {short_line(error)}: it is damaged, or was edited "
+            "by hand: restore an earlier copy"
         ) from error
 
 

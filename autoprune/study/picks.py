@@ -1,4 +1,4 @@
-"""Trials that were marked for export, on the command line or in Optuna Dashboard."""
+"""Trials marked for export, on the command line or in Optuna Dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoprune.study.notes import Notes, is_marked, marked, unmarked
 
 
 def picked(study: optuna.Study) -> list[int]:
-    """Numbers of the trials whose note has the mark, ascending: the notes are the only record of it."""
+    """Numbers of the trials whose note has the mark, ascending; notes are the only record of marks."""
     notes = Notes(study)
     return [trial.number for trial in trials_of(study) if is_marked(notes.of(trial))]
 
@@ -22,7 +22,7 @@ def pick(study: optuna.Study, numbers: Iterable[int]) -> None:
     """Mark trials for export.
 
     Raises:
-        StudyError: when there is no such trial, or it was not evaluated.
+        StudyError: if there is no such trial, or it was not evaluated.
     """
     notes = Notes(study)
     for trial in [_evaluated(study, number) for number in numbers]:
@@ -30,7 +30,7 @@ def pick(study: optuna.Study, numbers: Iterable[int]) -> None:
 
 
 def unpick(study: optuna.Study, numbers: Iterable[int]) -> None:
-    """Take marks away. Raises StudyError when there is no such trial."""
+    """Remove marks. Raises StudyError if there is no such trial."""
     notes = Notes(study)
     for trial in [_evaluated(study, number) for number in numbers]:
         notes.replace(unmarked(notes.of(trial)), trial)

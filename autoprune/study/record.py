@@ -1,4 +1,4 @@
-"""What autoprune recorded about a study, of which nothing is believed: others may have written it."""
+"""The record of a study, validated because others may have written it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Units = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class _Device(BaseModel):
-    """Where latency was measured: the fields of :class:`autoprune.cost.DeviceFingerprint`."""
+    """The device of the latency measurement: the fields of :class:`autoprune.cost.DeviceFingerprint`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class _Device(BaseModel):
 
 
 class _Settings(BaseModel):
-    """The settings that are read where a study is shown."""
+    """The settings that are read to display a study."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -53,7 +53,7 @@ class _Settings(BaseModel):
 
 
 class _Record(BaseModel):
-    """The parts that are used, with their types; more may be there."""
+    """The parts that are used, with their types; others are allowed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -79,7 +79,7 @@ class _Record(BaseModel):
     @field_validator("baseline")
     @classmethod
     def _only_qualities_may_be_undefined(cls, baseline: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A metric may be NaN, as a correlation with a constant is; a cost is a number."""
+        """A metric may be NaN, such as a correlation with a constant; a cost must be finite."""
         for name, value in baseline.items():
             undefined = value is None or (name.startswith("quality") and math.isnan(value))
             if not undefined and not abs(value) <= MOST_NUMBER:
@@ -88,10 +88,10 @@ class _Record(BaseModel):
 
 
 def study_record(study: optuna.Study) -> Mapping[str, Any]:
-    """What autoprune recorded about the study.
+    """The record that autoprune wrote about the study.
 
     Raises:
-        StudyError: when it is none of autoprune's, or what is recorded is not what autoprune writes.
+        StudyError: if it is not a study of autoprune, or the record is invalid.
     """
     attributes = study.user_attrs.get("autoprune")
     if not isinstance(attributes, Mapping):
@@ -117,7 +117,7 @@ def study_record(study: optuna.Study) -> Mapping[str, Any]:
 
 
 def check_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Raise StudyError for an evaluated trial that lacks what every trial of the front is shown with."""
+    """Raise StudyError for an evaluated trial that lacks values that the front displays."""
     known, others = attributes_of(trial), study_record(study).get("others", {})
     values = {**known.known(_TRIAL), **{name: known.objective(name) for name in others}}
     _require(study, f"trial {trial.number}", (*_TRIAL, *others), values)
@@ -128,5 +128,5 @@ def _require(study: optuna.Study, what: str, names: Sequence[str], known: Mappin
     if missing:
         raise StudyError(
             f"study {study.study_name!r} records no {missing[0]} of {what}: it was made by another version: "
-            "open it with that one, or search again under another name"
+            "open it with that version, or search again under another name"
         )

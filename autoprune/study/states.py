@@ -1,4 +1,4 @@
-"""States of trials, Optuna's and our own, and what a summary calls them."""
+"""States of trials, Optuna's and our own, and their names in summaries."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.study.attributes import attributes_of, is_readable
 
 DUPLICATE_OF = "duplicate_of"
-"""Trial attribute: number of the first trial with the same plan, whose results this one has."""
+"""Trial attribute: number of the first trial with the same plan, whose results it copies."""
 SCORED = ("COMPLETE", "PREVIEW")
-"""States of trials whose quality was measured; of those with one plan, the first."""
+"""States of trials whose quality was measured; repeated plans are excluded."""
 NO_CANDIDATE = ("PRUNED", "STOPPED", "FAIL", "UNFINISHED")
-"""States of trials that ended and gave none."""
+"""States of trials that ended without a candidate."""
 COUNTED = ("COMPLETE", "PRUNED", "FAIL")
-"""States of trials that count towards the budget; of all others only how many there are besides is said."""
+"""States of trials that count towards the budget; summaries list the rest separately."""
 _WORDS = {
     "COMPLETE": "evaluated",
     "PREVIEW": "without training",
     "STOPPED": "stopped early",
-    "REPEAT": "known plans again",
+    "REPEAT": "repeated plans",
     "PRUNED": "over budget",
     "FAIL": "failed",
     "UNFINISHED": "not finished",
@@ -44,16 +44,16 @@ def state_of(trial: FrozenTrial) -> str:
 
 
 def state_texts(trials: Mapping[str, int], states: Collection[str] = tuple(_WORDS)) -> list[str]:
-    """``["18 over budget", "2 failed"]``: those of the states that some of the counted trials are in."""
+    """``["18 over budget", "2 failed"]``: the states with at least one trial."""
     counted = [state for state in _WORDS if state in states and trials.get(state)]
     return [f"{trials[state]} {_WORDS[state]}" for state in counted]
 
 
-INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it began"
-TOO_LARGE = "out of memory, to be run again in smaller pieces"
+INTERRUPTED, DIED, NO_ROOM = "interrupted", "its process died", "the budget was spent before it started"
+TOO_LARGE = "out of memory, to be rerun with smaller micro-batches"
 REASONS = (INTERRUPTED, DIED, NO_ROOM, TOO_LARGE)
 
 
 def is_unfinished(trial: FrozenTrial) -> bool:
-    """Whether it failed for one of these reasons, which say nothing of its candidate."""
+    """Whether it failed for one of these reasons, which are independent of its candidate."""
     return trial.state is TrialState.FAIL and attributes_of(trial).reason in REASONS

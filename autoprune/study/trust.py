@@ -1,7 +1,7 @@
-"""User code runs when the user names it: that a study or a plan names some is no reason to run it.
+"""User code runs only if the user names it; being named in a study or a plan is not enough.
 
-A study keeps the settings that it was made with, and whoever can write into its storage, or hand over a file,
-can put the name of any function or program there.
+A study keeps its settings, and anyone who can write to its storage, or provide a file, can name any function
+or program there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autoprune.utils.untrusted import MOST_TEXT, short
 
 
 def user_code(settings: Mapping[str, object]) -> dict[str, list[str]]:
-    """Setting -> its texts that lead to code or to a program outside this package."""
+    """Setting -> its values that refer to code or to a program outside this package."""
     return _code_of(references_in(settings))
 
 
@@ -29,18 +29,18 @@ def config_of_study(
     trust: bool,
     source: str,
 ) -> Config:
-    """The settings that a study recorded, with the permit to run what they name: nothing else gives it.
+    """The settings that a study recorded, with the permit to run the code they name.
 
     Args:
         recorded: read from the study.
-        named: what the user named in place of these settings.
-        fixed: what this command sets in any case, none of which leads to code.
+        named: settings that the user gave instead.
+        fixed: settings that the command always overrides; none of them refers to code.
         trust: whether the user trusts the source.
-        source: what the settings come from, such as ``"study 'resnet'"``.
+        source: the origin of the settings, such as ``"study 'resnet'"``.
 
     Raises:
-        TrustError: naming the code that the user did not name, and how to.
-        ConfigError: for settings that cannot be read.
+        TrustError: with the code that the user did not name, and the flags that name it.
+        ConfigError: for invalid settings.
     """
     config = load_config(None, {**recorded, **named, **fixed})
     require_trust(config.named, named, trust=trust, source=source)
@@ -50,30 +50,30 @@ def config_of_study(
 def require_trust(
     named: Mapping[str, Sequence[Reference]], given: Mapping[str, object], *, trust: bool, source: str
 ) -> None:
-    """Make sure that the user wants to run all user code that settings name.
+    """Ensure that the user agreed to run all user code that settings name.
 
     Args:
-        named: setting -> what it names, read from a study or a file.
-        given: what the user named on the command line, in place of the settings; None counts as not given.
+        named: setting -> its references, read from a study or a file.
+        given: settings from the command line that replace them; None counts as not given.
         trust: whether the user trusts the source.
-        source: what the settings come from, such as ``"study 'resnet'"``.
+        source: the origin of the settings, such as ``"study 'resnet'"``.
 
     Raises:
-        TrustError: naming the code that the user did not name, and how to.
+        TrustError: with the code that the user did not name, and the flags that name it.
     """
     unnamed = {name: texts for name, texts in _code_of(named).items() if not given.get(name)}
     if unnamed and not trust:
         names = ", ".join(f"{name} {short(text)}" for name, texts in unnamed.items() for text in texts)
         flags = command_line(*code_words({name: [str(part) for part in named[name]] for name in unnamed}))
         raise TrustError(
-            f"{source} names user code ({names}), which runs only if you say so: add {flags}, or --trust"
+            f"{source} names user code ({names}), which runs only if you allow it: add {flags}, or --trust"
         )
 
 
 def code_words(settings: Mapping[str, object]) -> tuple[str, ...]:
     """The flags that name the same user code again, as words of a command.
 
-    A flag takes the place of all that the setting names, so that the names without code are there as well.
+    A flag replaces all values of its setting, so values that refer to no code are included.
     """
     return tuple(
         word

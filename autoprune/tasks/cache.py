@@ -1,4 +1,4 @@
-"""Where files that can be made again are kept: downloads and trained baselines."""
+"""The cache of reproducible files: downloads and trained baselines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ VARIABLE = "AUTOPRUNE_CACHE"
 def cache_folder() -> Path:
     """The user's cache folder of this package, or the one named by ``AUTOPRUNE_CACHE``.
 
-    Where that one cannot be written, a temporary folder that is deleted when the process ends.
+    If it is read-only, a temporary folder that is deleted when the process ends.
     """
     return _stand_in() if cache_trouble() else _named()
 
 
 def cache_trouble() -> str:
-    """Why nothing is kept for the next time, in one line; empty where the cache can be written."""
+    """Why nothing is cached, in one line; empty if the cache is writable."""
     reason = _why_not(_named())
     return (
         reason

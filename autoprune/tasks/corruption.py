@@ -1,4 +1,4 @@
-"""Noise on the inputs, to ask how robust a model is."""
+"""Input noise, to measure how robust a model is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from autoprune.tasks.data import Split
 from autoprune.utils.suggest import did_you_mean
 
 Noise = Literal["gaussian", "salt-and-pepper"]
-"""``gaussian``: added to every entry. ``salt-and-pepper``: positions become the sample's least or largest
-value, all channels of an image at once."""
+"""``gaussian``: added to every entry. ``salt-and-pepper``: sets positions to the sample's minimum or maximum,
+all channels of an image at once."""
 ALIASES = {"salt-pepper": "salt-and-pepper"}
-"""Shorter words for a noise."""
+"""Short names of noise."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def parse_corruption(text: str) -> Corruption:
 
 @dataclass(frozen=True, eq=False)
 class CorruptedSplit:
-    """A split with noise on its inputs, the same on every pass with the same batch size.
+    """A split with input noise, the same on every pass with the same batch size.
 
     Attributes:
         split: the samples.

@@ -1,4 +1,4 @@
-"""Data as the search sees it: three splits that yield batches, and the task they pose."""
+"""Data for a search: three splits that yield batches, and their task."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from autoprune.tasks.task import Task
 from autoprune.utils.arguments import check_type, described
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-"""Random change of a batch of inputs: same shape out, all randomness from the generator."""
+"""Random augmentation of a batch of inputs: same shape, with all randomness from the generator."""
 
 LARGEST_ORDER = 1 << 22
-"""Samples up to which a pass over a data set is a permutation; of more it draws with replacement."""
+"""Maximum number of samples for a permutation per pass; larger sets are drawn with replacement."""
 
 
 class Split(Protocol):
@@ -35,9 +35,9 @@ class Split(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass of ``(inputs, targets)``.
 
-        Without ``shuffle``: in order, unchanged, all samples. With it: shuffled and augmented from
-        that generator, and a partial batch after a full one is dropped. No batch is empty, and none takes
-        part in a graph of gradients.
+        Without ``shuffle``: all samples in order, unchanged. With it: shuffled and augmented with that
+        generator, without a partial batch after a full one. No batch is empty, and none is part of an
+        autograd graph.
         """
         ...
 
@@ -46,7 +46,7 @@ class Split(Protocol):
 class TensorSplit:
     """Samples held in memory: ``inputs [N, ...]`` and ``targets [N, ...]``.
 
-    ``name`` is how errors call the split; :class:`Data` gives it.
+    ``name`` is the split's name in errors; :class:`Data` sets it.
     """
 
     inputs: Tensor
@@ -77,11 +77,11 @@ class TensorSplit:
 
 @dataclass(frozen=True, eq=False)
 class DatasetSplit:
-    """A map-style dataset whose items are ``(input, target)``, read when it is needed.
+    """A map-style dataset whose items are ``(input, target)``, read on demand.
 
-    ``augment`` changes whole batches; randomness inside the dataset itself is the dataset's own. A shuffled
-    pass over more than :data:`LARGEST_ORDER` samples draws them with replacement, for a permutation would
-    take memory in proportion.
+    ``augment`` changes whole batches; the dataset may have its own randomness. A shuffled pass over more than
+    :data:`LARGEST_ORDER` samples draws them with replacement, because a permutation would need memory in
+    proportion.
     """
 
     dataset: Dataset[Any]
@@ -120,9 +120,9 @@ class DatasetSplit:
 class LoaderSplit:
     """A user's DataLoader, read as it is: its own batch size, order, augmentation and worker processes.
 
-    ``batch_size`` of :meth:`batches` is ignored, and ``shuffle`` only says that partial batches are dropped.
-    A loader that shuffles draws from torch's global generator unless it was given its own. One that makes
-    its own batches has no full size: of those, batches of one sample after a larger one count as partial.
+    ``batch_size`` of :meth:`batches` is ignored, and ``shuffle`` only drops partial batches. A shuffling
+    loader draws from torch's global generator unless it has its own. One with its own batch sampler has no
+    full size: there, batches of one sample after a larger one count as partial.
     """
 
     loader: DataLoader[Any]
@@ -153,16 +153,16 @@ _A_SPLIT = (
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Everything a search needs to know about data.
+    """The data of a search.
 
     Attributes:
-        name: how the data is called in reports.
+        name: name of the data in reports.
         train: samples for recovery.
         validation: samples that decide the search.
-        test: samples touched once, for the result that is reported.
+        test: samples read once, for the reported result.
         task: loss and metric.
-        source: where it comes from, if the name alone does not tell it from other data.
-        notes: what the user is told of how it is read.
+        source: its origin, if the name alone is ambiguous.
+        notes: notes for the user on how it is read.
 
     Raises:
         ArgumentError: for a split or a task of another type.
@@ -186,7 +186,7 @@ class Data:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_type("name of the data", self.name, str, "a text")
+        check_type("name of the data", self.name, str, "a string")
         check_type("task", self.task, Task, "an autoprune.tasks.Task, such as classification(10)")
         for name in ("train", "validation", "test"):
             split = getattr(self, name)
@@ -200,7 +200,7 @@ class Data:
     def example(self, samples: int = 1) -> Tensor:
         """The first inputs of the validation split, ``[samples, ...]`` (fewer if it holds fewer).
 
-        Raises DataError where it yields no batch.
+        Raises DataError if it yields no batch.
         """
         chunks: list[Tensor] = []
         for inputs, _ in self.validation.batches(samples):
@@ -213,15 +213,15 @@ class Data:
 
 
 def no_batch(name: str) -> DataError:
-    """What to raise for a split that is not empty, and yields no batch."""
+    """The error for a non-empty split that yields no batch."""
     return DataError(
-        f"{name or 'a split'} yields no batch: its loader must start anew each time it is read, and have a "
+        f"{name or 'a split'} yields no batch: its loader must restart each time it is read, and have a "
         "full batch where it drops the last"
     )
 
 
 def count_of(split: Sized, name: str) -> int:
-    """Number of samples. Raises DataError where the user's ``__len__`` fails or is missing."""
+    """Number of samples. Raises DataError if the user's ``__len__`` fails or is missing."""
     try:
         return len(split)
     except Exception as failure:
@@ -231,7 +231,7 @@ def count_of(split: Sized, name: str) -> int:
 
 
 def _pairs(loader: DataLoader[Any], name: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches as ``(inputs, targets)``, but for empty ones. Raises DataError for anything else."""
+    """Non-empty batches as ``(inputs, targets)``. Raises DataError for anything else."""
     for number, batch in enumerate(read(loader, name)):
         try:
             inputs, targets = _pair(batch)
@@ -242,7 +242,7 @@ def _pairs(loader: DataLoader[Any], name: str) -> Iterator[tuple[Tensor, Tensor]
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:
-    """The batch as ``(inputs, targets)``, or a DataError that says what it is instead."""
+    """The batch as ``(inputs, targets)``. Raises DataError for anything else."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise DataError(f"a batch must be a pair (inputs, targets), got {type(batch).__name__}")
     inputs, targets = batch

@@ -1,4 +1,4 @@
-"""Where models are trained and scored."""
+"""Devices for training and scoring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoprune.tasks.evaluate import device_of
 
 
 def device_named(name: str) -> torch.device:
-    """The device ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is CUDA where there is one.
+    """The device ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is CUDA if available.
 
     Raises ConfigError for another name, and for a device that this machine does not have.
     """
@@ -29,7 +29,7 @@ def device_named(name: str) -> torch.device:
 
 
 def on_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model itself where it is there already, else a copy: the one that was given stays where it is.
+    """The model itself if it is already on the device, else a copy: the given model is not moved.
 
     Raises ModelError for one without values.
     """

@@ -30,8 +30,8 @@ class Score:
     Attributes:
         value: the metric.
         loss: the mean loss.
-        samples: how many there were.
-        blocks: the metric on blocks of the samples, where it is more than a share of them.
+        samples: number of samples.
+        blocks: the metric on blocks of the samples, unless it is a share of them.
     """
 
     value: float
@@ -47,7 +47,7 @@ class Score:
 
 
 Enough = Callable[[Score], bool]
-"""Says of the score so far whether the rest of the samples can be left out."""
+"""Decides from the score so far whether the remaining samples can be skipped."""
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -59,7 +59,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 @contextmanager
 def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Set the training flag of all modules for a while; every module gets its own flag back."""
+    """Temporarily set the training flag of all modules, and restore each module's own flag."""
     flags = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
@@ -71,17 +71,17 @@ def training_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def fixed_chance(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Draws from PyTorch's generators are the same every time meanwhile; after it, they go on as before."""
+    """Make draws from PyTorch's generators reproducible in the block, and restore their state afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
 def call(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The model's output for one batch, of which it gets a copy: a forward may change its inputs.
+    """The model's output for a copy of one batch, because a forward may modify its inputs.
 
-    Raises DataError when the model cannot take such inputs, and ModelError when it returns something else
-    than one tensor.
+    Raises DataError if the model cannot take such inputs, and ModelError if it returns anything other than
+    one tensor.
     """
     try:
         outputs = model(inputs.clone())
@@ -115,12 +115,12 @@ def evaluate(
 ) -> Score:
     """Score ``model`` on the samples of ``split`` in eval mode, without gradients.
 
-    All of them, or with ``enough`` batch after batch until it says so.
+    With ``enough``, only until it returns true.
 
-    A model or data set that draws from PyTorch's generators draws the same every time with one `seed`.
+    A model or data set that draws from PyTorch's generators draws the same values for the same `seed`.
 
-    Raises TrialError when an output is not finite, and DataError when that is due to the samples, or when
-    they do not fit the model.
+    Raises TrialError if an output is not finite, and DataError if this is due to the samples, or if they do
+    not fit the model.
     """
     device = device_of(model)
     name = getattr(split, "name", "")
@@ -224,7 +224,7 @@ def _small(metric: Metric) -> float:
 
 @contextmanager
 def _fitting(outputs: Tensor, targets: Tensor, task: Task, where: str = "") -> Iterator[None]:
-    """Turn what a loss or a metric complains of into a DataError."""
+    """Convert an error of a loss or a metric to a DataError."""
     try:
         yield
     except AutopruneError:
@@ -239,7 +239,7 @@ def _fitting(outputs: Tensor, targets: Tensor, task: Task, where: str = "") -> I
 
 
 def misfit(task: Task, outputs: Tensor, targets: Tensor) -> str:
-    """Why outputs and targets of a batch do not go together, where that is plain; else nothing."""
+    """Why outputs and targets of a batch do not match, if that is evident; else empty."""
     classes = task.classes
     if task.name == "classification" and outputs.ndim == 2 and classes is not None:
         if outputs.shape[1] != classes:

@@ -1,4 +1,4 @@
-"""The order of a convolution's axes in memory: with channels innermost, most CPUs are faster."""
+"""The memory layout of convolutions: channels-last is faster on most CPUs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from autoprune.tasks.layout_trial import Verdict, tried
 
 BLOCK = 8
-"""Channels that oneDNN's AVX2 convolution kernels handle at a time."""
+"""Channel block of oneDNN's AVX2 convolution kernels."""
 LEAST_VALUES = 1 << 16
-"""Values of all inputs together below which a trial would take longer than the layout saves."""
+"""Total number of input values below which a trial would cost more than the layout saves."""
 
 _VERDICTS: WeakKeyDictionary[nn.Module, Verdict] = WeakKeyDictionary()
 
 
 @contextmanager
 def fast_layout(model: nn.Module, batches: int = 1) -> Iterator[Callable[[Tensor], None]]:
-    """Gives what is to be called with the inputs of each of so many batches before the model is.
+    """Return a function to be called with each batch of inputs before the model is.
 
-    The first time, convolution weights become channels-last, until the end: ResNet-20 trains 1.3 times as
-    fast on a CPU. Where the model's code, tried on those inputs, could see the difference, they stay as they
-    are. Those which are channels-last already stay so afterwards: a model is scored while it is trained.
+    The first call converts convolution weights to channels-last until the block ends: ResNet-20 trains 1.3
+    times as fast on a CPU. If the model's code could see the difference in a trial on these inputs, the
+    weights are not converted. Weights that are already channels-last stay so, because a model is scored while
+    it is trained.
     """
     with ExitStack() as stack:
         settled = False

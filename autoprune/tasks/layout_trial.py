@@ -1,4 +1,4 @@
-"""Whether a model can be run channels-last without its code seeing that: it is tried, call by call."""
+"""Test call by call whether a model can run channels-last without its code noticing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 ROWS = 2
-"""Samples with which a model is tried."""
+"""Number of samples of a trial."""
 TOLERANCE = 1e-3
-"""Relative difference of outputs above which a kernel is taken to be at fault rather than rounding."""
+"""Relative difference of outputs above which a kernel error is assumed rather than rounding."""
 
 # Python attributes of a tensor that its strides do not change.
 _ATTRIBUTES = "device dtype is_cuda layout ndim requires_grad shape"

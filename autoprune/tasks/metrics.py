@@ -23,17 +23,17 @@ Kind = Literal["classification", "binary", "multilabel", "regression", "sequence
 """What targets are: one class of several, yes or no, yes or no for each label, numbers, a class a place."""
 
 IGNORED = -100
-"""Target of a place in a sequence that counts for nothing, such as padding."""
+"""Target of an ignored position in a sequence, such as padding."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric and which way is better.
+    """A metric and its direction.
 
     Attributes:
         name: as shown to the user.
         higher_is_better: direction.
-        make: gives a fresh object that takes ``(outputs, targets)``.
+        make: creates a new object that takes ``(outputs, targets)``.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Prepared(Metric):
         self.targets = targets
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count a batch in."""
+        """Add a batch."""
         self.metric.update(self.outputs(outputs), self.targets(targets))
 
     def compute(self) -> Tensor:
@@ -70,7 +70,7 @@ class Prepared(Metric):
         return value
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Reset the metric."""
         super().reset()
         self.metric.reset()
 
@@ -94,7 +94,7 @@ class Auroc(Metric):
         self.add_state("samples", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count a batch in."""
+        """Add a batch."""
         self.metric.update(outputs, targets)
         self.seen += self.count(targets)
         self.samples += len(targets)
@@ -110,7 +110,7 @@ class Auroc(Metric):
         return values.reshape(-1)[known].mean()
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Reset the metric."""
         super().reset()
         self.metric.reset()
 
@@ -184,7 +184,7 @@ def own(make: Any, name: str) -> Measure:
     if not isinstance(metric, Metric):
         raise DataError(f"metric {name}: give a class or function that makes a torchmetrics.Metric")
     if not isinstance(metric.higher_is_better, bool):
-        raise DataError(f"metric {name} does not say which way is better: set higher_is_better on its class")
+        raise DataError(f"metric {name} has no direction: set higher_is_better on its class")
     return Measure(name, metric.higher_is_better, make)
 
 

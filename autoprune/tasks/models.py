@@ -35,7 +35,7 @@ def load_model(spec: str, *, classes: int | None = None) -> nn.Module:
 
 
 def build_named_model(reference: Model, permit: Permit, *, classes: int | None = None) -> nn.Module:
-    """The model that a setting names, as :func:`load_model` does; TrustError for code that may not run."""
+    """Load the model that a setting names; like :func:`load_model`, TrustError for code that may not run."""
     if isinstance(reference, Named):
         if reference.name == "torchvision":
             return _from_torchvision(reference.argument or "", classes)
@@ -51,9 +51,9 @@ def build_named_model(reference: Model, permit: Permit, *, classes: int | None =
 
 
 def construction(spec: str, classes: int | None) -> list[str]:
-    """Lines of Python that build the same model and return it, without this package.
+    """Lines of Python that build and return the same model without this package.
 
-    A factory in a file is looked for beside the lines' own file first, then where it is now.
+    A factory in a file is looked up next to the generated file first, then at its current path.
     """
     reference = parse_model(spec)
     if isinstance(reference, Named):
@@ -99,7 +99,7 @@ def _from_torchvision(name: str, classes: int | None) -> nn.Module:
 
 
 def _arguments(name: str, classes: int | None) -> dict[str, Any]:
-    """What a builder of torchvision is given besides the weights."""
+    """Arguments of a torchvision builder other than the weights."""
     chosen: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if _takes(torchvision.models.get_model_builder(name), "weights_backbone"):
         chosen["weights_backbone"] = None

@@ -1,4 +1,4 @@
-"""How far an estimate of quality may be from the truth, given that it was made on finitely many samples."""
+"""Sampling error of quality estimates on finitely many samples."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from scipy import stats
 from autoprune.tasks.task import Task
 
 BLOCKS = 32
-"""Blocks that a split is cut into for the bootstrap."""
+"""Number of blocks of a split for the bootstrap."""
 DRAWS = 1000
-"""Resamplings of the bootstrap."""
+"""Number of bootstrap resamples."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What chance does to an estimate: its standard error, and the ends of a 95 % interval."""
+    """The sampling error of an estimate: its standard error and 95 % interval."""
 
     error: float
     low: float
@@ -27,14 +27,14 @@ class Noise:
 
 
 def counts_samples(task: Task) -> bool:
-    """Whether the metric is the share of samples that come out right, so that it is binomial."""
+    """Whether the metric is the share of correct samples, and therefore binomial."""
     return task.name == "classification" and task.metric.partition("@")[0] == "accuracy"
 
 
 def wilson(share: float, samples: int) -> Noise:
-    """Binomial standard error and Wilson's interval (1927) of a share of so many samples."""
+    """Binomial standard error and Wilson's interval (1927) of a share of `samples` samples."""
     interval = stats.binomtest(round(share * samples), samples).proportion_ci(method="wilson")
-    # Rounding must not leave the estimate outside of its own interval.
+    # Rounding must not push the estimate out of its interval.
     low, high = min(share, float(interval.low)), max(share, float(interval.high))
     return Noise(math.sqrt(share * (1 - share) / samples), low, high)
 

@@ -1,4 +1,4 @@
-"""Telling that memory ran out from everything else that can go wrong."""
+"""Detect out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _SAYS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What plain RuntimeErrors of PyTorch say: of its allocator on the CPU, and of CUDA's libraries."""
+"""Messages of plain RuntimeErrors from PyTorch's CPU allocator and from CUDA's libraries."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is that a tensor found no room on the CPU or a GPU."""
+    """Whether an error, or its cause, is a failed allocation on the CPU or a GPU."""
     while error is not None:
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return True

@@ -1,4 +1,4 @@
-"""Reading a DataLoader to its end: whatever fails on the way is an error that names the place."""
+"""Reading a DataLoader to its end, with errors that name the place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoprune.tasks.import_reference import summary
 from autoprune.tasks.out_of_memory import is_out_of_memory
 
 _CAUGHT = re.compile(r"Caught (\w+) in DataLoader worker process")
-"""How PyTorch begins the text of what a worker process raised; its traceback follows."""
+"""Prefix of PyTorch's message for an error in a worker process; its traceback follows."""
 _TORCH = "torch/utils/data/"
 
 
@@ -74,7 +74,7 @@ def _frames(failure: BaseException) -> list[FrameType]:
 
 
 def _cause(failure: BaseException) -> str:
-    """Kind and first line of what was raised, also where that was in a worker process."""
+    """Type and first line of the exception, including one from a worker process."""
     text = summary(failure)
     caught = _CAUGHT.search(text)
     if caught:

@@ -1,4 +1,4 @@
-"""What a model is asked to do: the loss it is recovered with and the metric it is judged by."""
+"""Tasks: the loss for recovery and the metric for evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Task:
         higher_is_better: direction of the metric.
         loss: ``(outputs, targets) -> scalar``, the mean over the batch.
         new_metric: makes a fresh torchmetrics object that takes ``(outputs, targets)``.
-        classes: number of classes or labels, where there are some: the width of the model's output.
+        classes: number of classes or labels, if any: the width of the model's output.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What callers in Python give, checked where it comes in: what is not understood is an error."""
+"""Validation of Python arguments: unsupported types are an error."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Kinds = type | UnionType | tuple[type, ...]
 
 
 def check_type(name: str, value: object, kinds: Kinds, accepted: str, *, is_made: bool = False) -> None:
-    """Raise ArgumentError unless a value is of one of these types; True and False are no numbers.
+    """Raise ArgumentError unless a value is of one of these types; True and False are not numbers.
 
     Args:
-        name: of the argument, as the caller writes it.
-        value: what was given.
-        kinds: as `isinstance` takes them.
+        name: name of the argument, as the caller writes it.
+        value: the given value.
+        kinds: types as for `isinstance`.
         accepted: what to give, such as ``"a torch.nn.Module"``.
-        is_made: a function may have been given in place of what it makes.
+        is_made: whether the caller may have passed a factory function instead of its result.
     """
     if isinstance(value, kinds) and not (isinstance(value, bool) and not _takes_bool(kinds)):
         return
@@ -34,19 +34,19 @@ def check_type(name: str, value: object, kinds: Kinds, accepted: str, *, is_made
 
 
 def whole_number(name: str, value: object, accepted: str = "a whole number") -> int:
-    """A whole number, which may be one of NumPy's. Raises ArgumentError for anything else."""
+    """A whole number, including NumPy's. Raises ArgumentError for anything else."""
     check_type(name, value, Integral, accepted)
     return int(cast(int, value))
 
 
 def as_text(name: str, value: object, accepted: str) -> str:
-    """A text, or a path as one. Raises ArgumentError for anything else."""
+    """A string, or a path converted to one. Raises ArgumentError for anything else."""
     check_type(name, value, (str, PurePath), accepted)
     return str(value)
 
 
 def listed_texts(name: str, value: object, accepted: str) -> tuple[str, ...]:
-    """Texts of a list or a tuple, or a single one. Raises ArgumentError for anything else."""
+    """The strings of a list or a tuple, or a single string. Raises ArgumentError for anything else."""
     if isinstance(value, str):
         return (value,)
     check_type(name, value, (list, tuple), accepted)
@@ -64,11 +64,11 @@ def check_share(name: str, value: object, accepted: str) -> None:
 
 
 def described(value: object) -> str:
-    """What a value is, for a message: ``a DataLoader``, ``a tuple (DataLoader, int)``, ``the text 'x'``."""
+    """Describe a value for a message: ``a DataLoader``, ``a tuple (DataLoader, int)``, ``the string 'x'``."""
     if value is None:
         return "None"
     if isinstance(value, str):
-        return f"the text {value!r}" if len(value) <= _LONGEST else "a text"
+        return f"the string {value!r}" if len(value) <= _LONGEST else "a string"
     if inspect.isclass(value):
         return f"the class {value.__name__}"
     if inspect.isroutine(value):

@@ -1,4 +1,4 @@
-"""Writing files: each appears whole or not at all, whatever kills the process or fills the disk."""
+"""Atomic file writes: a file is complete or absent, even if the process is killed or the disk is full."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from autoprune.errors import DiskError
 
 _PREFIX, _SUFFIX = ".autoprune-", ".partial"
 STALE_SECONDS = 3600.0
-"""A partial file that was not touched for so long is one that its writer left when it was killed."""
+"""Age after which a partial file is a leftover of a killed process."""
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
-    """Write a file, in UTF-8 if it is text, and its folder where that is missing.
+    """Write a file, in UTF-8 if it is text, and create its folder if it is missing.
 
-    The content is on the disk when this returns. Raises OSError where that cannot be done; what was there
-    before is then still there.
+    The content is flushed to disk. Raises OSError if it cannot be written; the previous file is then
+    unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(partial_name())
     try:
-        # A new file, never through a link that lies there.
+        # Always a new file, never through an existing link.
         with partial.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         put_in_place(partial, path)
@@ -35,14 +35,14 @@ def replace_file(path: Path, content: bytes | str) -> None:
 
 
 def partial_name() -> str:
-    """A name for a file until it is complete: hidden, its own, of a length that every file system takes."""
+    """A name for a file until it is complete: hidden, unique, and short enough for every file system."""
     return f"{_PREFIX}{uuid.uuid4().hex[:12]}{_SUFFIX}"
 
 
 def put_in_place(partial: Path, path: Path) -> None:
-    """Give a file that is complete its name, on the same file system, in one step; it is on the disk then.
+    """Flush a complete file to disk and rename it atomically, on the same file system.
 
-    Raises OSError where that cannot be done.
+    Raises OSError if that fails.
     """
     _sync(partial, os.O_RDWR)
     partial.replace(path)
@@ -51,7 +51,7 @@ def put_in_place(partial: Path, path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what writers left in a folder when they were killed."""
+    """Delete the partial files that killed processes left in a folder."""
     oldest = time.time() - STALE_SECONDS
     for file in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with suppress(OSError):
@@ -61,7 +61,7 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def full_disk_told() -> Iterator[None]:
-    """Raise DiskError, with what to do about it, where a full disk raises OSError."""
+    """Convert the OSError of a full disk to a DiskError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -69,17 +69,17 @@ def full_disk_told() -> Iterator[None]:
             raise
         place = error.filename or "a file"
         raise DiskError(
-            f"cannot write {place} ({error.strerror}): make room, then run the same command again"
+            f"cannot write {place} ({error.strerror}): free some space, then run the same command again"
         ) from error
 
 
 def why_not_written(error: OSError) -> str:
-    """The reason, and what to do about it."""
-    return f"({error.strerror or error}): make room or choose another folder"
+    """The reason, and what to do."""
+    return f"({error.strerror or error}): free some space or choose another folder"
 
 
 def _sync(path: Path, how: int) -> None:
-    """Have what was written survive a power cut too."""
+    """Flush to disk, so that the data survives a power cut."""
     handle = os.open(path, how)
     try:
         os.fsync(handle)

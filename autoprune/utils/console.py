@@ -1,4 +1,4 @@
-"""The terminal, in which nothing that a study or a file says has an effect."""
+"""Terminal output, with control characters from studies and files escaped."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from autoprune.utils.printable import printable
 
 
 class PlainConsole(Console):
-    """Rich's console, which writes out what it is given to show, and obeys none of it.
+    """Rich's console, with control characters in all text escaped.
 
-    Colours and the places of live displays are Rich's own; they come as styles and controls, never in a text.
+    Colours and live displays still work: Rich passes them as styles and controls, never as text.
     """
 
     def __init__(self, *, stderr: bool = False, file: TextIO | None = None, width: int | None = None) -> None:
         super().__init__(stderr=stderr, file=file, width=width, markup=False, highlight=False, emoji=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The parts that a renderable consists of, their texts made printable."""
+        """The segments of a renderable, with printable text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n"))
 
 
 def cell(text: str, style: str = "") -> Text:
-    """A text from outside on a line of its own, or in a table, as wide as it is shown."""
+    """Untrusted text as a line or table cell, with its displayed width."""
     return Text(printable(text), style=style)
 
 
 class _PlainRecord(logging.LogRecord):
-    """A line of a log of which nothing has an effect."""
+    """A log record with control characters escaped."""
 
     def getMessage(self) -> str:  # noqa: N802
         return printable(super().getMessage(), keep="\n\t")
 
 
 def show_others_plainly() -> None:
-    """Have the logs and warnings of libraries, which name studies and files too, made printable."""
+    """Escape control characters in the logs and warnings of libraries, which name studies and files too."""
     shown = warnings.formatwarning
 
     def plain(

@@ -1,4 +1,4 @@
-"""Folders that others may have filled: what is read and written in them lies in them, wherever links lead."""
+"""Folders that others may have written to: files are read and written only inside, links are not followed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autoprune.utils.atomic_files import partial_name
 from autoprune.utils.plain_files import require_plain
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# A pipe that nobody writes to would otherwise hold up whoever opens it.
+# Without O_NONBLOCK, opening a pipe without a writer would block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -23,12 +23,12 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 class ContainedFolder:
     """A folder below one that the user named.
 
-    Every step down is taken from the folder before, by its handle, so that nobody can put a link in its place
-    between a check and its use.
+    Each subfolder is opened relative to its parent's handle, so that no link can be swapped in between a
+    check and its use.
 
     Attributes:
         base: a folder that the user named; it may be a link.
-        parts: names of the folders below it, none of which may be one.
+        parts: names of the folders below it; none of them may be a link.
     """
 
     base: Path
@@ -36,20 +36,20 @@ class ContainedFolder:
 
     @property
     def path(self) -> Path:
-        """The folder's path, for messages and for readers that take nothing else."""
+        """The folder's path, for messages and for readers that need a path."""
         return self.base.joinpath(*self.parts)
 
     def check(self) -> None:
-        """Raise StudyError where a part of the path is a link or a file; folders may be missing."""
+        """Raise StudyError if a part of the path is a link or a file; folders may be missing."""
         with suppress(FileNotFoundError), self._opened():
             pass
 
     def open_file(self, name: str) -> BinaryIO:
-        """A file of the folder, to be read.
+        """Open a file of the folder for reading.
 
         Raises:
-            FileNotFoundError: when it is missing.
-            OSError: for anything else than a file, such as a link.
+            FileNotFoundError: if it is missing.
+            OSError: if it is not a regular file, such as a link.
             StudyError: as :meth:`check`.
         """
         _check_name(name)
@@ -58,7 +58,7 @@ class ContainedFolder:
         return os.fdopen(handle, "rb")
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file, which is neither a link nor a device. Raises StudyError."""
+        """Whether there is such a regular file, not a link or a device. Raises StudyError."""
         _check_name(name)
         try:
             with self._opened() as folder:
@@ -67,10 +67,10 @@ class ContainedFolder:
             return False
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a file whole or not at all, in a folder that is made if need be; a link there is replaced.
+        """Write a file atomically, creating the folder if necessary; a link of that name is replaced.
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: if it cannot be written.
             StudyError: as :meth:`check`.
         """
         _check_name(name)
@@ -91,7 +91,7 @@ class ContainedFolder:
                 os.fsync(folder)
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a link itself. Raises FileNotFoundError when it is missing, StudyError."""
+        """Delete a file, or a link itself. Raises FileNotFoundError if it is missing, StudyError."""
         _check_name(name)
         with self._opened() as folder:
             os.unlink(name, dir_fd=folder)
@@ -113,7 +113,7 @@ class ContainedFolder:
             os.close(handle)
 
     def _step(self, handle: int, part: str, shown: Path) -> int:
-        """The handle of the next folder, in place of this one."""
+        """Close this handle and return that of the next folder."""
         try:
             below = os.open(part, _FOLDER, dir_fd=handle)
         except FileNotFoundError:
@@ -122,16 +122,16 @@ class ContainedFolder:
             mode = os.stat(part, dir_fd=handle, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
                 raise
-            kind = "a link, which may lead anywhere" if stat.S_ISLNK(mode) else "no folder"
+            kind = "a link, which may lead anywhere" if stat.S_ISLNK(mode) else "not a folder"
             raise StudyError(
-                f"{shown} is {kind}: a study's files lie in a folder of its own: put a folder in its place"
+                f"{shown} is {kind}: a study's files must be in its own folder: replace it with a folder"
             ) from error
         os.close(handle)
         return below
 
 
 def _open_plain(name: str, folder: int) -> int:
-    """A handle of a file. Raises OSError for a link, a pipe, a device or a folder, which are not opened."""
+    """A handle of a regular file. Raises OSError for a link, a pipe, a device or a folder."""
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         raise OSError(f"{name} is no file")
     handle = os.open(name, _FILE, dir_fd=folder)
@@ -141,4 +141,4 @@ def _open_plain(name: str, folder: int) -> int:
 
 def _check_name(name: str) -> None:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"{name!r} is no name of a file in a folder")
+        raise ValueError(f"{name!r} is not a plain file name")

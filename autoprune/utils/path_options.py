@@ -1,4 +1,4 @@
-"""Folders that are named with options behind them: ``photos,size=160,mean=0.5``."""
+"""Folder names with options: ``photos,size=160,mean=0.5``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PARTS = re.compile(r"(.*?)((?:,\w+=[^,/]*)*)", flags=re.DOTALL)
 
 
 def split_options(text: str) -> tuple[str, str]:
-    """The folder and its options, which are empty where there are none; other commas belong to the folder."""
+    """The folder and its options, empty if there are none; other commas belong to the folder."""
     folder, options = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # every text matches
     return folder, options.removeprefix(",")

@@ -1,6 +1,6 @@
-"""Text from outside (a study, a file, an exception) made fit to be shown: it can move and colour nothing.
+"""Make untrusted text (from a study, a file, an exception) safe to display.
 
-Terminals obey control characters, and readers are misled by those that turn the direction of writing.
+Terminals interpret control characters, and bidirectional formatting characters mislead readers.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import re
 import unicodedata
 
 _JOINERS = "\u200c\u200d"
-"""Invisible, but Persian and emoji are spelled with them."""
+"""Invisible, but needed in Persian and in emoji."""
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories: controls, characters that format, halves of characters, and line breaks."""
+"""Unicode categories: control, format and surrogate characters, line and paragraph separators."""
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~$]|(?<![^\W_])_|_(?![^\W_])")
 _BACKTICKS = re.compile("`+")
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text with everything that is not seen written as an escape: ``\\x1b``, ``\\n``, ``\\u202e``.
+    """The text with all invisible characters escaped: ``\\x1b``, ``\\n``, ``\\u202e``.
 
     Args:
-        text: of any kind.
-        keep: characters that stay, such as line breaks in what has several lines.
+        text: any text.
+        keep: characters that are not escaped, such as line breaks in multi-line text.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -30,23 +30,23 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """The text on a line, printable: each run of spaces and line breaks is one space."""
+    """The text on one line, printable: each run of whitespace becomes one space."""
     return printable(" ".join(text.split()))
 
 
 def html_text(text: str) -> str:
-    """The text as HTML, in an element or in quotes; also as Plotly's labels, which take some HTML."""
+    """The text escaped for HTML, in elements and quoted attributes; also for Plotly's labels."""
     return html.escape(printable(text))
 
 
 def markdown_text(text: str) -> str:
-    """The text as Markdown on one line, in which it is no link, image, element, mark or emphasis."""
+    """The text escaped for Markdown on one line: no links, images, elements, marks or emphasis."""
     plain = printable(text).replace("&", "&amp;")
     return _MARKDOWN.sub(r"\\\g<0>", plain).replace("#", "&#35;")
 
 
 def code_span(text: str) -> str:
-    """The text as code in a line of Markdown."""
+    """The text as inline code in Markdown."""
     plain = printable(text)
     longest = max(map(len, _BACKTICKS.findall(plain)), default=0)
     if not longest:
@@ -56,7 +56,7 @@ def code_span(text: str) -> str:
 
 
 def code_cell(text: str) -> str:
-    """The text as code in a cell of a Markdown table, where a bar would end the cell."""
+    """The text as inline code in a cell of a Markdown table, where a bar would end the cell."""
     return code_span(text).replace("|", r"\|")
 
 

@@ -1,4 +1,4 @@
-"""Passwords in storage URLs: they reach the database driver and nothing else."""
+"""Redaction of passwords in storage URLs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _QUERY = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGN
 
 
 def without_passwords(text: str) -> str:
-    """A storage URL for people to read, or to be kept: each password in it is ``***``.
+    """A storage URL for display or storage, with each password replaced by ``***``.
 
-    What cannot be told apart from a password is hidden with it.
+    Parts that cannot be distinguished from a password are hidden too.
     """
     hidden = _USER.sub(rf"\1:{HIDDEN}@", text) if "://" in text else _NO_SCHEME.sub(f"{HIDDEN}@", text)
     return _QUERY.sub(rf"\1{HIDDEN}", hidden)

@@ -1,4 +1,4 @@
-"""Stopping in good order: SIGTERM counts as Ctrl-C does, and neither breaks off what has to be finished."""
+"""Graceful stopping: SIGTERM works like Ctrl-C, and neither interrupts a block that must finish."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from types import FrameType
 from typing import NoReturn
 
 PATIENCE = 3.0
-"""Seconds that a block which has to be finished may still take once it is asked to stop."""
+"""Seconds that a block that must finish may still take after a stop request."""
 _ASKED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the machine, or whoever runs it, wants the process to end."""
+    """The process received SIGTERM."""
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """What a shell expects of a process that ended so: 128 and the number of the signal."""
+    """The conventional exit code of a stopped process: 128 plus the signal number."""
     return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
 
 
 def is_stop(code: int) -> bool:
-    """Whether that is the exit code of a process that was asked to stop."""
+    """Whether this is the exit code of a stopped process."""
     return code in [128 + number for number in _ASKED]
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without taking its modules apart, which with PyTorch's takes two seconds.
+    """End the process without module teardown, which takes two seconds with PyTorch.
 
-    What is registered with :mod:`atexit` is done. Asked to stop meanwhile, the process ends at once.
+    Functions registered with :mod:`atexit` are called. Another stop request ends the process at once.
     """
     for number in _ASKED:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
+        with suppress(OSError):  # the pipe is closed
             stream.flush()
     os._exit(code)
 
 
 def take_signals() -> None:
-    """Have SIGTERM raise :class:`Terminated` in the main thread, and remember both signals for :func:`check`.
+    """Make SIGTERM raise :class:`Terminated` in the main thread, and record both signals for :func:`check`.
 
-    One that is ignored, or that somebody else handles, is left alone.
+    Signals that are ignored or have another handler are not changed.
     """
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is usual:
@@ -58,9 +58,9 @@ def take_signals() -> None:
 
 
 def check() -> None:
-    """Raise again what a signal has raised before: it got lost, for nobody would go on to here otherwise.
+    """Raise the exception of an earlier signal again if it was swallowed.
 
-    Python drops what a signal raises in the middle of a finalizer, and a library may catch it.
+    Python drops exceptions that a signal raises in a finalizer, and a library may catch them.
     """
     if _raised:
         raise _raised[-1]
@@ -68,16 +68,16 @@ def check() -> None:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block is done, for :data:`PATIENCE` seconds at most.
+    """Defer Ctrl-C and SIGTERM until the block is done, for at most :data:`PATIENCE` seconds.
 
-    Asked a second time, the process stops at once. In other threads than the main one, to which signals do
-    not go, this does nothing.
+    A second request stops the process at once. In threads other than the main one, which receive no signals,
+    this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     asked: list[int] = []
-    # A handler that is None was not set by Python, and one that ignores goes on ignoring.
+    # A handler that is None was not set by Python; ignored signals stay ignored.
     handlers = {number: signal.getsignal(number) for number in _ASKED}
     held = {number: old for number, old in handlers.items() if callable(old)}
 
@@ -93,7 +93,7 @@ def finishing() -> Iterator[None]:
             signal.signal(kept, old)
         signal.raise_signal(number)
 
-    # The signal again, which is not held back a second time.
+    # Send the signal again; it is not deferred a second time.
     timer = threading.Timer(
         PATIENCE, lambda: signal.pthread_kill(threading.main_thread().ident or 0, asked[0])
     )
@@ -116,7 +116,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _report_dropped(dropped: sys.UnraisableHookArgs) -> None:
-    """Report what Python drops, but for a stop, which :func:`check` raises again."""
+    """Report dropped exceptions, except for a stop, which :func:`check` raises again."""
     if not isinstance(dropped.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(dropped)
 

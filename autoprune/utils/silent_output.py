@@ -1,4 +1,4 @@
-"""Keeping what compiled code prints out of standard output, which a program may be reading."""
+"""Keep the output of compiled code out of standard output, which a program may be reading."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def silent_output() -> Iterator[None]:
-    """Drop what the block writes to the process's standard output, by whatever library.
+    """Discard everything that the block writes to the process's standard output.
 
-    HiGHS has prints that no option turns off. A process without standard output is left as it is.
+    HiGHS has prints that no option turns off. A process without standard output is not changed.
     """
     sys.stdout.flush()
     _flush_compiled()
@@ -34,6 +34,6 @@ def silent_output() -> Iterator[None]:
 
 
 def _flush_compiled() -> None:
-    """Write out what C's own buffers hold: to a pipe or a file they do so long after the call."""
+    """Flush C's buffers, which are flushed late for pipes and files."""
     if os.name == "posix":
         ctypes.CDLL(None).fflush(None)

@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is not known."""
+"""Suggestions for an unknown name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, most: int = 1) -> str:
-    """``", did you mean this or that?"``, to follow the name in a message; `otherwise` where none is like it.
+    """``", did you mean this or that?"``, to follow the name in a message; `otherwise` if none is similar.
 
     Args:
-        name: as given; its case does not matter.
-        known: the names that there are.
-        otherwise: for a name that is like none of them.
-        most: so many suggestions at most.
+        name: the given name; case is ignored.
+        known: the valid names.
+        otherwise: the text for a name that is not similar to any of them.
+        most: maximum number of suggestions.
     """
     lower = {known_name.lower(): known_name for known_name in known}
     close = [lower[found] for found in get_close_matches(name.lower(), lower, n=most)]

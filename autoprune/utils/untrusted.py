@@ -1,4 +1,4 @@
-"""Reading small files that come from outside, with limits: none of them can hang or fill the memory."""
+"""Reading small untrusted files, with limits so that none of them can hang or exhaust memory."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from autoprune.utils.plain_files import open_plain
 from autoprune.utils.suggest import did_you_mean
 
 MOST_BYTES = 8 << 20
-"""Size of the largest file that is read: a plan that keeps a million units takes 7 MB."""
+"""Maximum file size: a plan that keeps a million units takes 7 MB."""
 MOST_TEXT = 4096
-"""Length of the longest text in it."""
+"""Maximum length of a string in a file."""
 MOST_GROUPS, MOST_UNITS = 100_000, 2_000_000
-"""Groups that a file may name, and units in all of them together."""
+"""Maximum number of groups in a file, and of units in all of them together."""
 _SHOWN, _NAMED = 60, 3
 
 
 def read_text(file: Path, what: str, error: type[UserError], most_bytes: int = MOST_BYTES) -> str:
-    """The text of a file in UTF-8; `what` says in messages what it is, such as ``"plan"``.
+    """The text of a UTF-8 file; `what` names it in messages, such as ``"plan"``.
 
     Raises:
-        UserError: of the given type, when the file is missing, no file, too large, or no text.
+        UserError: of the given type, if the file is missing, not a regular file, too large, or not text.
     """
     try:
         if file.exists() and not file.is_file():
-            raise error(f"{what} {file} cannot be read: it is no file")
+            raise error(f"{what} {file} cannot be read: it is not a file")
         with open_plain(file) as opened:
             content = opened.read(most_bytes + 1)
     except FileNotFoundError:
-        raise error(f"{what} {file} does not exist: give the path of one") from None
+        raise error(f"{what} {file} does not exist: check the path") from None
     except (OSError, ValueError) as failure:  # a name that no file system takes, among others
         raise error(f"{what} {short(str(file))} cannot be read: {short_line(failure)}") from failure
     if len(content) > most_bytes:
@@ -45,7 +45,7 @@ def read_text(file: Path, what: str, error: type[UserError], most_bytes: int = M
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; false for a name that no file system takes."""
+    """Whether there is such a file; false for a name that the file system rejects."""
     try:
         return path.is_file()
     except OSError:
@@ -53,10 +53,10 @@ def is_file(path: Path) -> bool:
 
 
 def json_object(text: str, what: str, error: type[UserError]) -> dict[str, Any]:
-    """The object that a JSON text holds, with texts as keys that do not repeat and finite numbers.
+    """Parse a JSON object with unique keys and finite numbers.
 
     Raises:
-        UserError: of the given type, when the text holds something else.
+        UserError: of the given type, for anything else.
     """
     if len(text) > MOST_BYTES:
         raise error(f"{what} is longer than {MOST_BYTES:,} characters")

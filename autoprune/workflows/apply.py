@@ -84,7 +84,7 @@ def apply_cut(config: Config, request: Request, listener: Listener) -> Applied:
     if request.inputs and with_data:
         raise ConfigError("give --input or --data, not both")
     if not with_data and (request.validate or config.finetune_steps):
-        raise ConfigError("to validate or to fine-tune takes data: give --data")
+        raise ConfigError("validation and fine-tuning need data: give --data")
     if isinstance(request.cut, Plan | MaskPlan):
         config = _settings_of(request.cut, config)
     elif isinstance(request.cut, Within):
@@ -109,11 +109,9 @@ def cut_of(
     if ways == 0 and is_n_of_m(config.granularity):
         return None
     if ways == 1 and is_n_of_m(config.granularity) and plan is None:
-        raise UserError(f"granularity {config.granularity} says itself how much stays: give no other number")
+        raise UserError(f"granularity {config.granularity} already sets how much stays: give no other number")
     if ways != 1:
-        raise UserError(
-            "say what to cut with one of --plan FILE, --sparsity 0.5, --threshold 0.8 or --budget flops=50%"
-        )
+        raise UserError("give one of --plan FILE, --sparsity 0.5, --threshold 0.8 or --budget flops=50%")
     if config.budget:
         return Within(parse_budget(config.budget), checked_scope(scope))
     if plan is None:
@@ -181,7 +179,7 @@ def _widths_within(
     config, curves = origin.config, None
     latency_steps = latency_step_widths(pruning, profile_for(origin, pruning.structure))
     if latency_steps and config.round_to == "auto":
-        listener.note(f"widths are those that {config.runtime} runs best: give --round-to 1 for any width")
+        listener.note(f"using the widths that {config.runtime} runs best: give --round-to 1 for any width")
     if read_configured(config, pruning) is None:
         config = (
             config.model_copy(update={"min_density": _NO_LEAST_DENSITY}) if latency_steps else _exact(config)
@@ -195,8 +193,8 @@ def _widths_within(
 
 
 _OTHER_WEIGHTS = {
-    Plan: "the same units are cut from these",
-    MaskPlan: "as many units are masked, those that its criterion finds in these",
+    Plan: "the same units are removed from these",
+    MaskPlan: "the same number of units is masked, chosen by its criterion on these",
 }
 
 
@@ -207,7 +205,7 @@ def _with_data(config: Config, request: Request, listener: Listener) -> tuple[Ex
                 "latency": config.latency and request.validate,
                 "finetune_steps": config.finetune_steps or 0,
                 # One cut is no choice among many: all samples judge it.
-                "ranking_share": 0.0,
+                "holdout_share": 0.0,
             }
         ),
         listener,
@@ -253,7 +251,7 @@ def _without_data(config: Config, request: Request, listener: Listener) -> tuple
     listener.phase("structure", name)
     model, inputs = model_and_inputs(config, request.inputs, listener)
     if config.weights is None:
-        listener.note(f"{name} has random weights: give --weights to cut a trained one")
+        listener.note(f"{name} has random weights: give --weights to prune a trained model")
     origin = Origin(model, name, weights_hash(model), _only(inputs), (), None, config)
     pruning = pruning_of(origin, listener)
     plan = _plan_for(pruning, origin, request.cut, listener)

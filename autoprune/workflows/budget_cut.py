@@ -41,10 +41,12 @@ class Within:
 
     def __post_init__(self) -> None:
         if not self.budget.limits or self.budget.seconds is not None or self.budget.trials is not None:
-            raise ConfigError("a cut without a search takes a budget for the model alone: flops=35%")
+            raise ConfigError("without a search, only model limits are allowed: flops=35%")
         other = next((limit.what for limit in self.budget.limits if limit.what not in COUNTED), None)
         if other is not None:
-            raise ConfigError(f"a cut without a search meets flops, params and size: for {other} use search")
+            raise ConfigError(
+                f"without a search, only flops, params and size are allowed: for {other} use search"
+            )
 
     def limits(self, original: Costs) -> dict[str, float]:
         """Budget name -> the most that the model may cost."""

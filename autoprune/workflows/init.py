@@ -75,7 +75,7 @@ def begin(config: Config, inputs: Sequence[str], listener: Listener) -> Beginnin
         UserError: when it cannot be built, traced or called, or the data cannot be loaded.
     """
     if inputs and config.data is not None:
-        raise ConfigError("the data say what the model takes: leave --input out")
+        raise ConfigError("the data determines the model's input: omit --input")
     listener.phase("data", config.data or "none given")
     reference = config.references.data
     data = None if reference is None else load_named_data(reference, config.permit)
@@ -88,7 +88,7 @@ def begin(config: Config, inputs: Sequence[str], listener: Listener) -> Beginnin
 def _lines(made: Beginning, file: Path) -> Iterator[str]:
     found, config = made.inspection.as_dict(), made.config
     yield f"# A study of {_plain(found['model'])}."
-    yield f"# {_lead(made)}Run it, and go on with it after a stop, by"
+    yield f"# {_lead(made)}Run it, and resume it after a stop, with"
     yield f"#   {_plain(made.command(file))}"
     yield "# Flags of the command override what stands here; autoprune search --help-all explains all."
     yield "# For completion in an editor: autoprune schema -o study.schema.json, and as the first line here"
@@ -112,7 +112,7 @@ def _lines(made: Beginning, file: Path) -> Iterator[str]:
 
 def _lead(made: Beginning) -> str:
     if made.lacks_data:
-        return f"Write your data{' and weights' if made.lacks_weights else ''} into it first. "
+        return f"Add your data{' and weights' if made.lacks_weights else ''} to it first. "
     return "It names no trained weights: the model is trained first. " if made.lacks_weights else ""
 
 
@@ -153,7 +153,7 @@ def _reachable(made: Beginning) -> int:
 
 def _cut(found: Mapping[str, Any]) -> Iterator[str]:
     groups = sorted(found["groups"], key=lambda group: -float(group["flops_share"]))
-    yield f"# What can be cut: {len(groups)} groups. Those with the most FLOPs:"
+    yield f"# What can be pruned: {len(groups)} groups. Those with the most FLOPs:"
     longest = max((len(_plain(group["name"])) for group in groups[:GROUPS_SHOWN]), default=0)
     for group in groups[:GROUPS_SHOWN]:
         yield (

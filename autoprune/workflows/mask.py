@@ -67,7 +67,7 @@ def mask(
         (80, 160)
     """
     check_cut(model, sparsity, criterion)
-    check_type("granularity", granularity, str, "a text such as 'weights' or '2:4'")
+    check_type("granularity", granularity, str, "a string such as 'weights' or '2:4'")
     check_type("structure", structure, (MaskStructure, type(None)), "what discover_masks returned")
     if structure is None:
         check_inputs(example_inputs)
@@ -81,6 +81,6 @@ def mask(
     elif sparsity is None:
         widths = {group.name: group.least for group in structure.groups}
     else:
-        raise PlanError(f"{structure.pattern} says itself how much stays: leave the sparsity out")
+        raise PlanError(f"{structure.pattern} already sets how much stays: omit the sparsity")
     scores.plan(widths).check(structure)
     return masked(model, scores.masks(widths))

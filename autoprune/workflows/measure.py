@@ -88,7 +88,7 @@ def measure(
     batch = example if inputs else timing_batch(config, example[0])
     structure = discover_for(config, model, example)
     if not structure.groups:
-        raise ModelError(f"nothing in {name} can be cut: autoprune inspect says why")
+        raise ModelError(f"nothing in {name} can be cut: autoprune inspect shows why")
     meter = profiling_meter(model, batch, setting)
     file = profile_path(model, structure, meter.fingerprint)
     known = None if again else load_profile(file)

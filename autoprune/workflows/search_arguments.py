@@ -17,8 +17,8 @@ from autoprune.tasks import Data
 from autoprune.utils.arguments import as_text, check_type, described, whole_number
 from autoprune.workflows.prune import DATA, given_data
 
-_MODEL = "a torch.nn.Module, or a text such as 'torchvision:resnet18' or 'path/file.py:factory'"
-_DATA = f"{DATA}, or a text such as 'imagefolder:photos'"
+_MODEL = "a torch.nn.Module, or a string such as 'torchvision:resnet18' or 'path/file.py:factory'"
+_DATA = f"{DATA}, or a string such as 'imagefolder:photos'"
 
 
 def settings_of(

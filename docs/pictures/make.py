@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages: ``python docs/pictures/make.py``."""
+"""Draws the figures of the pages: ``python docs/pictures/make.py``."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def svg(name: str, title: str, width: int, height: int, parts: Sequence[str]) ->
 
 
 def flow() -> None:
-    """What goes in, what happens, what comes out."""
+    """The pipeline from a trained model to an exported one."""
     stages = [
         ("trained model", "weights, data, budget"),
-        ("structure", "what can be cut"),
-        ("search", "cut, recover, score, time"),
+        ("structure", "what can be pruned"),
+        ("search", "prune, recover, score"),
         ("front", "the best trade-offs"),
         ("export", "checked and timed"),
     ]
@@ -87,8 +87,8 @@ def groups() -> None:
         text(
             24,
             232,
-            "the sum joins stem and conv2: their channels 2 go together, with the weights of head that "
-            "read them",
+            "the sum couples stem and conv2: their channels 2 are removed together, with the weights of "
+            "head that read them",
             size=12,
             colour=RED,
             anchor="start",
@@ -96,21 +96,21 @@ def groups() -> None:
         text(
             24,
             252,
-            "conv1 is a group of its own: nothing outside of the block reads its channels",
+            "conv1 is a separate group: nothing outside the block reads its channels",
             size=12,
             anchor="start",
         ),
     ]
-    svg("groups", "Which channels go together in a residual block", 770, 270, parts)
+    svg("groups", "Coupled channels in a residual block", 770, 270, parts)
 
 
-def ladder() -> None:
-    """The steps of an evaluation, by what they cost."""
+def stages() -> None:
+    """The stages of an evaluation by cost."""
     steps = [
         ("cost", "microseconds", 1.0),
         ("proxy", "a thirtieth", 0.75),
         ("checkpoint", "a third", 0.45),
-        ("quality", "all of it", 0.3),
+        ("quality", "all", 0.3),
     ]
     parts = []
     for place, (name, price, share) in enumerate(steps):
@@ -123,13 +123,13 @@ def ladder() -> None:
             text(x + 75, y - 10, f"{share:.0%} of the candidates", size=12, colour=GREEN),
         ]
     parts.append(
-        text(365, 262, "time of a full evaluation that each step takes; shares are an example", size=12)
+        text(365, 262, "time of each stage as a share of a full evaluation; shares are an example", size=12)
     )
-    svg("ladder", "The evaluation ladder", 730, 275, parts)
+    svg("stages", "The stages of early stopping", 730, 275, parts)
 
 
 def front() -> None:
-    """A front in the plane of cost and quality."""
+    """A Pareto front of quality against cost."""
     on_front = [(120, 190), (190, 130), (280, 95), (390, 76)]
     others = [(180, 185), (260, 150), (330, 132), (370, 110), (300, 185)]
     parts = [
@@ -154,5 +154,5 @@ def front() -> None:
 if __name__ == "__main__":
     flow()
     groups()
-    ladder()
+    stages()
     front()

@@ -18,7 +18,7 @@ from autoprune.study.estimates import UNTRAINED
 ABLATIONS: dict[str, dict[str, object]] = {
     "no compensation": {"compensate": False},
     "no distillation": {"distill": 0.0},
-    "no ladder": {"ladder": False},
+    "no early stopping": {"early_stopping": False},
     "coefficients, not widths": {"space": "criterion"},
     "random sampler": {"sampler": "random"},
     "no previews": {"preview": "never"},

@@ -153,7 +153,7 @@ class Run:
         return evaluate(model, self.problem.data.validation, self.problem.data.task).value
 
     def repair(self, model: nn.Module) -> nn.Module:
-        """Estimate BatchNorm statistics anew."""
+        """Recalibrate BatchNorm statistics."""
         recalibrate(model, (inputs for inputs, _ in self.problem.subject.calibration))
         return model
 
@@ -169,7 +169,7 @@ class Run:
         return model.eval()
 
     def both(self, name: str, model: nn.Module) -> None:
-        """Record a cut model as it is, and recovered."""
+        """Record a pruned model before and after recovery."""
         self.record(f"{name}, untrained", self.repair(model).eval(), steps=0)
         self.record(name, self.recover(model), steps=self.config.finetune_steps)
 
@@ -201,7 +201,7 @@ class Run:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A model of its own, with gradients wanted."""
+    """A separate copy of the model, with gradients enabled."""
     return copy.deepcopy(model).requires_grad_(True)
 
 

@@ -1,11 +1,11 @@
-"""How good is each criterion in one shot, as it is and after a short fine-tuning?
+"""How good is each criterion for one-shot pruning, before and after a short fine-tuning?
 
     python studies/criteria/oneshot.py
 
 The models of two study files, a residual and a plain network, are cut to shares of their FLOPs, by every
 criterion in two ways: ``uniform``, with the same widths for all, so that only the order within groups counts,
 and ``global``, where units of the whole model compete. Each cut is judged on validation data as it is, with
-BatchNorm statistics estimated anew, and with compensated weights before that; then again after the study's
+recalibrated BatchNorm statistics, and with compensated weights before that; then again after the study's
 fine-tuning. A seed trains the network, and draws the calibration data and the batches. Rows that
 ``oneshot.csv`` beside this file holds already are kept, so that a run that was stopped goes on; the tables
 and the picture of ``oneshot_summary.py`` come last.
@@ -92,7 +92,7 @@ class Bench:
         settings = {
             "storage": "sqlite:///:memory:",
             "latency": False,
-            "ranking_share": 0.0,
+            "holdout_share": 0.0,
             "seed": seed,
         }
         problem = prepare(load_config(study, settings), Listener())
@@ -194,7 +194,7 @@ def rows(
 
 
 def recovered(bench: Bench, model: nn.Module, steps: int) -> float | str:
-    """Accuracy after so many steps of the study's recovery, in place; empty without any."""
+    """Accuracy after a number of steps of the study's recovery, in place; empty for none."""
     problem = bench.problem
     recipe = recipe_of(problem.config, problem.data, steps)
     if recipe is None:

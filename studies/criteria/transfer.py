@@ -5,9 +5,9 @@
 A search at half of the FLOPs learns a coefficient for each group's sensitivity curve and weights of several
 criteria, from models that are repaired, not trained: at half of the FLOPs training hides a plan's worth.
 What it learned is applied, without a search, at other budgets and on a second checkpoint, trained with
-another seed: with the sensitivity curves that it brings, and with curves measured anew. Beside it stand the
+another seed: with the sensitivity curves that it brings, and with curves remeasured. Beside it stand the
 same allocations with all coefficients at 1 and one criterion, and single criteria, uniform and global. Every
-cut is compensated, its BatchNorm statistics are estimated anew, and its accuracy is taken on test data, then
+cut is compensated, its BatchNorm statistics are recalibrated, and its accuracy is taken on test data, then
 again after the study's recovery. Rows that the file holds already are kept.
 """
 
@@ -67,11 +67,13 @@ def methods(learned: LearnedCriterion) -> list[Method]:
     found = []
     for name, criterion in (("learned", learned), ("curves alone", plain)):
         mixture = Mixture({group: entry.weights for group, entry in criterion.groups.items()})
-        for suffix, anew in ((", its own curves", False), (", curves measured anew", True)):
+        for suffix, remeasure in ((", its own curves", False), (", curves remeasured", True)):
             found.append(
                 Method(
                     name + suffix,
-                    lambda problem, criterion=criterion, anew=anew: _allocated(problem, criterion, anew),
+                    lambda problem, criterion=criterion, remeasure=remeasure: _allocated(
+                        problem, criterion, remeasure
+                    ),
                     lambda _, mixture=mixture: mixture,
                 )
             )
@@ -86,15 +88,15 @@ def methods(learned: LearnedCriterion) -> list[Method]:
     return found
 
 
-def _allocated(problem: Problem, criterion: LearnedCriterion, anew: bool) -> Widths:
-    curves = _measured_anew(problem) if anew else None
+def _allocated(problem: Problem, criterion: LearnedCriterion, remeasure: bool) -> Widths:
+    curves = _remeasured_curves(problem) if remeasure else None
     return allocate(
         criterion, problem.pruning, problem.budget_model.limits, problem.budget_model.grids, curves
     )
 
 
 @cache
-def _measured_anew(problem: Problem) -> dict[str, Curve]:
+def _remeasured_curves(problem: Problem) -> dict[str, Curve]:
     return measure_curves(problem, Listener(), context=AT_BUDGET)
 
 

@@ -115,7 +115,7 @@ def start(folder: Path, *more: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def wait_for(storage: str, count: int, process: subprocess.Popen[str]) -> None:
-    """Until so many trials have ended."""
+    """Wait until this number of trials has ended."""
     deadline = time.monotonic() + 300
     while len(finished(storage)) < count and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -293,8 +293,8 @@ def faults() -> dict[str, Callable[[], Outcome]]:
     return {
         "kill -9 in fine-tuning": killed("kill in fine-tuning", 9),
         "kill -9 while weights are written": killed("kill while writing", 3),
-        "kill -9 before a trial is told": killed("kill before tell", 3),
-        "kill -9 after a trial is told": killed("kill after tell", 3),
+        "kill -9 before a trial is reported": killed("kill before tell", 3),
+        "kill -9 after a trial is reported": killed("kill after tell", 3),
         "SIGTERM": asked_to_stop(signal.SIGTERM),
         "Ctrl-C": asked_to_stop(signal.SIGINT),
         "journal with a torn last line": torn_journal,

@@ -81,7 +81,7 @@ class Found:
 
 
 def fuzz(reader: Reader, count: int, *, corpus: bool = True, at: int = 0) -> Found:
-    """Feed so many inputs to a reader, and those of the corpus before."""
+    """Feed the corpus and then a number of generated inputs to a reader."""
     found = Found()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -118,7 +118,7 @@ def _peak() -> float:
 
 
 def _one(index: int, count: int, at: int) -> None:
-    """In a process of its own: print what was found as JSON."""
+    """Run in a separate process: print the result as JSON."""
     reader = readers()[index]
     found = fuzz(reader, count, at=at)
     print(json.dumps({"reader": reader.name, **asdict(found)}))

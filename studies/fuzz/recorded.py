@@ -35,7 +35,7 @@ from autoprune.utils.printable import printable
 STUDY = json.loads((Path(__file__).parent / "study.json").read_text())
 """What a search recorded."""
 WITH_PAGES = 16
-"""One input of so many is made a report too, which takes long."""
+"""One input in this many is also rendered as a report, which is slow."""
 _STATES = {state.name: state for state in TrialState}
 _BEGUN = datetime(2026, 1, 1)
 optuna.logging.set_verbosity(optuna.logging.ERROR)

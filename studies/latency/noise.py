@@ -43,7 +43,7 @@ BUSY = {
 
 @contextmanager
 def load(kind: str, processes: int) -> Iterator[None]:
-    """Keep so many other processes at it meanwhile; none where the kind is quiet."""
+    """Run this number of other processes meanwhile; none for the quiet kind."""
     running = []
     for _ in range(processes if kind in BUSY else 0):
         begin, repeat = BUSY[kind]

@@ -2,8 +2,8 @@
 
     python studies/latency/versus.py --batches 64 1 --trials 20
 
-One search is told `flops=50%` and knows nothing of the device. For each batch size another one with the same
-trials, recovery and seed is told the latency of the slowest plan on the first one's front as its budget, in
+One search gets `flops=50%` and no information about the device. For each batch size another one with the same
+trials, recovery and seed gets the latency of the slowest plan on the first one's front as its budget, in
 ONNX Runtime on one thread, and has a profile of the device (`autoprune measure`). The plans of both are timed
 together. For every accuracy on the front of the first, the fastest model of the second that is at most 0.2
 points below it is looked up. Every plan is written to ``versus_plans.csv`` beside this file, the comparison
@@ -35,7 +35,7 @@ SLACK = 0.002
 
 
 def autoprune(*arguments: str, cache: Path) -> None:
-    """Run a command with a cache of its own for profiles, so that none is known beforehand."""
+    """Run a command with a separate cache, so that no profile exists beforehand."""
     environment = {**os.environ, "AUTOPRUNE_CACHE": str(cache)}
     subprocess.run([sys.executable, "-m", "autoprune", *arguments], check=True, env=environment)
 
@@ -101,7 +101,7 @@ def run_flops(trials: int, storage: str, cache: Path) -> pd.DataFrame:
 
 
 def run_latency(batch: int, trials: int, limit: float, storage: str, cache: Path) -> pd.DataFrame:
-    """Plans of the search that is told of latency: a share of the original model's."""
+    """Plans of the search with a latency budget: a share of the original model's."""
     common = ["--runtime", "onnxruntime", "--threads", "1", "--latency-batch", str(batch)]
     autoprune("measure", *MODEL, *common, cache=cache)
     name = f"latency-{batch}-{limit:.2f}"

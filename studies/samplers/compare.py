@@ -50,7 +50,7 @@ class Subject:
 
 
 def subject_of(blocks: int) -> Subject:
-    """The embedded model, or the perceptron of so many blocks."""
+    """The embedded model, or the perceptron with this number of blocks."""
     if not blocks:
         return Subject(None, "digits", 15)
     data = load_data("digits")

@@ -13,7 +13,7 @@ RECIPE = Recipe(steps=800, lr=0.02, batch_size=64, schedule="onecycle")
 
 
 class Block(nn.Module):
-    """Two hidden layers beside a residual stream, two groups of their own."""
+    """Two hidden layers on a residual stream, each a separate group."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """So many residual blocks on flat images of digits: ``2 * blocks + 1`` groups."""
+    """Residual blocks on flattened images of digits: ``2 * blocks + 1`` groups."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()

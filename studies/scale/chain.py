@@ -9,7 +9,7 @@ GROUPS, WIDTH = 60, 16
 
 
 def chain() -> nn.Module:
-    """Linear layers one after another, each of its own group, on the flattened images of digits."""
+    """A chain of linear layers, each a separate group, on the flattened images of digits."""
     torch.manual_seed(0)
     hidden = [layer for _ in range(GROUPS - 1) for layer in (nn.Linear(WIDTH, WIDTH), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.ReLU(), *hidden, nn.Linear(WIDTH, 10))

@@ -41,7 +41,7 @@ def settings(storage: str, trials: int, workers: int) -> Config:
         "finetune_steps": 0,
         "latency": False,
         "calibration_batches": 2,
-        "ranking_share": 0.0,
+        "holdout_share": 0.0,
         # A Gaussian process over three groups would suggest the same few plans to all workers.
         "sampler": "tpe",
         "space": "sparsity",
@@ -62,7 +62,7 @@ def evaluated(study: optuna.Study) -> dict[str, FrozenTrial]:
 
 
 def replay(study: optuna.Study, folder: Path) -> optuna.Study:
-    """The same plans in one process, on a storage of its own."""
+    """The same plans in one process, on a separate storage."""
     config = settings(str(folder / "replay.db"), len(evaluated(study)), 1)
     problem = prepare(config, Listener())
     again = create_study(problem)

@@ -138,7 +138,7 @@ def problem_of(sampler: str, storage: str) -> Problem:
         "finetune_steps": 0,
         "latency": False,
         "calibration_batches": 2,
-        "ranking_share": 0.0,
+        "holdout_share": 0.0,
         "sampler": sampler,
         "space": "sparsity",
         "storage": storage,
@@ -180,7 +180,7 @@ def finished(problem: Problem, study: optuna.Study, trials: int) -> list[FrozenT
 
 
 def filled(server: Server, name: str, sampler: str, known: int) -> tuple[Problem, int]:
-    """A database with a study of so many trials; returns its problem, and how many of all trials count."""
+    """A database with a study of this many trials; returns its problem, and how many trials count."""
     url = server.database(name)
     problem = problem_of(sampler, url)
     study = create_study(problem)
@@ -199,7 +199,7 @@ def filled(server: Server, name: str, sampler: str, known: int) -> tuple[Problem
 def work(
     problem: Problem, place: str, name: str, seconds: float, together: Barrier, results: Queue[Any]
 ) -> None:
-    """One worker, in a process of its own."""
+    """One worker, in a separate process."""
     try:
         torch.set_num_threads(1)
         slept: list[tuple[float, float]] = []
@@ -240,7 +240,7 @@ def _is_own(trial: FrozenTrial) -> bool:
 
 
 def check_alive(crew: Sequence[BaseProcess]) -> None:
-    """End the study when one of the workers was killed, as for want of memory."""
+    """End the study if one of the workers was killed, for example when memory runs out."""
     dead = [process for process in crew if process.exitcode not in (None, 0)]
     if dead:
         for process in crew:
@@ -262,7 +262,7 @@ def collected(crew: Sequence[BaseProcess], results: Queue[Any]) -> Iterator[Any]
 def measure(
     problem: Problem, server: Server, url: str, workers: int, seconds: float, total: int
 ) -> dict[str, float | str]:
-    """Let so many workers fill a study up to so many trials."""
+    """Let a number of workers fill a study up to a number of trials."""
     budget_model = replace(problem.budget_model, budget=replace(problem.budget, trials=total))
     problem = replace(problem, budget_model=budget_model)
     context = get_context("fork")
@@ -290,7 +290,7 @@ def measure(
     done = [item for item in measured if item is not None]
     trials = sum(item.trials for item in done)
     wall = max(item.end for item in done) - min(item.start for item in done)
-    # Whoever finds nothing left to do only waits for the others: that is no loss on a cluster.
+    # A worker without remaining trials only waits for the rest, which costs nothing on a cluster.
     present = sum(item.end - item.start for item in done)
     mean = {
         key: sum(asdict(item)[key] for item in done) / trials for key in ("ask", "storage", "calls", "cpu")
@@ -315,7 +315,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure every combination, and write a line of each as soon as it is known."""
+    """Measure every combination, and write each result immediately."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,7 +2,7 @@
 
 python studies/zoo/run.py                    all that results.csv lacks, smallest first
 python studies/zoo/run.py resnet18 'vit_*'   these only
-python studies/zoo/run.py --again resnet18   measured anew
+python studies/zoo/run.py --again resnet18   remeasured
 python studies/zoo/run.py --table            results.csv as Markdown
 """
 

@@ -99,7 +99,7 @@ def test_help_shows_examples(command: str) -> None:
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     shown = call("--help").stdout
     assert all(command in shown for command in COMMANDS)
-    assert "Exit codes: 0 done; 1 something failed" in " ".join(shown.split())
+    assert "Exit codes: 0 success; 1 failure" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_killed_search_loses_no_finished_trial(folder: Path, weights: Path) ->
         assert process.returncode != 0
         assert known.items() <= {trial.number: trial.values for trial in finished()}.items()
         if how is signal.SIGINT:
-            assert "the same command goes on from here" in errors
+            assert "run the same command to resume" in errors
             assert "Traceback" not in errors
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr

@@ -77,7 +77,7 @@ def test_a_study_file_is_written_for_model_and_data(folder: Path) -> None:
     config = load_config(folder / "study.toml", {})
     assert config.budget == ("flops=50%", "time=30m")
     assert "40 train, 40 validation, 40 test samples of shape 3x10x10; judged by accuracy" in text
-    assert "# What can be cut: 2 groups" in text
+    assert "# What can be pruned: 2 groups" in text
     assert "    8 channels, " in text
     assert "# frozen: 6: reaches the model's output" in text
     assert "finetune-steps = 50" in text
@@ -112,7 +112,7 @@ def test_the_models_of_data_sets_train_themselves(tmp_path: Path, monkeypatch: p
 
 
 def test_without_data_an_input_says_what_the_model_takes(folder: Path) -> None:
-    assert "; write your data into it, then:" in init("--input", "1x3x10x10", "--weights", "w.pt")
+    assert "; add your data to it, then run:" in init("--input", "1x3x10x10", "--weights", "w.pt")
     text = (folder / "study.toml").read_text()
     assert 'weights = "w.pt"' in text
     assert '# data = "imagefolder:photos"' in text
@@ -123,7 +123,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(folder: Path) -> None:
     arguments = ["init", "--model", "net.py:net", "--input", "1x3x10x10"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "study.toml is there already: give --force to replace it" in result.stderr
+    assert "study.toml already exists: give --force to replace it" in result.stderr
     assert (folder / "study.toml").read_text() == "mine"
     assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
     assert (folder / "study.toml").read_text().startswith("# A study of net.py:net.")
@@ -145,7 +145,7 @@ def test_the_command_in_the_header_runs_as_it_stands(
     lines = (folder / "mine.toml").read_text().splitlines()
     assert lines[2] == f"#   {printed}" == f"#   autoprune search mine.toml{flags}"
     if "--data" not in arguments:
-        assert lines[1].startswith("# Write your data and weights into it first.")
+        assert lines[1].startswith("# Add your data and weights to it first.")
         return
     quick = ["--budget", "trials=1", "--finetune-steps", "1", "--no-latency", "--calibration-batches", "1"]
     result = CliRunner().invoke(app, [*shlex.split(lines[2])[2:], *quick])
@@ -167,7 +167,7 @@ def test_the_model_is_that_of_the_classes_of_the_data(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("--data", "net.py:data", "--weights", "none.pt"), "there is no weights file none.pt"),
-        (("--data", "net.py:data", "--input", "1x3x8x8"), "the data say what the model takes"),
+        (("--data", "net.py:data", "--input", "1x3x8x8"), "the data determines the model"),
         (("--model", "net.py:whole", "--data", "net.py:flat"), "nothing in net.py:whole can be cut"),
         (("--data", "net.py:flat"), "does not run on inputs of shape"),
     ],

@@ -129,8 +129,8 @@ def test_frozen() -> None:
         ("flops=50%,", "empty"),
         ("flops=50%,flops=300M", "twice"),
         ("30m,time=2h", "twice"),
-        ("hello", "no percentage"),
-        ("x" * 10_000, "no percentage"),
+        ("hello", "not a percentage"),
+        ("x" * 10_000, "not a percentage"),
     ],
 )
 def test_errors_are_one_line_with_examples(text: str, reason: str) -> None:

@@ -114,7 +114,7 @@ def test_other_paths_and_overrides_stay_as_they_are(tmp_path: Path) -> None:
         ("latency = 'yes'", ["latency", "valid boolean"]),
         ("model = ''", ["model", "at least 1 character"]),
         ("budget = 3", ["budget = 3", "'latency=50%'"]),
-        ("budget = [1]", ["budget", "list of such texts"]),
+        ("budget = [1]", ["budget", "list of such strings"]),
         ("seed = 1\nseed = 2", ["not valid TOML", "overwrite a value"]),
         ("batch-size = 1\nbatch_size = 2", ["batch_size is given twice"]),
     ],

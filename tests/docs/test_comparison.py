@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
-TABLE = PAGE[PAGE.index("| step |") : PAGE.index("## The way of a new user")]
+TABLE = PAGE[PAGE.index("| step |") : PAGE.index("## A new user's workflow")]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.strip().splitlines()]
 SOURCES = dict(re.findall(r"^\[([\w-]+)\]: (https://\S+)$", PAGE, re.MULTILINE))
 CELLS = [(tool, row[0], cell) for row in ROWS[2:] for tool, cell in zip(ROWS[0][2:], row[2:], strict=True)]

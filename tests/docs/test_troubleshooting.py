@@ -317,7 +317,7 @@ FROM = {
         "--model", "torchvision:alexnet", "--data", "digits"
     ),
     "no data for ...: give --data": lambda: search("--model", "torchvision:alexnet"),
-    "is no study file: a model is named by --model": lambda: call("inspect", "net.py:plain"),
+    "is not a study file: name a model with --model": lambda: call("inspect", "net.py:plain"),
     "torch.export cannot follow": lambda: inspect("Branching", "--input", "1x20"),
     "cannot take inputs of shape": lambda: search(
         "--model", ZOO, "--weights", "digits.safetensors", "--data", "net.py:wide"
@@ -379,7 +379,7 @@ FROM = {
         "export", "--study", "known", "--weights", "others.safetensors"
     ),
     "was made in Python from a": made_in_python,
-    "left out, for they cannot be read": changed_by_hand,
+    "left out because they cannot be read": changed_by_hand,
     "is a link, which may lead anywhere": linked_folder,
 }
 """Each message of the page, and what gives it."""

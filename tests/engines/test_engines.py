@@ -85,7 +85,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(address: str, says: str) ->
 
 
 def test_a_python_object_cannot_go_to_a_cluster() -> None:
-    with pytest.raises(ConfigError, match="cannot get a Python object: give model as a text"):
+    with pytest.raises(ConfigError, match="cannot get a Python object: give model as a string"):
         autoprune.search(autoprune.tasks.digits_resnet(), engine="ray")
 
 

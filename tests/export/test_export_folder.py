@@ -32,7 +32,8 @@ def test_other_files_stay_and_own_files_are_replaced(unnamed, card, tmp_path):
     assert (tmp_path / "config.toml").read_text() == "new = 1\n"
     assert (tmp_path / "model.onnx").read_text() == "of an earlier export"
     assert (
-        "`model.onnx` was here before and is not part of this export" in (tmp_path / "README.md").read_text()
+        "`model.onnx` is from an earlier export and not part of this one"
+        in (tmp_path / "README.md").read_text()
     )
 
 
@@ -55,7 +56,7 @@ def test_a_failed_first_export_leaves_no_folder(unnamed, card, tmp_path):
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_file_in_the_way(unnamed, card, tmp_path, below):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(UserError, match="a file is in the way: choose another folder"):
+    with pytest.raises(UserError, match="not a folder but a file: choose another folder"):
         export_candidate(unnamed, card, "", tmp_path / "out" / below, ["state"])
     assert (tmp_path / "out").read_text() == "a file"
 
@@ -65,7 +66,9 @@ def test_a_disk_that_takes_no_more_is_one_line(unnamed, card, tmp_path, name):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
     try:
-        with pytest.raises(ExportError, match=r"^cannot write .*out \(File too large\): make room or choose"):
+        with pytest.raises(
+            ExportError, match=r"^cannot write .*out \(File too large\): free some space or choose"
+        ):
             export_candidate(unnamed, card, "", tmp_path / "out", [name])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

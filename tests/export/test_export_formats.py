@@ -87,9 +87,7 @@ def test_a_truncated_file_fails_the_check(export, candidate, tmp_path):
     content = (export.folder / "model.onnx").read_bytes()
     (tmp_path / "model.onnx").write_bytes(content[: len(content) // 2])
     subject = subject_of(candidate.model, candidate.example)
-    with pytest.raises(
-        ExportError, match=r"^model\.onnx does not load back in a fresh process: \S+: [^\n]+$"
-    ):
+    with pytest.raises(ExportError, match=r"^model\.onnx does not load in a fresh process: \S+: [^\n]+$"):
         FORMATS["onnx"].check(subject, candidate, tmp_path)
 
 
@@ -117,7 +115,7 @@ def test_changed_weights_fail_the_check(export, candidate, tmp_path):
 def test_a_name_that_builds_another_model_fails_the_check(export, candidate):
     subject = subject_of(candidate.model, candidate.example)
     wrong = replace(candidate, spec=candidate.spec.replace(":small_net", ":FixedBatch"))
-    with pytest.raises(ExportError, match=r"^model\.safetensors does not load back .*ModelError: FixedBatch"):
+    with pytest.raises(ExportError, match=r"^model\.safetensors does not load .*ModelError: FixedBatch"):
         FORMATS["state"].check(subject, wrong, export.folder)
 
 

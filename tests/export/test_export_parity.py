@@ -39,12 +39,12 @@ def test_outputs_that_are_not_finite_fail(bad):
     "found", [{}, {"0.0": torch.ones(1, 2)}, {"0.0": torch.ones(2), "0.1": torch.ones(2)}]
 )
 def test_other_tensors_fail(found):
-    with pytest.raises(ExportError, match="file returns other tensors"):
+    with pytest.raises(ExportError, match="file returns different tensors"):
         largest_difference("file", {"0.0": torch.ones(2)}, found, 1.0)
 
 
 def test_a_model_without_outputs_cannot_be_compared():
-    with pytest.raises(ExportError, match="returns other tensors"):
+    with pytest.raises(ExportError, match="returns different tensors"):
         largest_difference("file", {}, {}, 1.0)
 
 

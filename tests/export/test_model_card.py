@@ -51,7 +51,7 @@ def test_what_was_not_measured_is_left_out(candidate, card):
     )
     text = card_text(bare, candidate, CardContext(candidate.example, (), (), "2024-01-01"))
     assert "latency" not in text.lower() and "(test)" not in text and "study" not in text
-    assert "None" not in text and "before the cut" not in text
+    assert "None" not in text and "before pruning" not in text
 
 
 def test_the_code_on_the_card_runs(export, monkeypatch):

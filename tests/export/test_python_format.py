@@ -150,7 +150,7 @@ def test_a_cut_that_no_loader_can_say_has_none(card, tmp_path):
     (state,) = export_candidate(candidate, card, "", tmp_path, ["state"])
     assert state.max_difference < 1e-6 and "loader" not in state.note
     assert "loader.py" not in {path.name for path in tmp_path.iterdir()}
-    with pytest.raises(ExportError, match=r"the cut replaced layer by autoprune's InTurn: leave out"):
+    with pytest.raises(ExportError, match=r"pruning replaced layer with autoprune's InTurn: leave out"):
         export_candidate(candidate, card, "", tmp_path, ["python"])
 
 
@@ -169,7 +169,7 @@ def test_a_loader_that_fails_is_taken_away(plain, card, tmp_path, monkeypatch):
     module = sys.modules["autoprune.export.formats.state"]
     monkeypatch.setattr(module, "loader_text", lambda *_: "raise SystemError('no')")
     (state,) = export_candidate(plain, card, "", tmp_path, ["state"])
-    assert "it has no `loader.py`: loader.py does not load back in a fresh process: SystemError" in state.note
+    assert "it has no `loader.py`: loader.py does not load in a fresh process: SystemError" in state.note
     assert not (tmp_path / "loader.py").exists()
 
 

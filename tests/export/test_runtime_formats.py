@@ -52,7 +52,7 @@ def test_eight_bits_hold_the_weights_in_integers_and_say_what_they_cost(prepared
 
 
 def test_eight_bits_need_calibration_data(candidate, card, tmp_path):
-    with pytest.raises(UserError, match="int8 takes calibration data"):
+    with pytest.raises(UserError, match="int8 needs calibration data"):
         export_candidate(candidate, card, "", tmp_path / "out", ["int8"])
     assert not (tmp_path / "out").exists()
 

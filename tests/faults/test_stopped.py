@@ -175,7 +175,7 @@ def test_a_search_ends_within_five_seconds_and_says_how_to_go_on(project: Path) 
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - own.ru_utime - own.ru_stime - spent < 5
     assert process.returncode == 143
-    assert "stopped; nothing finished is lost: the same command goes on from here" in errors
+    assert "stopped; all finished trials are saved: run the same command to resume" in errors
     assert "Traceback" not in errors
     trials = study_in(project).trials
     assert "RUNNING" not in [trial.state.name for trial in trials]

@@ -183,7 +183,7 @@ def test_a_killed_worker_is_reported_and_a_stopped_search_leaves_nobody_behind(f
         # Five seconds, of which the workers have theirs. On a busy machine only the processor's time says so.
         assert processor_seconds(process.pid) - used < 5 - STOP_SECONDS
         assert process.wait() == 128 + signal.SIGTERM
-        assert "the same command goes on from here" in said.read_text()
+        assert "run the same command to resume" in said.read_text()
         assert not _lives(second)
     study = open_study(storage, "one")
     assert not [trial for trial in study.trials if trial.state is TrialState.RUNNING]
@@ -259,7 +259,7 @@ def test_a_worker_finds_all_in_the_study_from_any_folder(
 
 
 def test_user_code_runs_only_when_it_is_named_or_trusted(made: str) -> None:
-    with pytest.raises(TrustError, match=r"names user code .* which runs only if you say so"):
+    with pytest.raises(TrustError, match=r"names user code .* which runs only if you allow it"):
         work_on(WorkerSpec(made, "one"), Listener())
     work_on(WorkerSpec(made, "one", given={"model": "net.py:net"}), Listener())
 
@@ -316,7 +316,7 @@ def test_without_weights_in_the_settings_the_original_model_is_handed_over(
 
 
 def test_python_objects_and_memory_cannot_be_shared(tiny: torch.nn.Module, digits: Data) -> None:
-    with pytest.raises(ConfigError, match=r"cannot get a Python object: give model as a text"):
+    with pytest.raises(ConfigError, match=r"cannot get a Python object: give model as a string"):
         autoprune.search(tiny, workers=2)
     with pytest.raises(ConfigError, match=r"cannot share a storage in memory"):
         autoprune.search("autoprune.tasks.zoo:digits_resnet", storage="sqlite://", workers=2)

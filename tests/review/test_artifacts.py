@@ -33,7 +33,7 @@ def test_names_that_have_to_change_do_not_meet() -> None:
 
 @pytest.mark.parametrize("number", ["../../x", "3", 3.0, True, -1, None, [1]])
 def test_a_number_of_a_trial_is_one(number: object) -> None:
-    with pytest.raises(StudyError, match="no number"):
+    with pytest.raises(StudyError, match="not a number"):
         trial_file(number, ".plan.json")
 
 

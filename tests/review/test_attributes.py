@@ -50,7 +50,7 @@ def test_a_trial_that_cannot_be_read_is_left_out_and_named(key: str, value: obje
     assert (found.trials["UNREADABLE"], found.best) == (1, 1)
     assert "2 evaluated; also 1 not readable" in review.headline(found)
     (line,) = [line for line in review.health_lines(study) if "left out" in line]
-    assert line.startswith(f"left out, for they cannot be read: trial 0 (its {key}") and "\n" not in line
+    assert line.startswith(f"left out because they cannot be read: trial 0 (its {key}") and "\n" not in line
     with pytest.raises(StudyError, match=f"trial 0 cannot be read: its {key}.* choose another one"):
         review.explain(study, 0)
 

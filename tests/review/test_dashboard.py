@@ -114,14 +114,14 @@ def test_the_page_shows_front_pictures_and_note(served: str, tmp_path: Path) -> 
 @needs_browser
 def test_the_studys_note_is_a_page_of_its_own(served: str, tmp_path: Path) -> None:
     shown = page(f"{served}/dashboard/studies/1/note", tmp_path)
-    for text in ("autoprune export --best", "digits_resnet", "does not know the budget", "<table"):
+    for text in ("autoprune export --best", "digits_resnet", "ignores the budget", "<table"):
         assert text in shown
 
 
 @needs_browser
 def test_a_trials_page_has_its_note_and_files(served: str, tmp_path: Path) -> None:
     shown = page(f"{served}/dashboard/studies/1/trials?numbers=1", tmp_path)
-    for text in ("What was cut", "autoprune export --trial 1", "model-card.md", "#export"):
+    for text in ("What was pruned", "autoprune export --trial 1", "model-card.md", "#export"):
         assert text in shown
 
 
@@ -196,4 +196,4 @@ def test_an_address_that_others_reach_comes_with_a_warning(
     _announce(host, 8080)
     captured = capsys.readouterr()
     assert captured.out.endswith(":8080/dashboard/\n")
-    assert ("Anyone who reaches this address can change and delete studies." in captured.err) is warned
+    assert ("Anyone who can reach this address can change and delete studies." in captured.err) is warned

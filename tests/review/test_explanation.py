@@ -80,7 +80,12 @@ def test_plans_without_coefficients_have_none(study: optuna.Study) -> None:
 def test_table_and_json_on_the_command_line(study: optuna.Study, url: str) -> None:
     shown = CliRunner().invoke(app, ["explain", "--storage", url])
     assert shown.exit_code == 0, shown.output
-    for word in ("digits: what trial 9 (sampler) says of 4 groups", "loss at half", "taylor 75%", "hint"):
+    for word in (
+        "digits: what trial 9 (sampler) learned about 4 groups",
+        "loss at half",
+        "taylor 75%",
+        "hint",
+    ):
         assert word in shown.stdout
     told = CliRunner().invoke(app, ["explain", "--storage", url, "--trial", "3", "--json"])
     document = json.loads(told.stdout)
@@ -94,7 +99,7 @@ def test_table_and_json_on_the_command_line(study: optuna.Study, url: str) -> No
 def test_pictures_and_a_section_of_the_report(study: optuna.Study, url: str, tmp_path: Path) -> None:
     drawn = {picture.name: picture for picture in pictures(study)}
     assert {"sensitivity", "criterion", "mixture"} <= set(drawn)
-    assert "Cutting block.2 costs most" in drawn["sensitivity"].alt
+    assert "Pruning block.2 costs most" in drawn["sensitivity"].alt
     for name in ("sensitivity", "criterion", "mixture"):
         text = drawn[name].figure.to_json()
         assert len(text) < 20_000
@@ -111,8 +116,8 @@ def test_a_page_on_one_trial(study: optuna.Study, url: str, tmp_path: Path) -> N
     told = CliRunner().invoke(app, command)
     assert json.loads(told.stdout)["trial"] == 3
     text = file.read_text()
-    assert "what trial 3 (sampler) says of 4 groups" in text
-    for title in ("Criterion of trial 3", "What orders the units in trial 3", "Sensitivity of the groups"):
+    assert "what trial 3 (sampler) learned about 4 groups" in text
+    for title in ("Criterion of trial 3", "What ranks the units in trial 3", "Sensitivity of the groups"):
         assert title in text
     for name in ("sensitivity", "criterion", "mixture", "importances"):
         assert f'id="data-{name}"' in text
@@ -144,5 +149,5 @@ def test_a_study_of_before_is_explained_as_far_as_it_goes(url: str) -> None:
     assert [item.at_half for item in told.groups] == [None]
     shown = io.StringIO()
     Console(file=shown, width=80).print(review.explanation_table(told))
-    assert "what trial 0 (sampler) says of 1 groups" in shown.getvalue()
+    assert "what trial 0 (sampler) learned about 1 groups" in shown.getvalue()
     assert not {"sensitivity", "criterion", "mixture"} & {picture.name for picture in pictures(study)}

@@ -25,9 +25,11 @@ def test_a_front_that_rests_on_few_candidates_says_so(study: optuna.Study) -> No
     tell(study, 0.9, state=optuna.trial.TrialState.PRUNED, reason="over budget")
     assert not health_lines(study)
     tell(study, 0.5, 0.95, plan="a")
-    assert health_lines(study) == [f"the front rests on 1 trained candidate only: {FEW}"]
+    assert health_lines(study) == [f"the front is based on only 1 trained candidate: {FEW}"]
     for number in range(FEW_CANDIDATES - 2):
         tell(study, 0.4, 0.94, plan=f"b{number}")
-    assert health_lines(study) == [f"the front rests on {FEW_CANDIDATES - 1} trained candidates only: {FEW}"]
+    assert health_lines(study) == [
+        f"the front is based on only {FEW_CANDIDATES - 1} trained candidates: {FEW}"
+    ]
     tell(study, 0.4, 0.94, plan="c")
     assert not health_lines(study)

@@ -143,5 +143,5 @@ def test_a_study_whose_folder_is_a_link_keeps_no_weights(url: str, tmp_path: Pat
     folder = files(tmp_path)
     folder.rmdir()
     folder.symlink_to(tmp_path)
-    with pytest.raises(StudyError, match=r"digits is a link.* put a folder in its place"):
+    with pytest.raises(StudyError, match=r"digits is a link.* replace it with a folder"):
         WeightStore.beside(url, "digits")

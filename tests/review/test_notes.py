@@ -73,7 +73,7 @@ def test_the_studys_note_tells_what_it_is_and_how_to_export(study: optuna.Study,
         "8 evaluated, 1 over budget, 1 failed",
         "| best | 6 | 96.00% ±0.90 | 95.50% |",
         f"autoprune export --best --storage {url} --study digits -o best/",
-        "does not know the budget",
+        "ignores the budget",
         "**Picked**: none",
     ):
         assert part in text

@@ -19,8 +19,8 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     for name, says in {
         "large": "is larger than 10 bytes",
         "binary": "not a text file in UTF-8",
-        "pipe": "it is no file",
-        ".": "it is no file",
+        "pipe": "it is not a file",
+        ".": "it is not a file",
         "missing": "does not exist",
         "large/below": "cannot be read",
         "x" * 300: "cannot be read: .*name too long",

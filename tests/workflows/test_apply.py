@@ -79,7 +79,7 @@ def test_blocks_stay_unless_a_plan_takes_them_out(tmp_path: Path, weights: Path)
     [
         ((), "one of --plan FILE, --sparsity 0.5, --threshold 0.8 or --budget"),
         (("--budget", "flops=50%", "--sparsity", "0.5"), "one of --plan FILE"),
-        (("--budget", "trials=5"), "a budget for the model alone"),
+        (("--budget", "trials=5"), "only model limits are allowed"),
         (("--plan", "x", "--sparsity", "0.5"), "one of --plan FILE"),
         (("--plan", "nowhere.json"), "plan nowhere.json does not exist"),
         (("--sparsity", "2"), "at least 0 and below 1"),
@@ -115,7 +115,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     assert found.exit_code == 0, found.output
     exported = CliRunner().invoke(app, ["export", *storage, "--format", "state", "-o", str(folder / "out")])
     assert exported.exit_code == 0, exported.output
-    assert "`criterion.json`: what the search learned" in (folder / "out" / "README.md").read_text()
+    assert "`criterion.json`: the criterion that the search" in (folder / "out" / "README.md").read_text()
     return folder / "out" / "criterion.json"
 
 

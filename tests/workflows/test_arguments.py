@@ -51,15 +51,18 @@ SEARCHES: dict[str, tuple[Callable[[], object], str]] = {
     "a state dict": (lambda: search(NET.state_dict()), "model is an OrderedDict: give a torch.nn.Module"),
     "a fraction": (
         lambda: search(budget=0.5),
-        r"budget is a float \(0\.5\): give a text such as 'latency=50%'",
+        r"budget is a float \(0\.5\): give a string such as 'latency=50%'",
     ),
-    "fractions": (lambda: search(budget=[0.5]), r"a part of budget is a float \(0\.5\): give a text such as"),
-    "a list": (lambda: search(budget={"flops": [1]}), r"budget\['flops'\] is a list \(int\): give a text"),
-    "trials as a text": (lambda: search(trials="10"), "trials is the text '10': give a whole number"),
+    "fractions": (
+        lambda: search(budget=[0.5]),
+        r"a part of budget is a float \(0\.5\): give a string such as",
+    ),
+    "a list": (lambda: search(budget={"flops": [1]}), r"budget\['flops'\] is a list \(int\): give a string"),
+    "trials as a text": (lambda: search(trials="10"), "trials is the string '10': give a whole number"),
     "half a trial": (lambda: search(trials=1.5), r"trials is a float \(1\.5\): give a whole number"),
     "true trials": (lambda: search(trials=True), r"trials is a bool \(True\): give a whole number"),
     "a storage": (lambda: search(storage=3), r"storage is an int \(3\): give a file or a storage URL"),
-    "a name": (lambda: search(name=3), r"name is an int \(3\): give a text"),
+    "a name": (lambda: search(name=3), r"name is an int \(3\): give a string"),
     "two names": (lambda: search(name="a", study="b"), "name and study are the same: give one of them"),
     "a listener": (
         lambda: search(listener=print),
@@ -68,7 +71,7 @@ SEARCHES: dict[str, tuple[Callable[[], object], str]] = {
     "a callback": (lambda: search(callbacks=print), "callbacks is a function: give a list of functions"),
     "no callback": (
         lambda: search(callbacks=["tell"]),
-        "a part of callbacks is the text 'tell': give a function",
+        "a part of callbacks is the string 'tell': give a function",
     ),
 }
 
@@ -89,8 +92,11 @@ def test_a_search_names_what_it_does_not_understand(mistake: str) -> None:
         ({"model": "torchvision:resnet18"}, "no data for torchvision:resnet18: give --data"),
         ({"data": DATA}, "no model for the data"),
         ({"model": NET, "data": DATA, "lr": "0.1"}, r"lr = '0\.1': input should be a valid number"),
-        ({"model": NET, "data": DATA, "criterion": len}, "criterion is a function: give its name as a text"),
-        ({"model": NET, "data": DATA, "skip": {"0": 1}}, "use a text or a list of texts"),
+        (
+            {"model": NET, "data": DATA, "criterion": len},
+            "criterion is a function: give its name as a string",
+        ),
+        ({"model": NET, "data": DATA, "skip": {"0": 1}}, "use a string or a list of strings"),
     ],
 )
 def test_nothing_stands_in_for_what_is_missing_or_wrong(given: dict[str, Any], message: str) -> None:
@@ -125,19 +131,19 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "no inputs": (lambda _: autoprune.discover(NET, None), "example_inputs is None: give a tensor"),
     "a name": (
         lambda _: autoprune.discover("resnet18", X),
-        "model is the text 'resnet18': give a torch.nn.M",
+        "model is the string 'resnet18': give a torch.nn.M",
     ),
     "a word": (
         lambda _: autoprune.discover(NET, X, depth="yes"),
-        "depth is the text 'yes': give True or False",
+        "depth is the string 'yes': give True or False",
     ),
     "a percentage": (
         lambda _: autoprune.prune(NET, X, "50%"),
-        "sparsity is the text '50%': give a number from",
+        "sparsity is the string '50%': give a number from",
     ),
     "half of a group": (
         lambda _: autoprune.prune(NET, X, {"0": "half"}),
-        r"sparsity\['0'\] is the text 'half'",
+        r"sparsity\['0'\] is the string 'half'",
     ),
     "the structure": (lambda s: autoprune.prune(s, X, 0.5), "model is a Structure: give a torch.nn.Module"),
     "the model": (lambda _: autoprune.prune(NET, X, structure=NET), "structure is a Sequential: give what"),
@@ -148,7 +154,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "a threshold": (
         lambda _: autoprune.prune(NET, X, threshold="1"),
-        "threshold is the text '1': give a number",
+        "threshold is the string '1': give a number",
     ),
     "a pattern": (
         lambda _: autoprune.mask(NET, X, granularity=(2, 4)),
@@ -165,16 +171,23 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a folded structure": (lambda s: autoprune.fold(s), "model is a Structure: give a torch.nn.Module"),
     "no name": (
         lambda _: autoprune.register_criterion(len),
-        "the name of a criterion is a function: give a text",
+        "the name of a criterion is a function: give a string",
     ),
-    "no criterion": (lambda _: autoprune.register_criterion("own")("l2"), "criterion 'own' is the text 'l2'"),
+    "no criterion": (
+        lambda _: autoprune.register_criterion("own")("l2"),
+        "criterion 'own' is the string 'l2'",
+    ),
+    "a study": (
+        lambda _: autoprune.export("first"),
+        "study is the string 'first': give what autoprune.search",
+    ),
     "tensors": (
         lambda _: autoprune.Data("mine", SPLIT, SPLIT, SPLIT, classification(2)),
         r"train is a tuple \(Tensor, Tensor\): give a TensorSplit",
     ),
     "a task": (
         lambda _: autoprune.Data("mine", *[TensorSplit(*SPLIT)] * 3, "classification"),
-        "task is the text 'classification': give an autoprune.tasks.Task",
+        "task is the string 'classification': give an autoprune.tasks.Task",
     ),
 }
 
@@ -209,7 +222,7 @@ def test_a_study_takes_its_trials_by_number_word_or_themselves(tmp_path: Path) -
         study.export("best", 3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"^to is an int \(3\): give the folder"):
         study.export(to=3)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"^gradual is the text '3'"):
+    with pytest.raises(ArgumentError, match=r"^gradual is the string '3'"):
         study.export(finetune="1epochs", gradual="3")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"^to is None"):
         study.folders("best", None)  # type: ignore[arg-type]

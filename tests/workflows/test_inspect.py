@@ -107,7 +107,7 @@ def test_every_command_that_is_given_a_model_takes_the_same_flags_for_it() -> No
 
 def test_a_study_file_may_be_no_model(model: str) -> None:
     done = CliRunner().invoke(app, ["inspect", model])
-    assert done.stderr.splitlines()[-1].endswith(f"is no study file: a model is named by --model {model}")
+    assert done.stderr.splitlines()[-1].endswith(f"is not a study file: name a model with --model {model}")
 
 
 def test_the_table_tells_noise_from_a_width_that_is_slower() -> None:

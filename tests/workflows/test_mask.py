@@ -47,7 +47,7 @@ def test_half_of_every_weight_goes_by_default(network: nn.Module) -> None:
 )
 def test_n_of_m_takes_no_sparsity(network: nn.Module, granularity: str, expected: dict[str, float]) -> None:
     assert shares(autoprune.mask(network, IMAGE, granularity=granularity)) == expected
-    with pytest.raises(PlanError, match=f"{granularity} says itself how much stays"):
+    with pytest.raises(PlanError, match=f"{granularity} already sets how much stays"):
         autoprune.mask(network, IMAGE, 0.5, granularity=granularity)
 
 

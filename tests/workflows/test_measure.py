@@ -75,8 +75,8 @@ def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Pa
     picture = tmp_path / "latency-steps.svg"
     shown = CliRunner().invoke(app, [*flags, "-o", str(picture)])
     assert shown.exit_code == 0, shown.output
-    assert "widths worth having" in shown.output
-    assert "kept in" in shown.output
+    assert "efficient widths" in shown.output
+    assert "saved to" in shown.output
     assert picture.read_text().count("<svg") == 1
     told = CliRunner().invoke(app, [*flags, "--json"])
     found = json.loads(told.stdout)
@@ -86,7 +86,7 @@ def test_the_command_prints_a_table_or_json_and_draws(factory: str, tmp_path: Pa
     study = tmp_path / "study.toml"
     study.write_text(f'model = "{factory}"\nlatency-seconds = 0.01\nthreads = 1\n')
     same = CliRunner().invoke(app, ["measure", str(study), "--input", "1x3x8x8"])
-    assert same.exit_code == 0 and "known from" in same.stdout, same.output
+    assert same.exit_code == 0 and "read from" in same.stdout, same.output
     bad = CliRunner().invoke(app, [*flags, "--again", "-o", str(tmp_path / "latency-steps.abc")])
     assert bad.exit_code == 2
     assert bad.stderr == f"error: cannot draw {tmp_path / 'latency-steps.abc'}: name a file .svg or .png\n"

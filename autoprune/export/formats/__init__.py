@@ -1,4 +1,4 @@
-"""The formats by name."""
+"""Export formats by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def default_formats() -> tuple[str, ...]:
-    """The usual formats whose packages are installed."""
+    """The default formats whose packages are installed."""
     return tuple(name for name, chosen in FORMATS.items() if chosen.usual and not chosen.missing())
 
 
@@ -41,7 +41,7 @@ def formats_named(names: Sequence[str]) -> dict[str, Format]:
 
     Raises:
         UserError: for an unknown name, or none at all.
-        MissingExtraError: when a format's packages are not installed.
+        MissingExtraError: if a format's packages are not installed.
     """
     if isinstance(names, str) or not names:
         raise UserError(f"give a list of one or more formats: there are {', '.join(FORMATS)}")

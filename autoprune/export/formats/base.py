@@ -1,4 +1,4 @@
-"""What every format has in common."""
+"""What all formats share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ INPUT, OUTPUT = "input", "output"
 
 
 class Format(ABC):
-    """One way to hand over a model.
+    """A file format for a model.
 
     Attributes:
         name: on the command line.
-        file: the file that is written, and that the card speaks of.
-        packages: what it needs beyond the core.
-        extra: the extra that brings them.
-        usual: whether it is written where no formats are named.
+        file: the main file, which the card describes.
+        packages: packages that it needs beyond the core.
+        extra: the extra that installs them.
+        usual: whether it is written by default.
     """
 
     name: str
@@ -44,26 +44,26 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
-        """Write the file into a folder. Raises ExportError when it cannot be written."""
+        """Write the file to a folder. Raises ExportError if it cannot be written."""
 
     @abstractmethod
     def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
-        """Load the file back from the folder: the largest difference, and a note on it.
+        """Load the file from the folder; return the largest difference and a note on it.
 
-        Raises ExportError when it does not load back, or differs.
+        Raises ExportError if it does not load, or differs.
         """
 
     @abstractmethod
     def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
-        """What loading needs, and Python code that loads the file and runs it on zeros like the sample."""
+        """The required packages, and Python code that loads the file and runs it on zeros like the sample."""
 
     @abstractmethod
     def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
-        """What times the file in the folder, and the original model in the same form."""
+        """The runtime that times the file in the folder, and the original model in the same format."""
 
 
 class FileRuntime(Runtime):
-    """Runs models as files of one format: the exported one as it lies there, others written in passing."""
+    """Runs models as files of one format: the exported file, or temporary files of other models."""
 
     channels_last = False
 
@@ -72,7 +72,7 @@ class FileRuntime(Runtime):
         self._form, self._subject, self._candidate, self._folder = form, subject, candidate, folder
 
     def prepare(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Call:
-        """Load the model's file. Raises ExportError when it has none and cannot be written."""
+        """Load the model's file, written if necessary. Raises ExportError if it cannot be written."""
         if model is self._subject.model:
             return self._form.call(self._folder / self._form.file, inputs)
         with tempfile.TemporaryDirectory(prefix="autoprune-timing-") as name:
@@ -82,23 +82,23 @@ class FileRuntime(Runtime):
 
 
 class FileFormat(Format):
-    """A format whose file holds the whole model.
+    """A format whose file contains the whole model.
 
     Attributes:
-        engine: what runs the file.
-        in_process: whether it computes in this process, on no more threads than torch has.
+        engine: the runtime of the file.
+        in_process: whether it runs in this process, on no more threads than torch has.
     """
 
     engine: str
     in_process: bool = True
 
     def engine_version(self) -> str:
-        """The version of what runs the file; empty where torch's says it all."""
+        """The version of the engine; empty if it is part of torch."""
         return ""
 
     @abstractmethod
     def call(self, file: Path, inputs: tuple[Tensor, ...]) -> Call:
-        """Load a file, and give what runs it once on these inputs."""
+        """Load a file and return a function that runs it once on these inputs."""
 
     def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
         """The engine, on files of this format."""
@@ -106,27 +106,27 @@ class FileFormat(Format):
 
 
 def run_file(subject: Subject, path: Path, script: str, batches: Sequence[Tensor], tolerance: float) -> float:
-    """Run a model's file on batches by a script of ``checks`` in a fresh process; the largest difference.
+    """Run a model's file on batches with a script of ``checks`` in a fresh process; the largest difference.
 
-    Raises ExportError when it does not run, or differs from the pruned model by more than the tolerance.
+    Raises ExportError if it does not run, or differs from the pruned model by more than the tolerance.
     """
     expected = run(subject.model, batches)
-    found = run_fresh(
+    actual = run_fresh(
         path.name,
         lambda inputs, outputs: [CHECKS / script, path, inputs, outputs],
         named(batches),
     )
-    return largest_difference(path.name, expected, found, tolerance)
+    return largest_difference(path.name, expected, actual, tolerance)
 
 
 def run_traced(subject: Subject, path: Path, script: str, tolerance: float) -> tuple[float, str]:
-    """The same for a file that holds the traced program, on its batches, with what is to be said of them."""
+    """Run a file of the traced program on its batches; the largest difference, and a note on the batches."""
     traced = subject.traced
     return run_file(subject, path, script, traced.batches, tolerance), traced.note
 
 
 def named(batches: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Batches under the names that the check programs know."""
+    """Batches under the names that the check programs use."""
     return {str(position): batch for position, batch in enumerate(batches)}
 
 

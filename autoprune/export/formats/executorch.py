@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 class ExecuTorchFormat(FileFormat):
-    """A program with the memory of every tensor planned beforehand, which fixes its batch."""
+    """A program with ahead-of-time memory planning, which fixes its batch size."""
 
     name = "executorch"
     file = "model.pte"
@@ -28,14 +28,14 @@ class ExecuTorchFormat(FileFormat):
     extra = "executorch"
     usual = False
     engine = "executorch"
-    in_process = False  # XNNPACK has threads of its own
+    in_process = False  # XNNPACK has its own threads
 
     def engine_version(self) -> str:
-        """That of ExecuTorch."""
+        """The version of ExecuTorch."""
         return version("executorch")
 
     def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
-        """Trace the smallest batch, lower it, and save. Raises ExportError with what cannot be lowered."""
+        """Trace the smallest batch, lower it, and save it. Raises ExportError if it cannot be lowered."""
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -55,10 +55,10 @@ class ExecuTorchFormat(FileFormat):
         """Run in a fresh process that cannot import this package."""
         path, batches = folder / self.file, (subject.smallest,)
         difference = run_file(subject, path, "run_executorch.py", batches, TOLERANCE)
-        return difference, f"batch size fixed at {len(subject.smallest)}, as its memory is planned beforehand"
+        return difference, f"batch size fixed at {len(subject.smallest)} by ahead-of-time memory planning"
 
     def loading(self, candidate: ExportCandidate, sample: Tensor) -> tuple[str, str]:
-        """Through ExecuTorch's runtime for Python; phones have theirs."""
+        """ExecuTorch's Python runtime; phones have native ones."""
         code = f"""import torch
 from executorch.runtime import Runtime
 

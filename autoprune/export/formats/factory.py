@@ -1,4 +1,4 @@
-"""Plain files that rebuild a pruned model from the original: what a cut changed besides tensors."""
+"""Plain files that rebuild a pruned model from the original, with all changes besides tensors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EMPTY = {
 def loader_text(model: nn.Module, candidate: ExportCandidate) -> str:
     """A file whose ``load`` turns an original model into the pruned one, with torch alone.
 
-    Raises ExportError for a cut that it cannot say.
+    Raises ExportError for changes that it cannot express.
     """
     changes = _changes(candidate.base, model)
     text = inspect.getsource(plain)
@@ -43,7 +43,7 @@ def loader_text(model: nn.Module, candidate: ExportCandidate) -> str:
 
 
 def factory_text(model: nn.Module, candidate: ExportCandidate) -> str:
-    """The same with a ``build`` that needs nothing, where the original model has a name."""
+    """The loader with a ``build`` function without arguments, if the original model has a name."""
     text = loader_text(model, candidate)
     if candidate.spec is None:
         return text
@@ -66,9 +66,9 @@ def original_text(candidate: ExportCandidate) -> str:
 
 
 def loaded_here(file: Path, subject: Subject, candidate: ExportCandidate) -> dict[str, Tensor]:
-    """Outputs of what such a file makes of the base model, in this process.
+    """Outputs of the model that such a file builds from the base model, in this process.
 
-    Raises ExportError when it fails.
+    Raises ExportError if it fails.
     """
     spec = importlib.util.spec_from_file_location("_autoprune_factory", file)
     if spec is None or spec.loader is None:
@@ -78,7 +78,7 @@ def loaded_here(file: Path, subject: Subject, candidate: ExportCandidate) -> dic
         spec.loader.exec_module(module)
         return run(module.load(copy.deepcopy(candidate.base).cpu()), subject.batches)
     except Exception as error:  # the original's own code may raise anything
-        raise ExportError(f"{file.name} does not load back: {first_line(error)}") from error
+        raise ExportError(f"{file.name} does not load: {first_line(error)}") from error
 
 
 def _formatted(value: object) -> str:
@@ -86,9 +86,11 @@ def _formatted(value: object) -> str:
 
 
 def _changes(base: nn.Module, model: nn.Module) -> dict[str, dict[str, Any]]:
-    """By the names of ``_EMPTY``: attributes that differ, blocks that are gone, classes that are others."""
+    """By the names of ``_EMPTY``: changed attributes, removed blocks, replaced classes."""
     if _ties(base) != _ties(model):
-        raise ExportError("shared weights were cut each alone, which model.py cannot say: leave out python")
+        raise ExportError(
+            "shared weights were pruned per use, which model.py cannot express: leave out python"
+        )
     before = dict(base.named_modules(remove_duplicate=False))
     sizes: dict[str, dict[str, Any]] = {}
     removed: dict[str, tuple[str, int]] = {}
@@ -101,7 +103,7 @@ def _changes(base: nn.Module, model: nn.Module) -> dict[str, dict[str, Any]]:
         if kind is not type(before[path]):
             if not kind.__module__.startswith(f"{slim.__name__}."):
                 raise ExportError(
-                    f"the cut replaced {path} by autoprune's {kind.__name__}: leave out the python format"
+                    f"pruning replaced {path} with autoprune's {kind.__name__}: leave out the python format"
                 )
             replaced[path] = kind.__name__
         if changed := _differences(before[path], module):
@@ -110,7 +112,7 @@ def _changes(base: nn.Module, model: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def _differences(before: nn.Module, after: nn.Module) -> dict[str, Any]:
-    """Plain attributes that the cut set, private ones of torch's own layers included."""
+    """Plain attributes that pruning changed, including private ones of torch's layers."""
     old: Mapping[str, Any] = vars(before)
     return {
         name: value
@@ -126,7 +128,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _ties(model: nn.Module) -> set[frozenset[str]]:
-    """Names of parameters that are one and the same, those of whole removed blocks left out."""
+    """Groups of names of shared parameters, without those of removed blocks."""
     names: dict[int, set[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), set()).add(name)
@@ -134,13 +136,13 @@ def _ties(model: nn.Module) -> set[frozenset[str]]:
 
 
 def _sources(model: nn.Module, replaced: Iterable[str]) -> list[str]:
-    """The source of the classes that stand in for others, each file once; they need torch alone."""
+    """The source of the replacement classes, each file once; they need only torch."""
     files = dict.fromkeys(type(model.get_submodule(path)).__module__ for path in replaced)
     return [f"\n\n{_without_head(inspect.getsource(importlib.import_module(name)))}" for name in files]
 
 
 def _without_head(source: str) -> str:
-    """A file's text from its first import on, without that of ``__future__``, which only a head may have."""
+    """A file's text after its ``__future__`` import, which must be at the top of a file."""
     future = next(
         node
         for node in ast.parse(source).body

@@ -1,4 +1,4 @@
-"""``model.int8.onnx``: the ONNX file in eight-bit integers, their ranges taken from calibration data."""
+"""``model.int8.onnx``: the int8 ONNX file, with ranges from calibration data."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from autoprune.export.records import ExportCandidate
 from autoprune.export.subject import Subject, first_line
 
 NO_TOLERANCE = float("inf")
-"""Eight bits are not the same numbers: how much they cost is told by the quality."""
+"""Int8 outputs differ by design: the loss is measured as quality."""
 
 
 class Int8Format(OnnxFormat):
     """ONNX Runtime's static quantization: weights per channel, activations by their calibrated range.
 
-    Quantize and dequantize operators surround what runs in integers (QDQ), which other runtimes read too.
+    It uses the QDQ format (quantize and dequantize operators), which other runtimes read too.
     """
 
     name = "int8"
@@ -34,9 +34,9 @@ class Int8Format(OnnxFormat):
     usual = False
 
     def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
-        """Quantize what the ``onnx`` format writes. Raises UserError without calibration data."""
+        """Quantize the file of the ``onnx`` format. Raises UserError without calibration data."""
         if not candidate.calibration:
-            raise UserError("int8 takes calibration data: give --data, or export from a study")
+            raise UserError("int8 needs calibration data: give --data, or export from a study")
         with tempfile.TemporaryDirectory(prefix="autoprune-int8-") as name:
             plain = Path(name) / "model.onnx"
             write_onnx(subject, plain)
@@ -49,7 +49,7 @@ class Int8Format(OnnxFormat):
                 raise ExportError(f"the model cannot be quantized: {first_line(error)}") from error
 
     def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
-        """Run in a fresh process, and measure what the quality has become."""
+        """Run in a fresh process, and measure the quality after quantization."""
         path = folder / self.file
         difference = run_file(subject, path, "run_onnx.py", subject.traced.batches, NO_TOLERANCE)
         note = f"calibrated on {sum(map(len, candidate.calibration))} samples"
@@ -82,7 +82,7 @@ def _quantize(plain: Path, file: Path, calibration: Sequence[Tensor]) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # it comes without types
-        """Hands the calibration batches over, one by one."""
+        """Yields the calibration batches."""
 
         def __init__(self) -> None:
             self._left: Iterator[NDArray[np.generic]] = (batch.cpu().numpy() for batch in calibration)

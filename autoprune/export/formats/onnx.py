@@ -1,4 +1,4 @@
-"""``model.onnx``: for ONNX Runtime; weights over 1.5 GiB go to ``model.onnx.data`` beside it."""
+"""``model.onnx``: for ONNX Runtime; weights over 1.5 GiB go to ``model.onnx.data`` next to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 class OnnxFormat(FileFormat):
-    """A graph of ONNX operators, with a dynamic batch where the model takes one."""
+    """A graph of ONNX operators, with a dynamic batch if the model accepts one."""
 
     name = "onnx"
     file = "model.onnx"
@@ -29,11 +29,11 @@ class OnnxFormat(FileFormat):
     engine = "onnxruntime"
 
     def engine_version(self) -> str:
-        """That of ONNX Runtime."""
+        """The version of ONNX Runtime."""
         return version("onnxruntime")
 
     def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
-        """Trace, convert, and have ONNX's own checker look at the file."""
+        """Trace, convert, and validate the file with ONNX's checker."""
         write_onnx(subject, folder / self.file)
 
     def check(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> tuple[float, str]:
@@ -50,7 +50,7 @@ class OnnxFormat(FileFormat):
 
 
 def write_onnx(subject: Subject, path: Path) -> None:
-    """Write and check an ONNX file. Raises ExportError with what keeps the model out of ONNX."""
+    """Write and check an ONNX file. Raises ExportError with the reason if it cannot be converted."""
     import onnx
 
     traced = subject.traced

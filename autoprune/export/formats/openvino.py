@@ -1,4 +1,4 @@
-"""``model.xml`` with ``model.bin``: OpenVINO's own form, in full precision."""
+"""``model.xml`` with ``model.bin``: an OpenVINO model in full precision."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class OpenVinoFormat(FileFormat):
     engine = "openvino"
 
     def engine_version(self) -> str:
-        """That of OpenVINO."""
+        """The version of OpenVINO."""
         return version("openvino")
 
     def write(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> None:
-        """Convert the traced program. Raises ExportError with the operators that have no rule."""
+        """Convert the traced program. Raises ExportError with the unsupported operators."""
         import openvino
 
         program = subject.traced.program

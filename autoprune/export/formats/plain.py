@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 WEIGHTS = Path(__file__).with_name("model.safetensors")
 
-# Attributes of modules that follow the cut, by the module's name.
+# Attributes of modules that pruning changed, by the module's name.
 SIZES: dict[str, dict[str, Any]] = {}
 
-# Layers whose class insists on equal sizes, with the class below that takes its place.
+# Layers whose class requires equal sizes, with the class below that replaces it.
 REPLACED: dict[str, str] = {}
 
-# Blocks that were taken out, with the name and position of the argument that each hands on.
+# Removed blocks, with the name and position of the argument that each passes through.
 REMOVED: dict[str, tuple[str, int]] = {}
 
 
 def load(model: nn.Module) -> nn.Module:
-    """Cut an original network in place, give it the weights, and return it in evaluation mode."""
+    """Prune an original network in place, load its weights, and return it in evaluation mode."""
     for path, (argument, position) in REMOVED.items():
         parent, _, name = path.rpartition(".")
         block = model.get_submodule(path)
@@ -42,16 +42,16 @@ def load(model: nn.Module) -> nn.Module:
 
 
 class HandOn(nn.Module):
-    """Stands where a residual block was, and has its settings for code around it that asks."""
+    """Replaces a removed residual block, and exposes its attributes to the surrounding code."""
 
     def __init__(self, block: nn.Module, argument: str, position: int) -> None:
         super().__init__()
         self.argument, self.position = argument, position
-        # In a tuple the block is no submodule, so that none of its names shows.
+        # In a tuple, the block is not registered as a submodule.
         self._replaced = (block.to("meta"),)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The argument that the block added its branches to."""
+        """The argument to which the block added its branches."""
         value: Tensor = args[self.position] if 0 <= self.position < len(args) else kwargs[self.argument]
         return value
 

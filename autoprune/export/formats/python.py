@@ -18,7 +18,7 @@ TOLERANCE = 1e-5
 
 
 class PythonFormat(Format):
-    """A factory file: what a cut changes besides tensors is written out as plain assignments."""
+    """A factory file: all changes besides tensors are written as plain assignments."""
 
     name = "python"
     file = "model.py"
@@ -60,5 +60,5 @@ class PythonFormat(Format):
         return "torch and the code of the original model", "\n".join(lines)
 
     def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
-        """PyTorch as it is."""
+        """Plain PyTorch."""
         return EagerRuntime()

@@ -94,7 +94,7 @@ class StateFormat(Format):
         return needs, "\n".join(lines)
 
     def runtime(self, subject: Subject, candidate: ExportCandidate, folder: Path) -> Runtime:
-        """PyTorch as it is."""
+        """Plain PyTorch."""
         return EagerRuntime()
 
 
@@ -107,7 +107,7 @@ def _loader(candidate: ExportCandidate) -> str:
 
 
 def _loaded(subject: Subject, candidate: ExportCandidate, loader: Path) -> float:
-    """What the loader gives, beside the pruned model: the largest difference."""
+    """The largest difference between the loader's model and the pruned model."""
     expected = run(subject.model, subject.batches)
     if candidate.spec is None:
         return largest_difference(LOADER_FILE, expected, loaded_here(loader, subject, candidate), TOLERANCE)

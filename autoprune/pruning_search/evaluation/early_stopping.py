@@ -291,7 +291,7 @@ def early_stopping_for(problem: Problem, study: optuna.Study, *, exempt: str = "
     Nor is there one with several qualities: its stages estimate the first alone, and a candidate that falls
     behind in that may be ahead in another.
     """
-    if not problem.config.ladder or problem.config.finetune_steps == 0 or problem.subject.others:
+    if not problem.config.early_stopping or problem.config.finetune_steps == 0 or problem.subject.others:
         return None
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     trials = [

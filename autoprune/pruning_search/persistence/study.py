@@ -37,7 +37,7 @@ MAY_CHANGE = {
     "sampler",
     "gaps",
     "device",
-    "ladder",
+    "early_stopping",
     "workers",
     "engine",
     "address",

@@ -1,4 +1,4 @@
-"""Pictures of a study as Plotly figures, one a module; each is there where the study has what it shows."""
+"""Plotly figures of a study, one per module; each is drawn if the study has the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoprune.study.record import study_record
 
 
 def pictures(study: optuna.Study) -> list[Picture]:
-    """All pictures that the study has data for, the front first.
+    """All figures that the study has data for, the front first.
 
     The front is drawn against what the study's trials lower, and against latency where it was measured.
 
@@ -38,7 +38,7 @@ def pictures(study: optuna.Study) -> list[Picture]:
 
 
 def learned_pictures(study: optuna.Study, number: int) -> list[Picture]:
-    """Those that show what a trial says of the groups, and what the study says of them."""
+    """The figures of what a trial and its study learned about the groups."""
     drawn = (
         sensitivity_picture(study),
         criterion_picture(study, number),
@@ -49,7 +49,7 @@ def learned_pictures(study: optuna.Study, number: int) -> list[Picture]:
 
 
 def _costs(study: optuna.Study) -> list[str]:
-    """What to draw the front against: limited costs first, FLOPs or non-zeros and latency in any case."""
+    """The costs to draw the front against: limited ones first, always FLOPs or non-zeros and latency."""
     record = study_record(study)
     limited = [name for name, cost in COSTS.items() if cost.limit in record.get("limits", {})]
     masked = "nonzero" in record.get("baseline", {})

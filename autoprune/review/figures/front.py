@@ -52,36 +52,40 @@ COSTS: Mapping[str, Cost] = {
 
 
 def front_picture(study: optuna.Study, name: str) -> Picture | None:
-    """Quality against the cost of that name in ``COSTS``; None where no trial on the front knows it.
+    """Quality against the cost of that name in ``COSTS``; None if no trial on the front has it.
 
     Raises:
         StudyError: the study was not made by autoprune.
     """
-    cost, found = COSTS[name], summary(study)
+    cost, study_summary = COSTS[name], summary(study)
     on_front = _points(study, front_trials(study), cost)
     if not on_front:
         return None
-    is_limited, chosen = cost.limit in found.limits, {point.trial for point in on_front}
+    is_limited, chosen = cost.limit in study_summary.limits, {point.trial for point in on_front}
     others = [point for point in _points(study, _evaluated(study), cost) if point.trial not in chosen]
     traces = [
         _scatter(others, "evaluated, not on the front", _OTHER),
-        _scatter(on_front, "front", {**_FRONT, **_bars(on_front), "mode": _mode(on_front, found)}),
-        _scatter([point for point in on_front if point.trial == found.best], "best within the budget", _BEST),
-        _scatter(_original(found, cost), "original model", _REFERENCE),
+        _scatter(on_front, "front", {**_FRONT, **_bars(on_front), "mode": _mode(on_front, study_summary)}),
+        _scatter(
+            [point for point in on_front if point.trial == study_summary.best],
+            "best within the budget",
+            _BEST,
+        ),
+        _scatter(_original(study_summary, cost), "original model", _REFERENCE),
     ]
     drawn = figure(
         [trace for trace in traces if trace.x],
         axis(cost.label, rangemode="tozero", hoverformat=".4~s", exponentformat="SI"),
-        quality_axis(found.metric),
-        shapes=[_limit_line(found.limits[cost.limit] * cost.scale)] if is_limited else [],
+        quality_axis(study_summary.metric),
+        shapes=[_limit_line(study_summary.limits[cost.limit] * cost.scale)] if is_limited else [],
         hovermode="closest",
     )
     return Picture(
         name=f"front-{name}",
-        title=f"Front: {found.metric} against {_short(cost)}",
-        alt=_alt(on_front, cost, found),
-        caption="The trials within the budget that no other one beats in every objective. Bars are 95 % "
-        f"intervals, where they are known{'; the dotted line is the budget' if is_limited else ''}.",
+        title=f"Front: {study_summary.metric} against {_short(cost)}",
+        alt=_alt(on_front, cost, study_summary),
+        caption="The trials within the budget that no other trial beats in every objective. Bars are 95 % "
+        f"intervals, if available{'; the dotted line is the budget' if is_limited else ''}.",
         figure=drawn,
     )
 
@@ -99,7 +103,7 @@ _REFERENCE = {"mode": "markers", "marker": {"color": VERMILLION, "size": 12, "sy
 
 @dataclass(frozen=True)
 class _Point:
-    """A trial in the picture, with half-widths of its intervals downwards and upwards."""
+    """A trial in the figure, with the lower and upper half-widths of its intervals."""
 
     text: str
     x: float
@@ -110,14 +114,14 @@ class _Point:
 
 
 def _evaluated(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials with a measured quality, each plan once, timed on the study's present device or not at all."""
+    """Trials with a measured quality, each plan once, timed on the study's current device or not at all."""
     record = study_record(study)
     trials = trials_of(study)
     return [trial for trial in trials if state_of(trial) in SCORED and timed_here(trial, record)]
 
 
 def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> list[_Point]:
-    """The trials that know the cost, the cheapest first."""
+    """The trials that have the cost, the cheapest first."""
     original = summary(study).baseline.latency_ms
     recorded = {trial.number: attributes_of(trial).known([cost.attribute]) for trial in trials}
     costs: dict[int, float] = {number: row[cost.attribute] for number, row in recorded.items() if row}
@@ -138,15 +142,15 @@ def _points(study: optuna.Study, trials: Sequence[FrozenTrial], cost: Cost) -> l
     return sorted(points, key=lambda point: point.x)
 
 
-def _mode(points: Sequence[_Point], found: Summary) -> str:
-    """Joined by a line where the dearer is the better throughout: in other costs it may go to and fro."""
-    sign = 1 if found.higher_is_better else -1
+def _mode(points: Sequence[_Point], study_summary: Summary) -> str:
+    """Join the points by a line only if quality rises with cost throughout."""
+    sign = 1 if study_summary.higher_is_better else -1
     rises = all(sign * (second.y - first.y) >= 0 for first, second in pairwise(points))
     return "lines+markers" if rises else "markers"
 
 
 def _quality_bars(estimate: Estimate) -> tuple[float, float]:
-    """Those of the interval that is known, else of the standard error."""
+    """The half-widths of the interval, or of the standard error without one."""
     half = _TWO_SIDED * (estimate.error or 0.0)
     low = estimate.quality - half if estimate.low is None else estimate.low
     high = estimate.quality + half if estimate.high is None else estimate.high
@@ -154,7 +158,7 @@ def _quality_bars(estimate: Estimate) -> tuple[float, float]:
 
 
 def _latency_bars(trial: FrozenTrial, original: float | None) -> tuple[float, float]:
-    """Intervals of latencies are known as ratios to the original model's."""
+    """Intervals of latencies are recorded as ratios to the original model's."""
     known = attributes_of(trial)
     ratio, low, high = known.latency_ratio, known.latency_low, known.latency_high
     if original is None or ratio is None or low is None or high is None:
@@ -163,7 +167,7 @@ def _latency_bars(trial: FrozenTrial, original: float | None) -> tuple[float, fl
 
 
 def _bars(points: Sequence[_Point]) -> dict[str, Any]:
-    """Plotly's error bars, along each axis on which some are known."""
+    """Plotly's error bars, along each axis that has any."""
     known = {"error_x": [point.x_bars for point in points], "error_y": [point.y_bars for point in points]}
     style = {"type": "data", "thickness": 1, "width": 3, "color": BLUE}
     return {
@@ -184,12 +188,12 @@ def _scatter(points: Sequence[_Point], name: str, style: Mapping[str, Any]) -> g
     )
 
 
-def _original(found: Summary, cost: Cost) -> list[_Point]:
-    """The original model, where its cost is known; all its parameters count where its zeros do not."""
-    value = getattr(found.baseline, cost.attribute)
+def _original(study_summary: Summary, cost: Cost) -> list[_Point]:
+    """The original model, if it has the cost; without a count of its non-zeros, all parameters count."""
+    value = getattr(study_summary.baseline, cost.attribute)
     if value is None and cost.attribute == "nonzero":
-        value = found.baseline.parameters
-    return [] if value is None else [_Point("original model", value, found.baseline.quality)]
+        value = study_summary.baseline.parameters
+    return [] if value is None else [_Point("original model", value, study_summary.baseline.quality)]
 
 
 def _limit_line(value: float) -> dict[str, Any]:
@@ -210,10 +214,13 @@ def _short(cost: Cost) -> str:
     return cost.label.partition(" in ")[0].partition(" of ")[0]
 
 
-def _alt(points: Sequence[_Point], cost: Cost, found: Summary) -> str:
-    ends = [f"{quality_text(found.metric, point.y)} at {point.x:.3g}" for point in (points[0], points[-1])]
+def _alt(points: Sequence[_Point], cost: Cost, study_summary: Summary) -> str:
+    ends = [
+        f"{quality_text(study_summary.metric, point.y)} at {point.x:.3g}" for point in (points[0], points[-1])
+    ]
     count = f"{len(points)} points on the front, from {ends[0]} to {ends[1]}"
     if len(points) == 1:
         count = f"One point on the front: {ends[0]}"
-    original = quality_text(found.metric, found.baseline.quality)
-    return f"Scatter plot of {found.metric} against {cost.label}. {count}; the original model has {original}."
+    metric = study_summary.metric
+    original = quality_text(metric, study_summary.baseline.quality)
+    return f"Scatter plot of {metric} against {cost.label}. {count}; the original model has {original}."

@@ -1,4 +1,4 @@
-"""How the front grew: its hypervolume against the time that the search took."""
+"""The front's hypervolume against search time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def hypervolume_picture(study: optuna.Study) -> Picture | None:
         f"Step line of the front's hypervolume over {human_seconds(seconds[-1])}. It reaches 99 % of its "
         f"last value after {human_seconds(reached)}."
     )
-    caption = "A line that has been flat for long says that more trials would find little more."
+    caption = "If the line has been flat for long, more trials would find little more."
     return Picture("hypervolume", "Hypervolume of the front against time", alt, caption, drawn)
 
 
@@ -70,7 +70,7 @@ def _volumes(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
     losses: NDArray[np.float64] = signs * np.array([trial.values for trial in trials], dtype=float)
     low, high = losses.min(axis=0), losses.max(axis=0)
     losses = (losses - low) / np.where(high > low, high - low, 1.0)
-    # A little behind the worst point, so that the ends of the front count too.
+    # Slightly worse than the worst point, so that the ends of the front count too.
     reference = np.full(losses.shape[1], 1.1)
     return [float(moocore.hypervolume(losses[: count + 1], ref=reference)) for count in range(len(losses))]
 

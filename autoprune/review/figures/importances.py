@@ -1,4 +1,4 @@
-"""Which groups decide the quality of a trial."""
+"""Importance of each group for the quality of a trial."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def importances_picture(study: optuna.Study) -> Picture | None:
         showlegend=False,
     )
     first = next(iter(shown))
-    more = f" The {len(shown)} largest of {len(shares)}." if len(shown) < len(shares) else ""
+    more = f" Only the {len(shown)} largest of {len(shares)} are shown." if len(shown) < len(shares) else ""
     return Picture(
         "importances",
         f"Importance of the groups for {metric}",

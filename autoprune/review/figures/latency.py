@@ -10,7 +10,7 @@ from autoprune.study.attributes import attributes_of, trials_of
 
 
 def latency_picture(study: optuna.Study) -> Picture | None:
-    """Both as shares of the original model's latency, for trials that have both; None where none has."""
+    """Both as shares of the original model's latency, for trials that have both; None if none has."""
     known = [
         (trial.number, found.latency_predicted, found.latency_ratio)
         for trial in trials_of(study)
@@ -49,5 +49,5 @@ def latency_picture(study: optuna.Study) -> Picture | None:
         f"Scatter plot of {len(numbers)} trials. The median error of the prediction is "
         f"{errors[len(errors) // 2]:.1%} of the measured latency."
     )
-    caption = "Predictions only choose what is tried; every latency that is reported was measured."
+    caption = "Predictions only choose what is tried; every reported latency was measured."
     return Picture("latency", "Predicted and measured latency", alt, caption, drawn)

@@ -1,4 +1,4 @@
-"""What a study learned about the groups: their sensitivity, and the criterion of a trial."""
+"""What a study learned about the groups: their sensitivity and the criterion of a trial."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from autoprune.study.record import study_record
 from autoprune.utils.printable import html_text
 
 _MOST_POINTS = 17
-"""Points that a curve is drawn through."""
+"""Number of points per curve."""
 _ROW, _FRAME, _LEAST = 20, 110, 260
 _MOST_CURVES = 60
 _OTHER = {"color": GREY, "width": 1}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-"""Lines differ by more than their colour."""
+"""Line styles, so that lines differ by more than their colour."""
 
 
 def sensitivity_picture(study: optuna.Study) -> Picture | None:
-    """The sensitivity curve of each group, those that lose most in colour; None where none are measured."""
+    """The sensitivity curve of each group, the most sensitive in colour; None if none are measured."""
     curves = {name: curve for name, curve in measured_curves(study).items() if len(curve.widths) > 1}
     if not curves:
         return None
@@ -58,14 +58,15 @@ def sensitivity_picture(study: optuna.Study) -> Picture | None:
     return Picture(
         "sensitivity",
         "Sensitivity of the groups",
-        f"Curves of {len(shown)} groups. Cutting {steepest[0]} costs most, {steepest[-1]} least.",
-        "Measured: one group is cut, the others are as in a uniform cut to 60 % of the budget, untrained.",
+        f"Curves of {len(shown)} groups. Pruning {steepest[0]} costs most, {steepest[-1]} least.",
+        "Measured: one group is pruned in a model that is otherwise pruned uniformly to 60 % of the budget, "
+        "without training.",
         drawn,
     )
 
 
 def criterion_picture(study: optuna.Study, number: int | None = None) -> Picture | None:
-    """Scales of a trial's criterion, by default the best one's; None where it has none that differ."""
+    """Scales of a trial's criterion, by default of the best trial; None if none of them differ."""
     trial = _trial(study, number)
     if trial is None:
         return None
@@ -95,13 +96,13 @@ def criterion_picture(study: optuna.Study, number: int | None = None) -> Picture
         "criterion",
         f"Criterion of trial {trial.number}",
         f"Bar chart of {len(scales)} groups. The search protects {most} most and {least} least.",
-        "What the search multiplied each measured curve by: recovery brings back more of some groups.",
+        "The factor of each measured curve: recovery restores some groups better than others.",
         drawn,
     )
 
 
 def mixture_picture(study: optuna.Study, number: int | None = None) -> Picture | None:
-    """Which criteria order the units of each group in a trial, by default the best one.
+    """Which criteria rank the units of each group in a trial, by default the best one.
 
     None where there was no choice.
     """
@@ -133,14 +134,14 @@ def mixture_picture(study: optuna.Study, number: int | None = None) -> Picture |
     )
     return Picture(
         "mixture",
-        f"What orders the units in trial {trial.number}",
+        f"What ranks the units in trial {trial.number}",
         f"Heat map of {len(rows)} groups and the criteria {', '.join(criteria)}.",
-        "How much each criterion counts for which units of a group go first.",
+        "The weight of each criterion in ranking the units of a group.",
         drawn,
     )
 
 
 def _trial(study: optuna.Study, number: int | None) -> FrozenTrial | None:
-    """The trial of that number, or the best one; None while none is within the budget."""
+    """The trial of that number, or the best one; None if no trial is within the budget."""
     number = summary(study).best if number is None else number
     return None if number is None else study.get_trials(deepcopy=False)[number]

@@ -1,4 +1,4 @@
-"""What all pictures of a study have in common: colours, axes, and a description in words."""
+"""What all figures of a study share: colours, axes, and a description in words."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ BLUE, VERMILLION, GREEN, PURPLE, SKY, GREY = (
     "#56b4e9",
     "#7f7f7f",
 )
-"""Okabe and Ito's colours (2008), which colour-blind people tell apart, on white and on black."""
+"""Okabe and Ito's colour-blind-safe palette (2008), readable on white and on black."""
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, SKY)
-"""Of things beside each other; grey is for all others."""
+"""Colours of individual series; grey is for the rest."""
 GRID = "rgba(127,127,127,0.25)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture and what it shows.
+    """A figure and its description.
 
     Attributes:
         name: a word for files and pages, such as ``"front-flops"``.
@@ -67,7 +67,7 @@ def quality_axis(metric: str) -> dict[str, Any]:
 def figure(
     traces: list[Any], x: Mapping[str, Any], y: Mapping[str, Any], *, height: int = 420, **layout: Any
 ) -> go.Figure:
-    """A figure with a legend below it, narrow enough for a phone, on no background of its own.
+    """A figure with a legend below it, narrow enough for a phone, with a transparent background.
 
     Lists go in rather than arrays, which Optuna Dashboard's older plotly.js could not read.
     """
@@ -91,7 +91,7 @@ def figure(
 
 
 def with_title(picture: Picture) -> go.Figure:
-    """The figure as it stands alone: under its title, on white."""
+    """The figure on its own: with its title, on white."""
     alone = go.Figure(picture.figure)
     alone.update_layout(
         title={"text": html_text(picture.title), "x": 0, "xref": "paper", "font": {"size": 16}},

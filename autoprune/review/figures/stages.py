@@ -1,4 +1,4 @@
-"""Where the time of each trial went."""
+"""Time spent in each stage, per trial."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from autoprune.utils.printable import html_text
 
 _COLOURS = (*COLOURS, GREY)
 _PATTERNS = ("", "/", ".")
-"""After all colours were used once they come again with a pattern."""
+"""When all colours are used, they repeat with a pattern."""
 _MOST_BARS = 100
 
 
 def stages_picture(study: optuna.Study) -> Picture | None:
-    """Seconds of each stage as stacked bars, one a trial, or one a few of them; None where none are known."""
+    """Seconds of each stage as stacked bars, one per trial or per few trials; None without times."""
     timed = [
         (trial.number, own.seconds)
         for trial in trials_of(study)
@@ -59,7 +59,7 @@ def stages_picture(study: optuna.Study) -> Picture | None:
     alt = f"Stacked bars of {len(timed)} trials."
     if total > 0:
         alt += f" Most of the time, {share_text(sums[largest] / total)}, went into {stage_word(largest)}."
-    return Picture("stages", "Time by stage", alt, "What each trial spent its time on.", drawn)
+    return Picture("stages", "Time by stage", alt, "Time that each trial spent in each stage.", drawn)
 
 
 def _label(numbers: Sequence[int]) -> str:

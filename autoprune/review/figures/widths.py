@@ -1,4 +1,4 @@
-"""What each trial of the front kept of each group, as a heat map."""
+"""Units kept in each group by each trial on the front, as a heat map."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from autoprune.study.record import study_record
 from autoprune.utils.printable import html_text
 
 _ROW, _FRAME, _LEAST = 20, 90, 260
-"""Pixels a group, around all of them, and in all at least."""
+"""Pixels per group, for the margins, and as a minimum in total."""
 _MOST_TEXTS = 400
-"""Cells beyond which numbers in them could not be read."""
+"""Number of cells beyond which numbers in them would be illegible."""
 
 
 def widths_picture(study: optuna.Study) -> Picture | None:
-    """Share of units kept, group by group, for each trial of the front; None where nothing was cut."""
+    """Share of units kept, group by group, for each trial on the front; None if nothing was pruned."""
     full: dict[str, int] = study_record(study)["groups"]
     trials = [trial for trial in front_trials(study) if attributes_of(trial).widths]
     trials.sort(key=lambda trial: attributes_of(trial).flops or 0)
@@ -59,14 +59,14 @@ def widths_picture(study: optuna.Study) -> Picture | None:
     means = [sum(row) / len(row) for row in shares]
     least, most = (groups[means.index(value)] for value in (min(means), max(means)))
     alt = (
-        f"Heat map of {len(groups)} groups and {len(trials)} trials of the front. On average {least} keeps "
+        f"Heat map of {len(groups)} groups and {len(trials)} trials on the front. On average {least} keeps "
         f"the least ({share_text(min(means))} of its units) and {most} the most ({share_text(max(means))})."
     )
     return Picture(
         "widths",
-        "Widths of the front",
+        "Widths on the front",
         alt,
-        "How much of each group is left, from the first layer down.",
+        "Share of each group that is kept, from the first layer down.",
         drawn,
     )
 

@@ -1,4 +1,4 @@
-"""Reports on a study and on one of its trials: HTML files with everything in them."""
+"""Reports on a study and on one of its trials: self-contained HTML files."""
 
 from autoprune.review.report.explained import write_explanation
 from autoprune.review.report.report import report_html, write_report

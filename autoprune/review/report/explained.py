@@ -1,4 +1,4 @@
-"""One HTML file on what a trial says of the groups of its model."""
+"""One HTML file on what a trial learned about the groups of its model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from autoprune.review.report.parts import learned_html, page, pictures_html, wri
 from autoprune.study.explanation import Explanation
 
 
-def write_explanation(study: optuna.Study, told: Explanation, file: Path) -> None:
-    """Write the table of an explanation and its pictures to a file.
+def write_explanation(study: optuna.Study, explanation: Explanation, file: Path) -> None:
+    """Write the table of an explanation and its figures to a file.
 
     Raises:
         UserError: the file cannot be written.
     """
-    # Plotly takes a while, and most commands draw nothing.
+    # Plotly is slow to import, and most commands draw nothing.
     from autoprune.review.figures import learned_pictures
 
-    drawn = learned_pictures(study, told.trial)
-    sections = [pictures_html(drawn), learned_html(told)]
-    write_page(page(f"{told.study}: trial {told.trial}", sections, drawn), file)
+    drawn = learned_pictures(study, explanation.trial)
+    sections = [pictures_html(drawn), learned_html(explanation)]
+    write_page(page(f"{explanation.study}: trial {explanation.trial}", sections, drawn), file)

@@ -1,4 +1,4 @@
-"""Parts of the pages: files, pictures, and the table of what a trial says of each group."""
+"""Parts of the pages: files, figures, and the table of what a trial learned about each group."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from autoprune.review.figures import Picture
 
 LEFT = ("", "origin", *LEFT_ALIGNED)
-"""Columns of texts."""
+"""Text columns."""
 _NO_PICTURES = (
-    "<noscript><p>The pictures need JavaScript, which is all in this file; their descriptions and the table "
-    "below do not.</p></noscript>\n"
-    '<p id="no-pictures" hidden>This browser cannot unpack the pictures: open the file in a newer one.</p>'
+    "<noscript><p>The figures need JavaScript, which is included in this file; their descriptions and the "
+    "table below do not.</p></noscript>\n"
+    '<p id="no-pictures" hidden>This browser cannot decompress the figures: open the file in a newer one.</p>'
 )
 
 
 def write_page(text: str, file: Path) -> None:
-    """Write a page to a file, whole or not at all. Raises UserError where that cannot be."""
+    """Write a page to a file atomically. Raises UserError if it cannot be written."""
     if not file.parent.is_dir():
         raise UserError(
             f"cannot write {file} (there is no folder {file.parent}): choose another file with -o"
@@ -44,7 +44,7 @@ def write_page(text: str, file: Path) -> None:
 
 
 def page(title: str, sections: Iterable[str], drawn: Sequence[Picture], facts: Iterable[str] = ()) -> str:
-    """A page with everything in it: nothing is loaded from elsewhere."""
+    """A self-contained page: nothing is loaded from elsewhere."""
     listed = "\n".join(facts)
     return Template(_asset("page.html")).substitute(
         title=html_text(title),
@@ -65,19 +65,19 @@ def section(name: str, title: str, content: str) -> str:
 
 
 def pictures_html(drawn: Iterable[Picture]) -> str:
-    """The section with the pictures."""
+    """The section with the figures."""
     figures = "\n".join(map(_figure, drawn))
-    return section("pictures", "Pictures", f'{_NO_PICTURES}\n<div class="pictures">\n{figures}\n</div>')
+    return section("pictures", "Figures", f'{_NO_PICTURES}\n<div class="pictures">\n{figures}\n</div>')
 
 
 def side(name: str) -> str:
-    """How a cell of that column stands."""
+    """The alignment of a column's cells."""
     return ' class="left"' if name in LEFT else ""
 
 
-def learned_html(told: Explanation) -> str:
-    """The section on what a trial says of each group."""
-    columns, lines = explanation_lines(told)
+def learned_html(explanation: Explanation) -> str:
+    """The section on what a trial learned about each group."""
+    columns, lines = explanation_lines(explanation)
     heads = "".join(f"<th{side(name)}>{html_text(name)}</th>" for name in columns)
     rows = "\n".join(
         "<tbody><tr>"
@@ -88,9 +88,11 @@ def learned_html(told: Explanation) -> str:
         + "</tr></tbody>"
         for line in lines
     )
-    remarks = "".join(f"<p>{html_text(note)}</p>" for note in notes(told))
+    remarks = "".join(f"<p>{html_text(note)}</p>" for note in notes(explanation))
     table = f'<div class="table"><table><thead><tr>{heads}</tr></thead>\n{rows}</table></div>'
-    return section("learned", "What was learned", f"<p>{html_text(headline(told))}.</p>\n{table}\n{remarks}")
+    return section(
+        "learned", "What was learned", f"<p>{html_text(headline(explanation))}.</p>\n{table}\n{remarks}"
+    )
 
 
 def _figure(picture: Picture) -> str:
@@ -104,14 +106,14 @@ def _figure(picture: Picture) -> str:
 
 
 def _data(picture: Picture) -> str:
-    # A text in the data must not end the element that holds it.
+    # Text in the data must not close the element that contains it.
     content = picture.figure.to_json().replace("<", "\\u003c")
     return f'<script type="application/json" id="data-{picture.name}">{content}</script>'
 
 
 @cache
 def _packed_plotly() -> str:
-    """Plotly's script, compressed: as it is, it alone takes 5 MB."""
+    """Plotly's script, compressed: uncompressed, it takes 5 MB."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

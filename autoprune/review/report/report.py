@@ -1,4 +1,4 @@
-"""The report's parts, put together."""
+"""The report, assembled from its parts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from autoprune.study.front import Summary, front, summary, undefined_original
 from autoprune.utils.printable import html_text
 
 _REST = re.compile(r" (?=[±(])")
-_LISTED = "<p>One line for each trial within the budget that no other one beats in every objective.</p>"
+_LISTED = "<p>One line for each trial within the budget that no other trial beats in every objective.</p>"
 
 
 def write_report(study: optuna.Study, storage: str, file: Path) -> None:
-    """Write the report on a study to a file, whole or not at all.
+    """Write the report on a study to a file atomically.
 
     Raises:
         StudyError: the study was not made by autoprune.
@@ -45,49 +45,49 @@ def report_html(study: optuna.Study, storage: str) -> str:
     Raises:
         StudyError: the study was not made by autoprune.
     """
-    # Imported here, as below: Plotly takes a while, and most commands draw nothing.
+    # Imported here, as below: Plotly is slow to import, and most commands draw nothing.
     from autoprune.review.figures import pictures
 
-    found, drawn = summary(study), pictures(study)
-    columns, lines = front_lines(front(study), found)
+    study_summary, drawn = summary(study), pictures(study)
+    columns, lines = front_lines(front(study), study_summary)
     sections = (
-        section("best", "Best within the budget", _best(study, storage, found, columns, lines)),
+        section("best", "Best within the budget", _best(study, storage, study_summary, columns, lines)),
         pictures_html(drawn),
-        "" if found.best is None else learned_html(explain(study, found.best)),
+        "" if study_summary.best is None else learned_html(explain(study, study_summary.best)),
         section("front", "The front", f"{_LISTED}\n{_table(study, storage, columns, lines)}"),
     )
-    return page(found.name, sections, drawn, _facts(study, found))
+    return page(study_summary.name, sections, drawn, _facts(study, study_summary))
 
 
-def _facts(study: optuna.Study, found: Summary) -> Iterable[str]:
+def _facts(study: optuna.Study, study_summary: Summary) -> Iterable[str]:
     facts = {
-        "Model": found.model,
-        "Budget": limits_text(found.limits) or "no limit",
-        "Trials": counts_text(found),
-        "Validation": f"{found.samples:,} samples",
+        "Model": study_summary.model,
+        "Budget": limits_text(study_summary.limits) or "no limit",
+        "Trials": counts_text(study_summary),
+        "Validation": f"{study_summary.samples:,} samples",
         "Machine": device_text(study),
-        "Base model": sparsified_text(found),
-        "Masks": masks_text(found) if found.granularity else "",
+        "Base model": sparsified_text(study_summary),
+        "Masks": masks_text(study_summary) if study_summary.granularity else "",
     }
     return (f"<dt>{name}</dt><dd>{html_text(value)}</dd>" for name, value in facts.items() if value)
 
 
 def _best(
-    study: optuna.Study, storage: str, found: Summary, columns: Sequence[str], lines: Sequence[Line]
+    study: optuna.Study, storage: str, study_summary: Summary, columns: Sequence[str], lines: Sequence[Line]
 ) -> str:
-    line = next((line for line in lines if line.cells["trial"] == str(found.best)), None)
+    line = next((line for line in lines if line.cells["trial"] == str(study_summary.best)), None)
     if line is None:
         return f"<p>{html_text(undefined_original(study) or 'No trial is within the budget yet.')}</p>"
-    told = [name for name in columns if name not in LEFT and line.cells[name]]
+    shown = [name for name in columns if name not in LEFT and line.cells[name]]
     numbers = "\n".join(
-        f"<div><dt>{html_text(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in told
+        f"<div><dt>{html_text(name)}</dt><dd>{_number(line.cells[name])}</dd></div>" for name in shown
     )
     command = html_text(export_command(study, storage, "--best"))
     return f'<div class="best"><dl class="numbers">\n{numbers}\n</dl><p><code>{command}</code></p></div>'
 
 
 def _number(cell: str) -> str:
-    """The number of a cell, and smaller what follows it: its error or its ratio to the original model."""
+    """The number of a cell, followed in small print by its error or its ratio to the original model."""
     number, rest = _REST.split(cell, maxsplit=1) if _REST.search(cell) else (cell, "")
     return html_text(number) + (f" <small>{html_text(rest)}</small>" if rest else "")
 
@@ -99,7 +99,7 @@ def _table(study: optuna.Study, storage: str, columns: Sequence[str], lines: Seq
 
 
 def _row(study: optuna.Study, storage: str, columns: Sequence[str], line: Line) -> str:
-    """The numbers of one model, and below them the command that exports it."""
+    """The numbers of one model, and below them its export command."""
     cells = "".join(
         f'<td{side(name)} data-label="{html_text(name)}">{html_text(line.cells[name])}</td>'
         for name in columns

@@ -1,1 +1,1 @@
-"""Weights on disk: reading what others published, without ever running what a file holds."""
+"""Weights on disk: reading published checkpoints without ever running code in them."""

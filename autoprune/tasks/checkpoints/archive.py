@@ -1,8 +1,8 @@
-"""Files of ``torch.save`` from outside: what they may hold before PyTorch reads them.
+"""Checks of untrusted ``torch.save`` files before PyTorch reads them.
 
-``torch.load(weights_only=True)`` runs no code of a file. What is checked here keeps a file from taking more
-memory than goes with its size: entries that unpack to more, tensors that reach beyond their storage, storages
-that are longer than the file, and calls that copy the same object again and again.
+``torch.load(weights_only=True)`` runs no code of a file. The checks here bound the memory of a file by its
+size: they reject entries that unpack to more, tensors that reach beyond their storage, storages that are
+longer than the file, and calls that copy the same object repeatedly.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from autoprune.tasks.checkpoints.pickles import Limits, follow_pickle
 
 _PLAIN: list[Any] = [
     argparse.Namespace,
-    # Python 3.13 wrote it under a name of its own.
+    # Python 3.13 wrote it under a different name.
     *((PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
 ]
-"""Classes that hold plain values alone, which checkpoints keep arguments and folders in."""
+"""Classes of plain values in which checkpoints keep arguments and paths."""
 TORCHSCRIPT = "a TorchScript program"
 _ZIP = b"PK\x03\x04"
 _PICKLES = 5
-"""A file of torch before 1.6 is so many pickles, of marks, versions, content and keys, then the numbers."""
+"""Number of pickles in a file of torch before 1.6 (marks, versions, content, keys); the data follows."""
 _END, _LOCATOR, _END64 = struct.Struct("<4s4H2IH"), struct.Struct("<4sIQI"), struct.Struct("<4sQ2H2I4Q")
 
 
 def load_archive(path: Path) -> Any:
-    """What a file of ``torch.save`` holds, read with ``weights_only=True`` after :func:`check_archive`.
+    """Load a ``torch.save`` file with ``weights_only=True`` after :func:`check_archive`.
 
-    Raises what that raises; a damaged file may fail with any exception.
+    Raises what that raises; a damaged file may raise any exception.
     """
-    # One open file, so that what was checked is what is read.
+    # One open file, so that the checked content is what is read.
     with path.open("rb") as file, torch.serialization.safe_globals(_PLAIN):
         check_archive(file, os.fstat(file.fileno()).st_size)
         file.seek(0)
@@ -46,16 +46,16 @@ def load_archive(path: Path) -> Any:
 
 
 def check_archive(file: IO[bytes], size: int) -> None:
-    """Look at a file that ``torch.save`` may have written, without unpickling anything.
+    """Check a file that ``torch.save`` may have written, without unpickling anything.
 
     Args:
-        file: open at its beginning; it is read as PyTorch reads it.
+        file: open at its beginning; it is parsed as PyTorch parses it.
         size: bytes of the file.
 
     Raises:
-        ValueError: when it takes more memory than goes with its size, or is neither form of such a file.
-        pickle.UnpicklingError: when it holds something else than tensors and plain Python objects; its text
-            names it.
+        ValueError: if it needs more memory than its size allows, or is neither form of such a file.
+        pickle.UnpicklingError: if it contains anything other than tensors and plain Python objects; the
+            message names it.
     """
     limits = Limits(size, _safe_names())
     begins = file.read(len(_ZIP))
@@ -72,7 +72,7 @@ def check_archive(file: IO[bytes], size: int) -> None:
 
 
 def _checked_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """The pickles of an archive. Raises ValueError when its entries unpack to more than the file holds."""
+    """The pickles of an archive. Raises ValueError if its entries unpack to more than the file's size."""
     entries = archive.infolist()
     # PyTorch looks names up without regard to case.
     names = [entry.filename.casefold() for entry in entries]
@@ -90,10 +90,10 @@ def _checked_entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInf
 
 
 def _check_end(file: IO[bytes], size: int) -> None:
-    """Raise ValueError unless the archive ends as PyTorch writes it, which every reader finds alike.
+    """Raise ValueError unless the archive ends as PyTorch writes it, so that every reader agrees on it.
 
-    Readers differ on comments behind the end, on bytes before the first entry, and on where they look for the
-    long form of the end.
+    Readers differ on comments after the end record, on bytes before the first entry, and on where they look
+    for the zip64 end record.
     """
     ends = size - _END.size
     mark, *_, listing, start, comment = _END.unpack(_read_at(file, ends, _END.size))

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 COUNTER = "num_batches_tracked"
-"""Of BatchNorm; weights from before PyTorch kept it are accepted."""
+"""BatchNorm's counter; weights from PyTorch versions without it are accepted."""
 SHOWN_NAMES, MOST_NAME, MOST_AXES = 3, 100, 8
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def misfit(own: Shapes, given: Shapes, missing: Sequence[str], unexpected: Sequence[str]) -> str:
-    """What keeps tensors from being loaded, and a guess at the cause.
+    """Why tensors cannot be loaded, and the likely cause.
 
     Args:
         own: name -> shape of the model's tensors.
-        given: the same of the file's.
+        given: name -> shape of the file's tensors.
         missing: names that the model needs and the file lacks.
-        unexpected: names of the file that the model does not have.
+        unexpected: names in the file that the model does not have.
 
     Returns:
-        A sentence without an end, and what to do.
+        A sentence without a full stop, and what to do.
     """
     reshaped = [name for name, shape in given.items() if name in own and shape != own[name]]
     return f"{_differences(own, given, reshaped, missing, unexpected)}; " + _cause(
@@ -54,7 +54,7 @@ def _cause(
             "give weights of this model, or another --model"
         )
     if missing and unexpected:
-        # Counters need not be there.
+        # Counters are optional.
         missing, unexpected = (
             [n for n in names if not n.endswith(COUNTER)] for names in (missing, unexpected)
         )
@@ -78,7 +78,7 @@ def _only_first_axis(own: Shapes, given: Shapes, reshaped: Iterable[str]) -> boo
 
 
 def _prefix(names: Sequence[str], longer: Sequence[str]) -> str:
-    """What stands in `longer` before every one of `names`; empty where nothing does."""
+    """The common prefix of all `names` in `longer`; empty if there is none."""
     if not names:
         return ""
     end = f".{names[0]}"

@@ -1,4 +1,4 @@
-"""Following a pickle without making its objects, to know what they would take."""
+"""Interpret a pickle without creating its objects, to bound their memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 _VIEWS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3")
-"""Functions that make a tensor of a storage, an offset, a shape and strides."""
+"""Functions that build a tensor from a storage, an offset, a shape and strides."""
 _TYPED = "_rebuild_from_type_v2"
-"""Calls one of them, and gives the tensor attributes."""
+"""Calls one of them, and sets attributes of the tensor."""
 _WITH_STATE = "_rebuild_parameter_with_state"
 """Gives a parameter attributes, which may put another tensor in its place."""
 _ANY_COUNT = 1 << 62
@@ -29,38 +29,38 @@ _ELEMENT = {
     **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
     "ComplexDoubleStorage": 16,
 }
-"""Type of a storage -> bytes of an element; those of the others are one byte long."""
+"""Type of a storage -> bytes per element; elements of other types have one byte."""
 _MOST_COPIES, _SPARE_BYTES = 8, 1 << 20
-"""Bytes that calls may copy for each byte of the file, and besides."""
+"""Bytes that calls may copy per byte of the file, and in addition."""
 _OBJECT_EACH, _SPARE_OBJECTS = 8, 1 << 17
-"""Bytes of the file for each object that it may make, and how many there may be besides."""
+"""Bytes of the file per object that it may create, and the number of additional objects."""
 _POINTER, _WIDEST_NUMBER = 16, 16
 
 
 def follow_pickle(file: IO[bytes], limits: Limits) -> None:
-    """Follow one pickle to its end, as PyTorch's reader for weights would read it.
+    """Interpret one pickle to its end, as PyTorch's weights-only reader does.
 
     Args:
-        file: is read from where it is to the end of the pickle.
-        limits: what it may take; they are shared by all pickles of a file.
+        file: read from its current position to the end of the pickle.
+        limits: the limits, shared by all pickles of a file.
 
     Raises:
-        ValueError: when its objects take more than goes with the size of the file, or are none.
-        pickle.UnpicklingError: when it makes something else than tensors and plain Python objects; its text
-            names it.
+        ValueError: if its objects need more memory than the file's size allows, or are invalid.
+        pickle.UnpicklingError: if it creates anything other than tensors and plain Python objects; the
+            message names it.
     """
     _Walk(file, limits).run()
 
 
 @dataclass
 class Limits:
-    """What the pickles of one file may still take.
+    """The remaining limits of one file's pickles.
 
     Attributes:
         size: bytes of the file.
-        safe: names of the classes that torch was told to make besides its own.
+        safe: names of the classes that torch may create besides its own.
         copied: bytes that calls have copied so far.
-        objects: objects that were made so far.
+        objects: number of objects created so far.
         stored: bytes of all storages so far.
         storages: key -> type and bytes of a storage.
     """
@@ -73,19 +73,19 @@ class Limits:
     storages: dict[object, tuple[str, int]] = field(default_factory=dict)
 
     def make(self) -> None:
-        """One more object."""
+        """Count an object."""
         self.objects += 1
         if self.objects > _SPARE_OBJECTS + self.size // _OBJECT_EACH:
             raise ValueError("more objects than go with its size")
 
     def copy(self, count: int) -> None:
-        """A call that copies so many bytes."""
+        """Count the bytes that a call copies."""
         self.copied += count
         if self.copied > _MOST_COPIES * self.size + _SPARE_BYTES:
             raise ValueError("calls that copy more than it holds")
 
     def store(self, key: object, kind: str, count: int) -> None:
-        """A storage of so many bytes; the same key always names the same one."""
+        """Count the bytes of a storage; a key always refers to the same one."""
         known = self.storages.get(key)
         if known is None:
             self.storages[key] = (kind, count)
@@ -98,13 +98,13 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class _Value:
-    """What stands for an object on the stack of a pickle.
+    """A placeholder for an object on a pickle's stack.
 
     Attributes:
-        name: of a global.
-        literal: a number or text.
-        items: of a container; keys and values by turns in a mapping.
-        count: elements of a storage or a tensor.
+        name: name of a global.
+        literal: a number or a string.
+        items: items of a container; alternating keys and values for a mapping.
+        count: number of elements of a storage or a tensor.
         copied: bytes that were copied to make it, at most.
     """
 
@@ -116,7 +116,7 @@ class _Value:
 
     @property
     def weight(self) -> int:
-        """Bytes of a copy, at most; what it holds is not copied with it."""
+        """Maximum bytes of a shallow copy."""
         text = 2 * len(self.literal) if isinstance(self.literal, str | bytes) else 0
         return text + _POINTER * len(self.items or ()) + _WIDEST_NUMBER * self.count + self.copied
 
@@ -130,9 +130,9 @@ class _Value:
 
 
 class _Walk:
-    """Follows a pickle without making its objects: what PyTorch's reader would do, in sizes.
+    """Interprets a pickle like PyTorch's reader, but tracks only sizes.
 
-    It knows the operations that this reader knows, and no others.
+    It supports exactly the operations of that reader.
     """
 
     def __init__(self, file: IO[bytes], limits: Limits) -> None:
@@ -141,7 +141,7 @@ class _Walk:
         self._memo: dict[int, _Value] = {}
 
     def run(self) -> None:
-        """Follow the pickle to its end. Raises what :func:`follow_pickle` raises."""
+        """Interpret the pickle to its end. Raises what :func:`follow_pickle` raises."""
         for operation, argument, _ in pickletools.genops(self._file):
             if operation.name == "STOP":
                 return
@@ -202,7 +202,7 @@ class _Walk:
         self.push(self._called(function.name, arguments.items or []))
 
     def storage(self, _: object) -> None:
-        """A storage is named by a tuple: a word, its type, its key, a device, and the number of elements."""
+        """A storage is identified by a tuple: a word, its type, key, device, and number of elements."""
         items = self._pop().items or []
         count = items[4].literal if len(items) >= 5 else None
         if not isinstance(count, int) or count < 0:
@@ -263,7 +263,7 @@ class _Walk:
 
 
 def _tensor(arguments: Sequence[_Value]) -> _Value:
-    """A tensor of a storage, an offset, a shape and strides. Raises ValueError beyond the storage's end."""
+    """A tensor from a storage, an offset, a shape and strides. Raises ValueError beyond the storage's end."""
     if len(arguments) < 4 or type(arguments[1].literal) is not int:
         raise ValueError("a tensor that is none")
     storage, shape, strides = arguments[0], arguments[2].numbers, arguments[3].numbers

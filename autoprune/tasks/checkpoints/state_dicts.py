@@ -1,4 +1,4 @@
-"""Finding the state dict in a checkpoint, and the names of a model in those of a wrapper around it."""
+"""Find the state dict in a checkpoint, and strip the name prefixes of wrappers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from autoprune.errors import ModelError
 from autoprune.utils.suggest import did_you_mean
 
 ENTRIES = ("state_dict", "model", "model_state_dict", "net", "params", "module")
-"""Where checkpoints keep the weights, the first that is there."""
+"""Entries of checkpoints that may contain the weights; the first one present is used."""
 AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "params_ema")
-"""Where they keep a moving average of them, which is taken only when it is asked for."""
+"""Entries that contain a moving average of the weights, used only on request."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-"""What DataParallel, torch.compile and attributes of a LightningModule put before every name."""
+"""Name prefixes of DataParallel, torch.compile and attributes of a LightningModule."""
 _COMPILED = "_orig_mod."
 _DEEPEST, _SHOWN = 4, 5
 _EMA = "ema"
@@ -27,17 +27,17 @@ State = Mapping[str, Tensor]
 
 
 def find_state(loaded: object, source: WeightsFile) -> tuple[State, str]:
-    """The state dict that a file holds, at its top or in an entry.
+    """The state dict in a file, at its top level or in an entry.
 
     Args:
-        loaded: what the file holds.
-        source: the file, and which entry of it was asked for.
+        loaded: the content of the file.
+        source: the file, and the requested entry.
 
     Returns:
-        The state dict, and a phrase that says which entry it is; empty where it is the whole file.
+        The state dict, and a phrase that names its entry; empty if it is the whole file.
 
     Raises:
-        ModelError: when there is none, or not the one that was asked for.
+        ModelError: if there is none, or not the requested one.
     """
     if source.entry is not None:
         return _asked(loaded, source, source.entry)
@@ -53,14 +53,14 @@ def find_state(loaded: object, source: WeightsFile) -> tuple[State, str]:
 
 
 def without_wrappers(state: State, own: Iterable[str]) -> tuple[State, str]:
-    """The state dict under the names of the model itself.
+    """The state dict with the model's own names.
 
     Args:
-        state: of a file.
-        own: names of the model's tensors; a prefix that all of them have stays.
+        state: the state dict of a file.
+        own: names of the model's tensors; a prefix that all of them have is kept.
 
     Returns:
-        The state dict, and a phrase that says what was taken off; empty where nothing was.
+        The state dict, and a phrase that names the stripped prefix; empty if nothing was stripped.
     """
     own, removed, front = list(own), [], ""
     while prefix := _common_prefix(state, own):
@@ -76,7 +76,7 @@ def without_wrappers(state: State, own: Iterable[str]) -> tuple[State, str]:
 
 
 def is_state(value: object) -> bool:
-    """Whether a value is a state dict with tensors in it."""
+    """Whether a value is a state dict that contains tensors."""
     return (
         isinstance(value, Mapping)
         and bool(value)
@@ -97,7 +97,7 @@ def _common_prefix(state: State, own: list[str]) -> str | None:
 
 
 def _renamed(state: State, rename: Callable[[str], str]) -> State:
-    """With what modules recorded about their versions, which torch keeps beside the tensors."""
+    """The state dict with the modules' version metadata, which torch keeps next to the tensors."""
     renamed = OrderedDict((rename(name), tensor) for name, tensor in state.items())
     if len(renamed) < len(state):
         return state
@@ -137,7 +137,7 @@ def _descend(value: Any, depth: int = 0) -> tuple[State, tuple[str, ...]] | None
 
 
 def _entries(loaded: object) -> list[str]:
-    """Keys of a checkpoint under which there are weights."""
+    """Keys of a checkpoint that contain weights."""
     if not isinstance(loaded, Mapping) or is_state(loaded):
         return []
     return [key for key, value in loaded.items() if isinstance(key, str) and _descend(value) is not None]

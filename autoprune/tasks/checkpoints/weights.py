@@ -24,7 +24,7 @@ from autoprune.utils.atomic_files import replace_file, why_not_written
 from autoprune.utils.untrusted import is_file, short_line
 
 MOST_HEADER = 4 << 20
-"""Bytes of the longest header of a safetensors file: thirty thousand tensors take as many."""
+"""Maximum header size of a safetensors file in bytes, enough for thirty thousand tensors."""
 _WITH_NAN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _INDEX = ".safetensors.index.json"
 _REFUSED = re.compile(r"GLOBAL (\S+)")
@@ -33,20 +33,20 @@ _REFUSED = re.compile(r"GLOBAL (\S+)")
 def load_weights(
     model: nn.Module, source: Path | WeightsFile, note: Callable[[str], None] | None = None
 ) -> None:
-    """Read a state dict or the one in a checkpoint into `model`, in place, as ``load_state_dict`` would.
+    """Load a state dict, or the one in a checkpoint, into `model`, in place, as ``load_state_dict`` does.
 
     Files of ``torch.save`` are read with ``weights_only=True``. A checkpoint may keep the weights in an entry
-    such as ``"state_dict"``. What DataParallel, torch.compile or Lightning put before every name is removed.
-    Of tensors that the model shares under several names, one is enough.
+    such as ``"state_dict"``. Name prefixes of DataParallel, torch.compile or Lightning are stripped. One name
+    is enough for shared tensors.
 
     Args:
-        model: is untouched when this fails.
-        source: a file with one of :data:`SUFFIXES`, perhaps with the entry to take.
-        note: is given one line where an entry was taken or names were changed.
+        model: unchanged if this fails.
+        source: a file with one of :data:`SUFFIXES`, optionally with the entry to load.
+        note: called with one line if an entry was chosen or names were changed.
 
     Raises:
-        ModelError: when the file is missing, unreadable, or does not fit, and of its kind DamagedError when
-            it is broken.
+        ModelError: if the file is missing, unreadable, or does not fit; its subclass DamagedError if it is
+            corrupt.
     """
     if not isinstance(source, WeightsFile):
         source = WeightsFile(Path(source))
@@ -68,7 +68,7 @@ def load_weights(
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the state dict as safetensors; tensors shared under several names are written once.
 
-    The file appears whole or not at all. Raises DiskError when it cannot be written.
+    The file is written atomically. Raises DiskError if it cannot be written.
     """
     path = Path(path)
     tensors = _tensors(model)
@@ -95,16 +95,16 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state dict. Raises ModelError when it holds something else than tensors."""
+    """The model's state dict. Raises ModelError if it contains anything other than tensors."""
     state = dict(model.state_dict())
     for name, value in state.items():
         if not isinstance(value, Tensor):
-            raise ModelError(f"the model's state {name!r} is no tensor: register it as a buffer")
+            raise ModelError(f"the model's state {name!r} is not a tensor: register it as a buffer")
     return state
 
 
 def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Name -> the first name under which the same memory appears (itself, where it is not shared)."""
+    """Name -> the first name of the same memory (itself, if it is not shared)."""
     seen: dict[object, str] = {}
     first = {}
     for name, tensor in tensors.items():
@@ -117,8 +117,8 @@ def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 def _check_path(path: Path) -> None:
     if path.name.endswith(_INDEX):
         raise ModelError(
-            f"{path} is the index of several files: load the model with its library and write "
-            "one with safetensors.torch.save_model(model, 'model.safetensors')"
+            f"{path} is the index of several files: load the model with its library and save it to one file "
+            "with safetensors.torch.save_model(model, 'model.safetensors')"
         )
     if not is_file(path):
         raise ModelError(f"there is no weights file {path}: check --weights")
@@ -176,31 +176,31 @@ def _not_plain(path: Path, name: str) -> str:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor of a file is one that a model can compute with, whatever its numbers."""
+    """Whether a model can compute with a tensor of a file, whatever its values."""
     return not tensor.is_meta and tensor.layout is torch.strided and not tensor.is_quantized
 
 
 def _with_shared(state: State, own: Mapping[str, Tensor]) -> State:
-    """With every name of a tensor that the model shares under several, where the file has one of them."""
+    """Add all names of shared tensors of which the file has one name."""
     first = _first_names(own)
     given = {first[name]: tensor for name, tensor in state.items() if name in own}
     added = {name: given[first[name]] for name in own if name not in state and first[name] in given}
     if not added:
         return state
-    # A copy that keeps what torch noted about versions of modules.
+    # A copy that keeps torch's version metadata.
     complete = copy.copy(state)
     complete.update(added)  # type: ignore[attr-defined]
     return complete
 
 
 def _check_loads(model: nn.Module, state: State, path: Path) -> None:
-    """Load into a copy, by PyTorch's own rules. Raises ModelError, naming differences, when that fails."""
+    """Load into a copy, by PyTorch's own rules. Raises ModelError with the differences if that fails."""
     try:
         trial = copy.deepcopy(model)
     except Exception as error:
         raise ModelError(
-            f"{type(model).__name__} cannot be copied to try weights on ({short_line(error)}): "
-            "keep tensors that are not leaves out of its attributes"
+            f"{type(model).__name__} cannot be copied for a trial load ({short_line(error)}): "
+            "remove non-leaf tensors from its attributes"
         ) from error
     own = {name: tuple(tensor.shape) for name, tensor in _tensors(model).items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}

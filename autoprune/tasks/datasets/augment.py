@@ -14,7 +14,7 @@ from autoprune.tasks.data import Data, DatasetSplit, TensorSplit
 
 AugmentName = Literal["data", "none", "shift", "shift-flip"]
 SHIFT = 1 / 8
-"""Most that images are shifted, as a share of their height."""
+"""Maximum shift of images, as a share of their height."""
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator, fill: float = 0.0) -> Tensor:
@@ -58,15 +58,15 @@ class CropFlip:
 
 
 def augmented(data: Data, name: AugmentName) -> Data:
-    """The data with its training inputs changed at random as named; ``data`` leaves what it brings.
+    """The data with the named augmentation of its training inputs; ``data`` keeps the data set's own.
 
     Raises DataError for shifts of anything but images ``[N, C, H, W]``, and for a user's own loader, which
-    augments by itself.
+    does its own augmentation.
     """
     if name == "data":
         return data
     if not isinstance(data.train, TensorSplit | DatasetSplit):
-        raise DataError(f"{data.name}: a DataLoader augments by itself, leave --augment out")
+        raise DataError(f"{data.name}: a DataLoader does its own augmentation: omit --augment")
     if name == "none":
         return replace(data, train=replace(data.train, augment=None))
     example = data.example()

@@ -1,4 +1,4 @@
-"""What two machines have to have in common to work on one study: the same samples."""
+"""A fingerprint of the samples, which must be the same on all machines of a study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoprune.tasks.data import Data, DatasetSplit, LoaderSplit, Split, TensorS
 from autoprune.tasks.datasets.subset import in_order
 
 SAMPLES = 64
-"""Samples that are read of a split that is not in memory."""
+"""Number of samples read from a split that is not in memory."""
 
 
 class _Digest(Protocol):
@@ -21,10 +21,10 @@ class _Digest(Protocol):
 
 
 def data_hash(data: Data) -> str:
-    """SHA-256 (hex) over the sizes of all splits, and the samples that train and guide.
+    """SHA-256 (hex) over the sizes of all splits and the training and validation samples.
 
-    Of splits that are in memory all samples count, of others the first :data:`SAMPLES` of the validation
-    split where they can be read in order; test samples are not read.
+    For splits in memory, all samples count; otherwise the first :data:`SAMPLES` of the validation split, if
+    they can be read in order. Test samples are not read.
     """
     digest = hashlib.sha256()
     sizes = [len(split) for split in (data.train, data.validation, data.test)]

@@ -62,7 +62,7 @@ def _read(file: BinaryIO | gzip.GzipFile, most: int) -> tuple[tuple[int, ...], b
 
 
 def has_idx(folder: Path) -> bool:
-    """Whether all four files lie in ``folder``, plain or compressed."""
+    """Whether ``folder`` contains all four files, plain or compressed."""
     return all(_find(folder, name) for pair in FILES.values() for name in pair)
 
 

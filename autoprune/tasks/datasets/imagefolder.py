@@ -1,4 +1,4 @@
-"""A user's photos in folders, one folder a class, read from disk as they are needed."""
+"""A user's images, one folder per class, read from disk on demand."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PARTS = ("train", "val", "test")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESIZED, SHIFTED = 8 / 7, 1 / 14
-"""Side before the crop, and most that training images are shifted, as shares of the size."""
+"""Side before the crop, and maximum shift of training images, as shares of the size."""
 OPTIONS = ("size", "mean", "std")
 LARGEST = 4096
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images become what the model takes.
+    """How images are converted to model inputs.
 
     Attributes:
-        size: their side in pixels.
-        mean: of each colour, which is subtracted.
-        std: of each colour, by which is divided.
+        size: side in pixels.
+        mean: mean of each colour channel.
+        std: standard deviation of each colour channel.
     """
 
     size: int = 224
@@ -45,7 +45,7 @@ class Preparation:
 
     @property
     def steps(self) -> transforms.Compose:
-        """For one image."""
+        """The transform of one image."""
         return transforms.Compose(
             [
                 transforms.Resize(round(self.size * RESIZED)),
@@ -57,18 +57,18 @@ class Preparation:
 
     @property
     def augment(self) -> CropFlip:
-        """For batches in training."""
+        """The augmentation of training batches."""
         return CropFlip(padding=round(self.size * SHIFTED))
 
 
 def imagefolder(root: str) -> Data:
-    """Images ``[N, 3, size, size]`` from a folder of class folders, standardised as for ImageNet if not told.
+    """Images ``[N, 3, size, size]`` from a folder of class folders, by default normalised as for ImageNet.
 
-    Either ``root`` holds ``train``, ``val`` and ``test`` with the same classes each, or class folders
-    that are split 70/15/15, always in the same way. ``ROOT,size=160,mean=0.5,std=0.5`` says what the model
-    was trained on; of each of them all colours have the same.
+    ``root`` contains either ``train``, ``val`` and ``test`` with the same classes each, or class folders that
+    are split 70/15/15, always in the same way. ``ROOT,size=160,mean=0.5,std=0.5`` sets the model's
+    preprocessing; each value applies to all colour channels.
 
-    Raises DataError when the folder is missing, holds no images, the classes differ, or an option is wrong.
+    Raises DataError if the folder is missing or has no images, the classes differ, or an option is wrong.
     """
     path, options = split_options(root)
     if not path:
@@ -103,7 +103,7 @@ def _preparation(options: str) -> Preparation:
             raise DataError(f"imagefolder has no option {name!r}: there are size=160, mean=0.5 and std=0.5")
         if name == "size":
             if not value.isdecimal() or not 1 <= int(value) <= LARGEST:
-                raise DataError(f"imagefolder: size={value} is no number of pixels: write size=160")
+                raise DataError(f"imagefolder: size={value} is not a number of pixels: write size=160")
             found = replace(found, size=int(value))
         elif name == "mean":
             found = replace(found, mean=(_number(name, value),) * 3)
@@ -118,7 +118,7 @@ def _number(name: str, value: str) -> float:
     except ValueError:
         number = nan
     if not isfinite(number) or (name == "std" and number <= 0):
-        raise DataError(f"imagefolder: {name}={value} does not do: write {name}=0.5")
+        raise DataError(f"imagefolder: {name}={value} is invalid: write {name}=0.5")
     return number
 
 

@@ -1,4 +1,4 @@
-"""Small data in memory: what is read for every candidate is decoded once."""
+"""Small data in memory, decoded once instead of for every candidate."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from autoprune.tasks.data import Split, TensorSplit
 
 MOST_BYTES = 1 << 30
-"""Splits that need more memory than this are read anew each time."""
+"""Splits that need more memory than this are read again each time."""
 
 
 def held(split: Split, batch_size: int = 64) -> Split:
-    """The samples of a split that changes nothing at random, in memory; the split itself where it is large.
+    """The samples of a deterministic split, in memory; the split itself if it is large.
 
-    Batches of unequal shapes cannot be put together and stay where they are.
+    Splits with batches of unequal shapes are not held in memory.
     """
     if isinstance(split, TensorSplit):
         return split

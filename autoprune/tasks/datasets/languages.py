@@ -1,4 +1,4 @@
-"""The language of a word, told from its letters: five of Debian's word lists."""
+"""Language identification of single words, from five of Debian's word lists."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ PACKAGES = {
     "italian": "witalian",
     "spanish": "wspanish",
 }
-"""Word list -> the Debian package that brings it; the order is that of the classes."""
+"""Word list -> its Debian package, in the order of the classes."""
 FOLDER = Path("/usr/share/dict")
-"""Where Debian's packages put the lists."""
+"""Folder of the lists in Debian."""
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzßàáâäåçèéêëìíîïñòóôöùúûü"
 PADDING, UNKNOWN = 0, 1
 SYMBOLS = len(ALPHABET) + 2
 """Size of the vocabulary: padding, any other letter, and the letters of ``ALPHABET`` from 2 on."""
 SHORTEST, LONGEST = 3, 20
-"""Letters of the words that are used, and with that the length of the padded inputs."""
+"""Maximum length of a word, which is the length of the padded inputs."""
 MOST_BYTES = 256 << 20
 """Of a list."""
 WORDS = 12_000
-"""Most words of a language."""
+"""Maximum number of words per language."""
 
 
 def language_id(root: str | None) -> Data:
     """Letters of a word, int64 ``[N, 20]`` padded with 0 at the end, to one of five languages.
 
-    48,000 train, 6,000 validation, 6,000 test, the same every time. Words are in small letters; those that
-    occur in several languages are left out, so no word is in two splits.
+    48,000 train, 6,000 validation, 6,000 test, always the same. Words are in lower case; words that occur in
+    several languages are left out, so no word is in two splits.
 
     Args:
         root: folder with the five lists in UTF-8, one word a line; Debian's without it.
@@ -70,14 +70,14 @@ def language_id(root: str | None) -> Data:
 
 
 def encode(words: list[str]) -> Tensor:
-    """Symbols of words in small letters, int64 ``[N, 20]``: cut after 20 letters, padded at the end."""
+    """Symbols of lower-case words, int64 ``[N, 20]``: truncated after 20 letters, padded at the end."""
     numbers = {letter: number for number, letter in enumerate(ALPHABET, start=2)}
     rows = [[numbers.get(letter, UNKNOWN) for letter in word[:LONGEST]] for word in words]
     return torch.tensor([row + [PADDING] * (LONGEST - len(row)) for row in rows])
 
 
 def _read(path: Path) -> set[str]:
-    """The list's words of letters only, in small letters and composed characters."""
+    """The list's words that consist only of letters, in lower case and composed characters."""
     try:
         lines = read_plain(path, MOST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -87,7 +87,7 @@ def _read(path: Path) -> set[str]:
 
 
 def _choose(words: list[str]) -> list[str]:
-    """A fixed sample, whatever the order in which the words come."""
+    """A fixed sample, independent of the order of the words."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     ordered = sorted(words)
     return [ordered[place] for place in torch.randperm(len(ordered), generator=generator)[:WORDS]]

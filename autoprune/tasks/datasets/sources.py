@@ -34,14 +34,14 @@ def load_data(spec: str) -> Data:
     lists), ``imagefolder:ROOT``, and ``package.module:factory`` or ``path/file.py:factory`` (see
     :mod:`autoprune.tasks.datasets.contract`).
 
-    Raises DataError when the name is unknown, or the data is missing or unusable.
+    Raises DataError if the name is unknown, or the data is missing or unusable.
     """
     reference = parse_data(spec)
     return load_named_data(reference, Permit.naming(reference))
 
 
 def load_named_data(reference: DataSet, permit: Permit) -> Data:
-    """The data that a setting names, as :func:`load_data` does; TrustError for code that may not run."""
+    """Load the data that a setting names; like :func:`load_data`, TrustError for code that may not run."""
     if not isinstance(reference, Named):
         return from_factory(reference, permit)
     name, root = reference.name, reference.argument

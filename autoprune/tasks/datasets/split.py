@@ -1,4 +1,4 @@
-"""Fixed partitions: which samples validate and test never depends on the seed of a run."""
+"""Fixed partitions: the validation and test samples never depend on the seed of a run."""
 
 from __future__ import annotations
 

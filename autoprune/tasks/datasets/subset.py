@@ -1,4 +1,4 @@
-"""Some of the samples of a split, as a split of its own."""
+"""Subsets of a split."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 from autoprune.tasks.data import DatasetSplit, LoaderSplit, Split, TensorSplit
 
 MOST_SCORED = 200_000
-"""Samples that are scored at most of a split that is not in memory."""
+"""Maximum number of scored samples of a split that is not in memory."""
 
 
 def part(split: Split, positions: Tensor) -> Split | None:
-    """The samples at these positions ``[N]``, in that order; None where a split cannot be read in parts.
+    """The samples at these positions ``[N]``, in that order; None if the split has no random access.
 
-    A DataLoader is made anew over the chosen items of its data set, with its own batch size and collation;
-    one that streams, shuffles or makes its own batches cannot.
+    A DataLoader is rebuilt over the chosen items of its data set, with its own batch size and collation; this
+    does not work for loaders that stream, shuffle or have their own batch sampler.
     """
     if isinstance(split, TensorSplit):
         return TensorSplit(split.inputs[positions], split.targets[positions], split.augment, name=split.name)
@@ -41,9 +41,9 @@ def part(split: Split, positions: Tensor) -> Split | None:
 
 
 def sampled(split: Split, most: int, seed: int) -> Split | None:
-    """At most so many samples of a split, drawn without replacement, in order; see :func:`part`.
+    """At most `count` samples of a split, drawn without replacement, in order; see :func:`part`.
 
-    Takes memory for those alone.
+    It needs memory only for these samples.
     """
     if len(split) <= most:
         return split
@@ -51,7 +51,7 @@ def sampled(split: Split, most: int, seed: int) -> Split | None:
 
 
 def scorable(split: Split, seed: int) -> tuple[Split, str]:
-    """The split, or as much of it as can be scored again and again, and what to tell of that."""
+    """The split, or a subset small enough to be scored repeatedly, and a note on it."""
     if isinstance(split, TensorSplit):
         return split, ""
     some = sampled(split, MOST_SCORED, seed)
@@ -62,7 +62,7 @@ def scorable(split: Split, seed: int) -> tuple[Split, str]:
 
 
 def classes(split: Split) -> Tensor | None:
-    """Class of every sample ``[N]``, where they are in memory and there are few; else None."""
+    """Class of every sample ``[N]``, if they are in memory and there are few classes; else None."""
     if not isinstance(split, TensorSplit) or split.targets.ndim != 1 or split.targets.is_floating_point():
         return None
     return split.targets
@@ -71,8 +71,8 @@ def classes(split: Split) -> Tensor | None:
 def shuffled(targets: Tensor | None, count: int, seed: int) -> Tensor:
     """All positions ``[count]`` in random order.
 
-    With ``targets``, every prefix has about the shares of all classes: the members of a class are spread
-    evenly over the order, each from a random place of its own.
+    With ``targets``, every prefix has about the overall class shares: the members of a class are spread
+    evenly over the order, starting at a random position.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(count, generator=generator)
@@ -87,5 +87,5 @@ def shuffled(targets: Tensor | None, count: int, seed: int) -> Tensor:
 
 
 def in_order(loader: DataLoader[object]) -> bool:
-    """Whether a loader gives all samples of its data set, in their order."""
+    """Whether a loader yields all samples of its data set in order."""
     return loader.batch_size is not None and type(loader.sampler) is SequentialSampler

@@ -66,7 +66,7 @@ class Worker:
                 return
             if turn is not Turn.WAIT:
                 self.trial.state = TrialState.FAIL
-                self.trial.set_user_attr("reason", "the budget was spent before it began")
+                self.trial.set_user_attr("reason", "the budget was spent before it started")
                 return
 
 

@@ -44,8 +44,8 @@ def test_small_validation_data_guides_as_a_whole() -> None:
     assert parts.ranking is None
     assert len(parts.guiding) == 600
     assert parts.note == "600 validation samples are too few to divide: all of them guide the search"
-    assert divide(data_of(600), load_config(None, {"ranking_share": 0.25})).ranking is not None
-    assert divide(data_of(5000), load_config(None, {"ranking_share": 0.0})).note == ""
+    assert divide(data_of(600), load_config(None, {"holdout_share": 0.25})).ranking is not None
+    assert divide(data_of(5000), load_config(None, {"holdout_share": 0.0})).note == ""
 
 
 def test_data_that_cannot_be_divided_guides_as_a_whole() -> None:
@@ -55,12 +55,12 @@ def test_data_that_cannot_be_divided_guides_as_a_whole() -> None:
     streaming = Data("made", data.train, shuffling, data.test, data.task)
     assert "streams or shuffles" in divide(streaming, load_config(None, {})).note
     with pytest.raises(ConfigError, match="cannot be divided"):
-        divide(streaming, load_config(None, {"ranking_share": 0.5}))
+        divide(streaming, load_config(None, {"holdout_share": 0.5}))
 
 
 def test_a_share_that_leaves_nothing() -> None:
     with pytest.raises(ConfigError, match="leaves a part empty"):
-        divide(data_of(4), load_config(None, {"ranking_share": 0.1}))
+        divide(data_of(4), load_config(None, {"holdout_share": 0.1}))
 
 
 def test_finalists_are_ranked_on_samples_that_guided_nothing(
@@ -74,7 +74,7 @@ def test_finalists_are_ranked_on_samples_that_guided_nothing(
         storage=f"sqlite:///{tmp_path}/study.db",
         finetune_steps=10,
         latency=False,
-        ranking_share=0.5,
+        holdout_share=0.5,
     )
     ranking = study.optuna.user_attrs["ranking"]
     finalists = {str(trial.number) for trial in near_front(study.optuna)}
@@ -105,7 +105,7 @@ def test_finalists_are_ranked_on_samples_that_guided_nothing(
     assert level[0] == pytest.approx(level[1])
     assert found.mean == pytest.approx(sum(differences) / len(differences))
     assert found.finalists == len(differences)
-    assert "guiding samples flatter" in health_lines(study.optuna)[0]
+    assert "the selection split overestimates" in health_lines(study.optuna)[0]
 
     # A search that goes on finds a better trial: until the end, its guiding samples decide.
     trial = study.optuna.ask()

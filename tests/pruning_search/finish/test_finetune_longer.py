@@ -101,7 +101,14 @@ def test_devices() -> None:
 
 
 def test_the_new_settings_are_read() -> None:
-    config = load_config(None, {"precision": "bf16", "augment": "shift", "clip": 1.0, "ladder": False})
-    assert (config.precision, config.augment, config.clip, config.ladder) == ("bf16", "shift", 1.0, False)
+    config = load_config(
+        None, {"precision": "bf16", "augment": "shift", "clip": 1.0, "early_stopping": False}
+    )
+    assert (config.precision, config.augment, config.clip, config.early_stopping) == (
+        "bf16",
+        "shift",
+        1.0,
+        False,
+    )
     with pytest.raises(ConfigError, match="use one of auto, float32, bf16"):
         load_config(None, {"precision": "int8"})

@@ -83,7 +83,9 @@ def test_blended_parameters_lie_between_those_of_the_parents_and_are_allowed() -
 def test_after_the_warm_starts_suggestions_go_to_gaps_and_to_the_sampler_in_turn(
     make_problem: Make, space: str
 ) -> None:
-    problem = make_problem(space=space, sampler="random", budget=("flops=50%", "trials=26"), ladder=False)
+    problem = make_problem(
+        space=space, sampler="random", budget=("flops=50%", "trials=26"), early_stopping=False
+    )
     study = create_study(problem)
     run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -95,7 +97,7 @@ def test_after_the_warm_starts_suggestions_go_to_gaps_and_to_the_sampler_in_turn
 
 def test_no_gap_is_given_a_plan_that_is_known(make_problem: Make) -> None:
     problem = make_problem(
-        only=("conv1", "bn1"), sampler="random", budget=("flops=95%", "trials=40"), ladder=False
+        only=("conv1", "bn1"), sampler="random", budget=("flops=95%", "trials=40"), early_stopping=False
     )
     study = create_study(problem)
     run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())

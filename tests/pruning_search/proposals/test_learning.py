@@ -27,7 +27,7 @@ Make = Callable[..., Problem]
 
 @pytest.fixture
 def searched(make_problem: Make) -> tuple[Problem, object]:
-    settings = {"ladder": False, "finetune_steps": 1, "space": "criterion"}
+    settings = {"early_stopping": False, "finetune_steps": 1, "space": "criterion"}
     problem = make_problem(budget=("flops=50%", "trials=22"), **settings)
     study = create_study(problem)
     run(problem, study, WeightStore.beside(problem.config.storage, study.study_name), Listener())
@@ -157,7 +157,7 @@ def test_on_coarse_steps_a_cut_fills_the_budget(make_problem: Make) -> None:
 
 @pytest.mark.parametrize("budget", ["trials=5", "flops=50%,time=3m", "latency=50%"])
 def test_a_cut_takes_a_budget_that_can_be_counted(budget: str) -> None:
-    with pytest.raises(ConfigError, match="a cut without a search"):
+    with pytest.raises(ConfigError, match="without a search, only"):
         Within(parse_budget([budget]))
 
 

@@ -79,7 +79,7 @@ def test_masks_cannot_be_mixed(make_problem: Make) -> None:
 
 
 def test_a_search_records_the_choice_and_gives_the_same_model_again(make_problem: Make) -> None:
-    problem = make_problem(mix=MIX, mix_by="class", budget=("flops=50%", "trials=18"), ladder=False)
+    problem = make_problem(mix=MIX, mix_by="class", budget=("flops=50%", "trials=18"), early_stopping=False)
     study = create_study(problem)
     store = WeightStore.beside(problem.config.storage, study.study_name)
     run(problem, study, store, Listener())

@@ -66,7 +66,7 @@ def make_tied(alike: nn.Module, digits: Data, tmp_path: Path, monkeypatch: pytes
             "finetune_steps": 4,
             "latency": False,
             "calibration_batches": 2,
-            "ladder": False,
+            "early_stopping": False,
         }
         return prepare(load_config(None, given | settings), Listener(), model=alike, data=digits)
 

@@ -97,7 +97,7 @@ def test_the_group_that_decides_is_the_most_important(url: str) -> None:
     assert found.shares["decides"] > 0.8
     assert (found.trials, found.sampled) == (16, 1.0)
     assert found.predicted > 0.5
-    assert "read them as a hint" in found.caveat
+    assert "treat them as a hint" in found.caveat
 
 
 def test_predictions_stages_and_importances_are_drawn_where_they_are_known(url: str) -> None:
@@ -108,7 +108,7 @@ def test_predictions_stages_and_importances_are_drawn_where_they_are_known(url: 
     drawn = {picture.name: picture for picture in pictures(study)}
     assert {"latency", "stages", "importances"} <= set(drawn)
     assert "Most of the time, 95%, went into fine-tuning." in drawn["stages"].alt
-    assert [trace.name for trace in drawn["stages"].figure.data] == ["cutting", "fine-tuning"]
+    assert [trace.name for trace in drawn["stages"].figure.data] == ["pruning", "fine-tuning"]
     assert drawn["stages"].figure.layout.barmode == "stack"
     trials = traces(drawn["latency"].figure)["trial"]
     assert len(trials.x) == 10 and trials.y[0] == pytest.approx(0.1)

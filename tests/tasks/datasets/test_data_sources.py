@@ -103,9 +103,9 @@ def test_a_short_plain_file(tmp_path):
         ("imagefolder:", "write imagefolder:ROOT"),
         ("imagefolder:/does/not/exist", "no folder"),
         ("imagefolder:photos,sizes=160", "no option 'sizes': there are size=160"),
-        ("imagefolder:photos,size=big", "size=big is no number of pixels"),
-        ("imagefolder:photos,mean=nan", "mean=nan does not do: write mean=0.5"),
-        ("imagefolder:photos,std=0", "std=0 does not do: write std=0.5"),
+        ("imagefolder:photos,size=big", "size=big is not a number of pixels"),
+        ("imagefolder:photos,mean=nan", "mean=nan is invalid: write mean=0.5"),
+        ("imagefolder:photos,std=0", "std=0 is invalid: write std=0.5"),
     ],
 )
 def test_data_that_cannot_be_found(spec, message):

@@ -69,7 +69,7 @@ def load_subject(
         ExtraQuality(objective.task(data.task), objective.split(splits.selection, config.seed))
         for objective in objectives
     )
-    if others and config.ladder:
+    if others and config.early_stopping:
         listener.note("with several qualities, every candidate is trained and scored in full")
     data, splits = _corrupt(data, splits, quality, config.seed)
     calibration = _calibration(data, config)

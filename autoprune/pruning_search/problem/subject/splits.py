@@ -43,19 +43,19 @@ def divide(data: Data, config: Config) -> ValidationSplits:
 
     Raises ConfigError when a share is asked of data that can only be read as a whole, or leaves a part empty.
     """
-    split, share = data.validation, config.ranking_share
+    split, share = data.validation, config.holdout_share
     count = len(split)
     order = shuffled(classes(split), count, config.seed)
     held_out_share = HOLDOUT_SHARE if share is None and count >= LEAST_SAMPLES else share or 0.0
     held_out = round(held_out_share * count)
     if share and not 0 < held_out < count:
-        raise ConfigError(f"ranking_share {share} of {count} samples leaves a part empty: give another share")
+        raise ConfigError(f"holdout_share {share} of {count} samples leaves a part empty: give another share")
     sizes = [count - held_out, held_out]
     selection, holdout = (_hold(part(split, some)) for some in torch.split(order, sizes))
     if selection is None or holdout is None:
         if share:
             raise ConfigError(
-                "the validation data streams or shuffles, so that it cannot be divided: leave ranking_share "
+                "the validation data streams or shuffles, so that it cannot be divided: leave holdout_share "
                 "out, or give a map-style data set"
             )
         return ValidationSplits(

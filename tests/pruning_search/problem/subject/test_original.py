@@ -119,7 +119,7 @@ def test_batches_of_one_sample_that_batchnorm_refuses_are_told_before_the_search
     "make", [lambda samples: Once(samples, 8), lambda samples: DataLoader(samples, 64, drop_last=True)]
 )
 def test_a_loader_without_batches_is_told_before_the_search(tmp_path: Path, split: str, make: Any) -> None:
-    with pytest.raises(DataError, match=rf"{split} yields no batch: its loader must start anew"):
+    with pytest.raises(DataError, match=rf"{split} yields no batch: its loader must restart"):
         search(network(), tmp_path, **{split: make(TensorDataset(*pair(20)))})
     assert not list(tmp_path.iterdir())
 
