@@ -22,6 +22,7 @@ from autoprune.structure.surgery.apply import Kept, apply, kept_positions, remov
 from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
 from autoprune.structure.surgery.untie import described
 from autoprune.structure.verification.noise import add_noise
+from autoprune.structure.verification.reference import Reference
 from autoprune.structure.verification.precision import DOUBLE, Precision, in_type, is_number, precisions_for
 from autoprune.structure.verification.substitute import Make, Substitute
 
@@ -35,7 +36,12 @@ class CutError(Exception):
 
 
 def prove(
-    model: nn.Module, structure: Structure, example_inputs: ExampleInputs, *, training: bool = False
+    model: nn.Module,
+    structure: Structure,
+    example_inputs: ExampleInputs,
+    *,
+    training: bool = False,
+    reference: Reference | None = None,
 ) -> Structure:
     """The structure with every group that does not cut cleanly moved to the frozen ones.
 
@@ -47,6 +53,7 @@ def prove(
         structure: what is to be proved.
         example_inputs: what the models are run on.
         training: run them in training mode, with BatchNorm and dropout left in evaluation mode.
+        reference: the graph in that mode, for cuts that change statistics over units.
 
     Raises:
         ModelError: when the original model itself does not run.
@@ -55,7 +62,7 @@ def prove(
         return structure
     possible = readings(model, structure)
     structure = replace(structure, numbers=likeliest(possible))
-    bench = Bench(ready(model, training=training), example_inputs, precisions_for(model))
+    bench = Bench(ready(model, training=training), example_inputs, precisions_for(model), reference)
     faults = find_faults(bench, structure, structure.groups)
     if faults and not all(bench.runs(precision) for precision in bench.precisions):
         # A type that some operator lacks is no fault of a cut.
@@ -73,11 +80,18 @@ class Bench:
         model: the original, in the mode in which it is to run.
         example_inputs: what models are run on.
         precisions: in what they are compared, the last one decides.
+        reference: runs the original with removed units left out of statistics; None where it has none.
     """
 
     model: nn.Module
     example_inputs: ExampleInputs
     precisions: tuple[Precision, ...] = (DOUBLE,)
+    reference: Reference | None = None
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The graph by its numbers as they stand, and with those that may be widths."""
+        return (self.reference, replace(self.reference, sizes_follow=True)) if self.reference else ()
 
     @classmethod
     def usable(cls, model: nn.Module, example_inputs: ExampleInputs) -> Bench:
@@ -164,6 +178,7 @@ def difference(
     *,
     noise: bool = False,
     dtype: torch.dtype | None = torch.float64,
+    reference: Reference | None = None,
 ) -> float:
     """Largest difference between sliced and zeroed model, relative to the largest output.
 
@@ -177,6 +192,7 @@ def difference(
         example_inputs: a tensor, or positional or keyword arguments.
         noise: add noise to the parameters, and to the buffers that are cut.
         dtype: floating-point type of all operators; None leaves every tensor in its own.
+        reference: run in place of the zeroed model.
 
     Raises:
         CutError: when the sliced model cannot be made or does not run, or the zeroed one does not.
@@ -197,7 +213,12 @@ def difference(
     try:
         for zeros in (_zeros(plan, structure), _zeros(plan, structure, gains=True)):
             values = _values(model, model, kept, noise, dtype, zeros=zeros)
-            theirs = _run(model, example_inputs, Substitute(values, dtype, by_weight))
+            if reference is None:
+                theirs = _run(model, example_inputs, Substitute(values, dtype, by_weight))
+            else:
+                tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+                removed = removed_positions(plan, structure)
+                theirs = reference.run(tensors, values, example_inputs, removed, dtype)
             if not _any_nan(theirs) or _any_nan(ours):
                 break
     except Exception as error:
@@ -263,16 +284,20 @@ def _belongs(group: Group, module: str) -> bool:
 def _fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutError | None:
     plan = uneven_plan(structure, groups)
     model, inputs, off = bench.model, bench.example_inputs, 0.0
+    inexact = not all(group.exact for group in groups)
     try:
         for precision in bench.precisions:
-            off = difference(model, structure, plan, inputs, noise=True, dtype=precision.dtype)
-            if off <= precision.tolerance:
-                return None
+            for reference in (None, *(bench.references if inexact else ())):
+                off = difference(
+                    model, structure, plan, inputs, noise=True, dtype=precision.dtype, reference=reference
+                )
+                if off <= precision.tolerance:
+                    return None
     except CutError as error:
         return error
     exact = [group for group in groups if group.exact]
-    if len(exact) < len(groups):
-        # Normalisations of weights, and those without weights, count the removed units in the zeroed model.
+    if inexact and (bench.reference is None or bench.reference.counts_removed_weights):
+        # Normalisations of weights count the removed units in the zeroed model.
         return _fault(bench, structure, exact) if exact else None
     deciding = bench.precisions[-1]
     cause = "the sliced model computes something else"
