@@ -19,12 +19,17 @@ from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
 from autoprune.structure.groups import ATTENTION_KINDS, Group, Structure
 from autoprune.structure.plan import Plan
 from autoprune.structure.surgery.apply import Kept, apply, kept_positions, removed_blocks, removed_positions
+from autoprune.structure.surgery.hidden_sizes import candidates, sizes_without_tensors
 from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
 from autoprune.structure.surgery.untie import described
 from autoprune.structure.verification.noise import add_noise
 from autoprune.structure.verification.reference import Reference
 from autoprune.structure.verification.precision import DOUBLE, Precision, in_type, is_number, precisions_for
 from autoprune.structure.verification.substitute import Make, Substitute
+
+
+MOST_ALONE = 8
+"""So many hidden sizes are tried one by one."""
 
 
 class CutError(Exception):
@@ -60,7 +65,7 @@ def prove(
     """
     if not structure.groups:
         return structure
-    possible = readings(model, structure)
+    possible = {**sizes_without_tensors(model, structure), **readings(model, structure)}
     structure = replace(structure, numbers=likeliest(possible))
     bench = Bench(ready(model, training=training), example_inputs, precisions_for(model), reference)
     faults = find_faults(bench, structure, structure.groups)
@@ -69,6 +74,8 @@ def prove(
         bench = replace(bench, precisions=(own_precision(bench),))
         faults = find_faults(bench, structure, structure.groups)
     structure, faults = _read_again(bench, structure, possible, faults)
+    if faults:
+        structure, faults = _read_hidden(bench, structure, candidates(model, structure, possible), faults)
     return structure.without(faults)
 
 
@@ -142,6 +149,40 @@ def _read_again(
         groups = [group for group in structure.groups if group.name not in faults]
         faults = faults | find_faults(bench, structure, groups)
     return structure, faults
+
+
+def _read_hidden(
+    bench: Bench,
+    structure: Structure,
+    hidden: Mapping[Number, Sequence[Reading]],
+    faults: dict[str, str],
+) -> tuple[Structure, dict[str, str]]:
+    """The structure with those hidden sizes that groups at fault need, and the faults left.
+
+    All candidates that could follow the groups are tried at once, then each alone: one that is equal by chance
+    must not spoil the others.
+    """
+    before = structure.numbers
+    could = [n for n, possible in hidden.items() if _follow_any(possible, list(faults))]
+    for numbers in ([could] if len(could) > 1 else []) + [[number] for number in could[:MOST_ALONE]]:
+        ill = [group for group in structure.groups if group.name in faults]
+        tried = {number: hidden[number] for number in numbers}
+        names = [group.name for group in ill]
+        if not ill or not _follow_any([r for readings in tried.values() for r in readings], names):
+            continue
+        reading = replace(structure, numbers=reread(tried, structure.numbers, names, following=True))
+        left = find_faults(bench, reading, ill)
+        cured = [name for name in names if name not in left]
+        structure = replace(structure, numbers=reread(tried, structure.numbers, cured, following=True))
+        faults = {name: reason for name, reason in faults.items() if name not in cured}
+    if structure.numbers != before:
+        groups = [group for group in structure.groups if group.name not in faults]
+        faults = faults | find_faults(bench, structure, groups)
+    return structure, faults
+
+
+def _follow_any(possible: Sequence[Reading], names: Sequence[str]) -> bool:
+    return any(r is not None and any(name in names for name, _ in r.per_group) for r in possible)
 
 
 def half_plan(structure: Structure, groups: Sequence[Group], seed: int = 0) -> Plan:
