@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 from autoprune.errors import ModelError
 from autoprune.structure.admission import copying_remedy, require_prunable
 from autoprune.structure.graph.error_site import fault_site, first_line
+from autoprune.structure.graph.inlining import inline_contexts
 from autoprune.structure.graph.values import ExampleInputs, as_call, shapes_of, tensors_in
 
 _INERT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
@@ -86,6 +87,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, training: bool = F
     """
     require_prunable(model)
     program = _export(ready(model, training=training), example_inputs)
+    inline_contexts(program.graph_module)
     # What nobody reads ties nothing: the averaged weights of an attention, say.
     program.graph.eliminate_dead_code()
     canonical = canonical_names(model)

@@ -6,6 +6,7 @@ candidate: it stays as it is unless a cut fails without it and succeeds with it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,43 @@ def sizes_without_tensors(model: nn.Module, structure: Structure) -> dict[Number
                     last: tuple[Reading, ...] = (None,)
                     readings[path, *keys] = (*extents, None) if len(extents) == 1 else last + extents
     return readings
+
+
+def sizes_of_own_tensors(model: nn.Module, structure: Structure) -> dict[Number, tuple[Reading, ...]]:
+    """Attributes that equal the same axis of a module's own tensors in every module of its class.
+
+    ``nf`` of a layer whose weight is ``[nx, nf]`` is its second axis, also where both have the same length.
+    """
+    instances: dict[tuple[type, str], list[tuple[str, dict[tuple[str, int], int]]]] = defaultdict(list)
+    for path, module in model.named_modules():
+        if is_torch(module):
+            continue
+        lengths = {
+            (name, axis): size
+            for name, tensor in _own_tensors(module)
+            for axis, size in enumerate(tensor.shape)
+        }
+        for name, value in vars(module).items():
+            if lengths and type(value) is int and value > 1 and name not in _OF_EVERY_MODULE:
+                equal = {axis: size for axis, size in lengths.items() if size == value}
+                instances[type(module), name].append((path, equal))
+    found: dict[Number, tuple[Reading, ...]] = {}
+    for (_, name), each in instances.items():
+        common = set.intersection(*(set(equal) for _, equal in each))
+        for path, _ in each:
+            names = [(_joined(path, own), axis) for own, axis in common]
+            extents = {structure.tensors[name][axis] for name, axis in names if name in structure.tensors}
+            if len(extents) == 1 and (extent := extents.pop()).per_group:
+                found[path, name] = (extent, None)
+    return found
+
+
+def _own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def candidates(

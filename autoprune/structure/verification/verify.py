@@ -19,7 +19,7 @@ from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
 from autoprune.structure.groups import ATTENTION_KINDS, Group, Structure
 from autoprune.structure.plan import Plan
 from autoprune.structure.surgery.apply import Kept, apply, kept_positions, removed_blocks, removed_positions
-from autoprune.structure.surgery.hidden_sizes import candidates, sizes_without_tensors
+from autoprune.structure.surgery.hidden_sizes import candidates, sizes_of_own_tensors, sizes_without_tensors
 from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
 from autoprune.structure.surgery.untie import described
 from autoprune.structure.verification.noise import add_noise
@@ -65,7 +65,11 @@ def prove(
     """
     if not structure.groups:
         return structure
-    possible = {**sizes_without_tensors(model, structure), **readings(model, structure)}
+    possible = {
+        **sizes_without_tensors(model, structure),
+        **sizes_of_own_tensors(model, structure),
+        **readings(model, structure),
+    }
     structure = replace(structure, numbers=likeliest(possible))
     bench = Bench(ready(model, training=training), example_inputs, precisions_for(model), reference)
     faults = find_faults(bench, structure, structure.groups)
@@ -159,12 +163,15 @@ def _read_hidden(
 ) -> tuple[Structure, dict[str, str]]:
     """The structure with those hidden sizes that groups at fault need, and the faults left.
 
-    All candidates that could follow the groups are tried at once, then each alone: one that is equal by chance
-    must not spoil the others.
+    Those of the layers that are cut are tried first, then all that could follow the groups, then each alone: one
+    that is equal by chance must not spoil the others.
     """
     before = structure.numbers
     could = [n for n, possible in hidden.items() if _follow_any(possible, list(faults))]
-    for numbers in ([could] if len(could) > 1 else []) + [[number] for number in could[:MOST_ALONE]]:
+    layers = {part.layer for group in structure.groups if group.name in faults for part in group.slices}
+    own = [number for number in could if number[0] in layers]
+    several = [numbers for numbers in (own, could) if len(numbers) > 1]
+    for numbers in [*several, *([number] for number in could[:MOST_ALONE])]:
         ill = [group for group in structure.groups if group.name in faults]
         tried = {number: hidden[number] for number in numbers}
         names = [group.name for group in ill]

@@ -103,15 +103,17 @@ def _is_index(node: fx.Node, argument: fx.Node) -> bool:
 
 
 def _tie_parts(state: Propagation, node: fx.Node) -> None:
-    """Equal sections of an axis stay equal only when they lose the same positions."""
+    """Equal sections of an axis stay equal only when they lose the same positions.
+
+    Unequal ones are units of their own, where the code takes their lengths from what follows a cut.
+    """
     bound = arguments(node)
     labels, rank = state.open_labels(bound["self"]), len(shape_of(bound["self"]))
     axis = bound.get("dim", 0) % rank
     parts = [part.shape[axis] for part in node.meta["val"]]
     if axis not in varying(labels) or len(parts) == 1:
         return
-    if not tie_sections(state, labels, axis, parts):
-        state.space.freeze(labels, "split into unequal parts at fixed positions")
+    tie_sections(state, labels, axis, parts)
 
 
 def _hold_positions(state: Propagation, node: fx.Node) -> None:

@@ -22,7 +22,7 @@ UNARY = """
     sqrt square tan tanh threshold to type_as zero zeros_like
 """
 SEVERAL = """
-    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide
+    __and__ __or__ __xor__ add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide
     fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow
     remainder rsub sub subtract true_divide where
 """
