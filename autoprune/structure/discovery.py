@@ -19,8 +19,8 @@ from autoprune.structure.groups import AttentionUnit, Structure
 from autoprune.structure.propagation.grouping import assemble
 from autoprune.structure.propagation.propagate import AT_INPUT, AT_OUTPUT, Propagation
 from autoprune.structure.surgery.untie import plan_untying, untied
+from autoprune.structure.verification.prove import prove
 from autoprune.structure.verification.reference import Reference
-from autoprune.structure.verification.verify import prove
 from autoprune.structure.wrappers import unwrapped
 from autoprune.utils.arguments import check_type
 

@@ -43,11 +43,9 @@ def imports() -> nx.DiGraph[str]:
 def with_bends(graph: nx.DiGraph[str]) -> tuple[nx.DiGraph[str], dict[str, int]]:
     """The graph with a bend in each row that an arrow crosses, and the row of every node, from the top.
 
-    Example: an arrow from row 1 to row 4 becomes three, by bends in rows 2 and 3, so that it passes between boxes.
+    Example: an arrow from row 1 to row 4 becomes three, by bends in rows 2 and 3, and passes between boxes.
     """
-    row = {
-        name: number for number, names in enumerate(nx.topological_generations(graph)) for name in names
-    }
+    row = {name: number for number, names in enumerate(nx.topological_generations(graph)) for name in names}
     bent: nx.DiGraph[str] = nx.DiGraph()
     for start, end in graph.edges:
         path = [start, *(f"{start} {end} {number}" for number in range(row[start] + 1, row[end])), end]
@@ -57,7 +55,7 @@ def with_bends(graph: nx.DiGraph[str]) -> tuple[nx.DiGraph[str], dict[str, int]]
 
 
 def ordered_rows(graph: nx.DiGraph[str], row: dict[str, int]) -> list[list[str]]:
-    """The nodes of each row from left to right, by the mean place of their neighbours (Sugiyama et al., 1981)."""
+    """The nodes of each row from left to right, by the mean place of neighbours (Sugiyama et al., 1981)."""
     rows = [sorted(name for name in row if row[name] == number) for number in range(max(row.values()) + 1)]
     for sweep in range(20):
         neighbours = graph.predecessors if sweep % 2 == 0 else graph.successors
@@ -104,7 +102,13 @@ def draw() -> None:
                 text(x, y + 18, name, size=15, colour=BLUE),
                 text(x, y + 33, f"{files} modules" if files > 1 else "one module", size=11),
             ]
-    svg("architecture", "Folders of the package: each imports from those below it", width, 60 + len(rows) * ROW, parts)
+    svg(
+        "architecture",
+        "Folders of the package: each imports from those below it",
+        width,
+        60 + len(rows) * ROW,
+        parts,
+    )
 
 
 if __name__ == "__main__":

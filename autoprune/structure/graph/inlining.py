@@ -1,4 +1,4 @@
-"""Code under ``torch.no_grad()`` or ``torch.autocast`` is a graph of its own in an exported one: put it back."""
+"""Code under ``torch.no_grad()`` or ``torch.autocast`` is exported as a graph of its own: inline it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes that code keeps where no name points them out: ``self.c``, a tuple, a dictionary, a configuration object.
+"""Sizes that code keeps where no name points them out: ``self.c``, a tuple, a dictionary, a configuration.
 
 Any integer that equals an axis which a group cuts may be that size, or be equal by chance. Each is only a
 candidate: it stays as it is unless a cut fails without it and succeeds with it.
@@ -6,7 +6,7 @@ candidate: it stays as it is unless a cut fails without it and succeeds with it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -78,9 +78,12 @@ def sizes_of_own_tensors(model: nn.Module, structure: Structure) -> dict[Number,
             if lengths and type(value) is int and value > 1 and name not in _OF_EVERY_MODULE:
                 equal = {axis: size for axis, size in lengths.items() if size == value}
                 instances[type(module), name].append((path, equal))
+    meant = {of: set.intersection(*(set(equal) for _, equal in each)) for of, each in instances.items()}
+    claims = Counter((kind, axis) for (kind, _), axes in meant.items() for axis in axes)
     found: dict[Number, tuple[Reading, ...]] = {}
-    for (_, name), each in instances.items():
-        common = set.intersection(*(set(equal) for _, equal in each))
+    for (kind, name), each in instances.items():
+        # An axis that two attributes equal tells nothing of either.
+        common = {axis for axis in meant[kind, name] if claims[kind, axis] == 1}
         for path, _ in each:
             names = [(_joined(path, own), axis) for own, axis in common]
             extents = {structure.tensors[name][axis] for name, axis in names if name in structure.tensors}

@@ -136,6 +136,7 @@ def nearby(structure: Structure) -> dict[str, list[Axis]]:
 
 
 def upwards(path: str) -> Iterator[str]:
+    """The module itself and those around it, the model last."""
     while path:
         yield path
         path = path.rpartition(".")[0]

@@ -2,8 +2,8 @@
 
 A norm written by hand computes a statistic over the units, such as ``x.pow(2).mean(-1)``. No zero in a weight
 takes a unit out of a mean, so the zeroed model is no reference for its cut. What a cut promises is this: the
-sliced model equals the original where removed units are read by zero *and* every statistic runs over the units
-that stay. The traced graph knows which operators those are, and which positions each of them leaves out.
+sliced model equals the original where removed units are read by zero *and* every statistic runs over the
+units that stay. The traced graph knows which operators those are, and which positions each leaves out.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_leaves
 
 from autoprune.structure.graph.nodes import arguments, operator_name
-from autoprune.structure.graph.trace import Trace
+from autoprune.structure.graph.trace import Trace, trace
 from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
 from autoprune.structure.propagation.propagate import Propagation, Statistic
 from autoprune.structure.verification.substitute import Make, Substitute
 
 CHECKS = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
 """Operators that compute nothing; some of them insist on the types of the original."""
-SCALING = frozenset("div divide mul multiply true_divide".split())
+SCALING = frozenset(["div", "divide", "mul", "multiply", "true_divide"])
 OVER_CHANNELS, OVER_LAST = frozenset({"group_norm"}), frozenset({"layer_norm", "rms_norm"})
 Positions = Mapping[str, Mapping[int, NDArray[np.int64]]]
 """Tensor name -> axis -> positions."""
@@ -40,8 +40,8 @@ class Reference:
     Attributes:
         trace: the graph, in the mode in which models are compared.
         propagation: a finished walk over it.
-        sizes_follow: whether a number that equals the width of a statistic's units, or its root, stands for it:
-            ``h.pow(2).sum(-1) / h.shape[-1]`` was traced as a division by that number.
+        sizes_follow: whether a number that equals the width of a statistic's units, or its root, stands for
+            it: ``h.pow(2).sum(-1) / h.shape[-1]`` was traced as a division by that number.
     """
 
     trace: Trace
@@ -53,6 +53,13 @@ class Reference:
         """None where the graph has no statistic over units, or parts that are graphs themselves."""
         reduces = any(node in propagation.statistics for node in trace.graph.nodes)
         return cls(trace, propagation) if reduces and trace.is_flat else None
+
+    @classmethod
+    def of_model(cls, model: nn.Module, example_inputs: ExampleInputs) -> Reference | None:
+        """The same for a model that was not traced yet. Raises ModelError when it cannot be."""
+        propagation = Propagation(trace(model, example_inputs))
+        propagation.run()
+        return cls.of(propagation.trace, propagation)
 
     @property
     def counts_removed_weights(self) -> bool:
@@ -158,9 +165,7 @@ class Reference:
         return np.unique(np.concatenate(roots)) if roots else np.empty(0, dtype=np.int64)
 
 
-def _normalised(
-    target: Any, given: dict[str, Any], axis: int, kept: Tensor, *, follows: bool
-) -> Tensor:
+def _normalised(target: Any, given: dict[str, Any], axis: int, kept: Tensor, *, follows: bool) -> Tensor:
     """A normalisation over the kept positions alone, with zeros at the others.
 
     Args:

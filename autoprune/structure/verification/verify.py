@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,22 +13,16 @@ from torch import Tensor, nn
 
 from autoprune.errors import ModelError
 from autoprune.structure.graph.error_site import fault_module, fault_site, first_line, kind_and_line
-from autoprune.structure.graph.trace import canonical_names, ready
+from autoprune.structure.graph.trace import canonical_names
 from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
-from autoprune.structure.groups import ATTENTION_KINDS, Group, Structure
+from autoprune.structure.groups import Group, Structure
 from autoprune.structure.plan import Plan
 from autoprune.structure.surgery.apply import Kept, apply, kept_positions, removed_blocks, removed_positions
-from autoprune.structure.surgery.hidden_sizes import candidates, sizes_of_own_tensors, sizes_without_tensors
-from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
 from autoprune.structure.surgery.untie import described
 from autoprune.structure.verification.noise import add_noise
+from autoprune.structure.verification.precision import DOUBLE, Precision, in_type, is_number
 from autoprune.structure.verification.reference import Reference
-from autoprune.structure.verification.precision import DOUBLE, Precision, in_type, is_number, precisions_for
 from autoprune.structure.verification.substitute import Make, Substitute
-
-
-MOST_ALONE = 8
-"""So many hidden sizes are tried one by one."""
 
 
 class CutError(Exception):
@@ -38,49 +31,6 @@ class CutError(Exception):
     def __init__(self, text: str, module: str = "") -> None:
         super().__init__(text)
         self.module = module
-
-
-def prove(
-    model: nn.Module,
-    structure: Structure,
-    example_inputs: ExampleInputs,
-    *,
-    training: bool = False,
-    reference: Reference | None = None,
-) -> Structure:
-    """The structure with every group that does not cut cleanly moved to the frozen ones.
-
-    All groups are cut at once; only when that fails are they halved until those at fault are found.
-    The weights used are the model's own with some noise, so that no zero hides a wrong cut.
-
-    Args:
-        model: the original model.
-        structure: what is to be proved.
-        example_inputs: what the models are run on.
-        training: run them in training mode, with BatchNorm and dropout left in evaluation mode.
-        reference: the graph in that mode, for cuts that change statistics over units.
-
-    Raises:
-        ModelError: when the original model itself does not run.
-    """
-    if not structure.groups:
-        return structure
-    possible = {
-        **sizes_without_tensors(model, structure),
-        **sizes_of_own_tensors(model, structure),
-        **readings(model, structure),
-    }
-    structure = replace(structure, numbers=likeliest(possible))
-    bench = Bench(ready(model, training=training), example_inputs, precisions_for(model), reference)
-    faults = find_faults(bench, structure, structure.groups)
-    if faults and not all(bench.runs(precision) for precision in bench.precisions):
-        # A type that some operator lacks is no fault of a cut.
-        bench = replace(bench, precisions=(own_precision(bench),))
-        faults = find_faults(bench, structure, structure.groups)
-    structure, faults = _read_again(bench, structure, possible, faults)
-    if faults:
-        structure, faults = _read_hidden(bench, structure, candidates(model, structure, possible), faults)
-    return structure.without(faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,68 +78,6 @@ def own_precision(bench: Bench) -> Precision:
             f"{type(bench.model).__name__} does not run on the example inputs with a little noise in its "
             f"weights{fault_site(error, bench.model)}: {first_line(error)}"
         ) from error
-
-
-def _read_again(
-    bench: Bench,
-    structure: Structure,
-    possible: Mapping[Number, Sequence[Reading]],
-    faults: dict[str, str],
-) -> tuple[Structure, dict[str, str]]:
-    """The structure with other readings of the attributes that groups at fault need, and the faults left."""
-    before = structure.numbers
-    attending = {group.name for group in structure.groups if group.kind in ATTENTION_KINDS}
-    for heads, following in itertools.product((True, False), (True, False)):
-        ill = [g for g in structure.groups if g.name in faults and (g.name in attending) == heads]
-        numbers = reread(possible, structure.numbers, [g.name for g in ill], following=following)
-        if not ill or numbers == before:
-            continue
-        left = find_faults(bench, replace(structure, numbers=numbers), ill)
-        cured = [g.name for g in ill if g.name not in left]
-        numbers = reread(possible, structure.numbers, cured, following=following)
-        structure = replace(structure, numbers=numbers)
-        faults = {name: reason for name, reason in faults.items() if name not in cured}
-    if structure.numbers != before:
-        groups = [group for group in structure.groups if group.name not in faults]
-        faults = faults | find_faults(bench, structure, groups)
-    return structure, faults
-
-
-def _read_hidden(
-    bench: Bench,
-    structure: Structure,
-    hidden: Mapping[Number, Sequence[Reading]],
-    faults: dict[str, str],
-) -> tuple[Structure, dict[str, str]]:
-    """The structure with those hidden sizes that groups at fault need, and the faults left.
-
-    Those of the layers that are cut are tried first, then all that could follow the groups, then each alone: one
-    that is equal by chance must not spoil the others.
-    """
-    before = structure.numbers
-    could = [n for n, possible in hidden.items() if _follow_any(possible, list(faults))]
-    layers = {part.layer for group in structure.groups if group.name in faults for part in group.slices}
-    own = [number for number in could if number[0] in layers]
-    several = [numbers for numbers in (own, could) if len(numbers) > 1]
-    for numbers in [*several, *([number] for number in could[:MOST_ALONE])]:
-        ill = [group for group in structure.groups if group.name in faults]
-        tried = {number: hidden[number] for number in numbers}
-        names = [group.name for group in ill]
-        if not ill or not _follow_any([r for readings in tried.values() for r in readings], names):
-            continue
-        reading = replace(structure, numbers=reread(tried, structure.numbers, names, following=True))
-        left = find_faults(bench, reading, ill)
-        cured = [name for name in names if name not in left]
-        structure = replace(structure, numbers=reread(tried, structure.numbers, cured, following=True))
-        faults = {name: reason for name, reason in faults.items() if name not in cured}
-    if structure.numbers != before:
-        groups = [group for group in structure.groups if group.name not in faults]
-        faults = faults | find_faults(bench, structure, groups)
-    return structure, faults
-
-
-def _follow_any(possible: Sequence[Reading], names: Sequence[str]) -> bool:
-    return any(r is not None and any(name in names for name, _ in r.per_group) for r in possible)
 
 
 def half_plan(structure: Structure, groups: Sequence[Group], seed: int = 0) -> Plan:
@@ -308,7 +196,7 @@ def find_faults(bench: Bench, structure: Structure, groups: Sequence[Group]) -> 
     The groups that the failing module reads or gives out are tried alone first; where it is none of them,
     the groups are halved until each fault stands alone.
     """
-    fault = _fault(bench, structure, groups)
+    fault = find_fault(bench, structure, groups)
     if fault is None:
         return {}
     if len(groups) == 1:
@@ -329,7 +217,8 @@ def _belongs(group: Group, module: str) -> bool:
     return any(f"{part.layer}.".startswith(f"{module}.") for part in group.slices)
 
 
-def _fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutError | None:
+def find_fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutError | None:
+    """Cut these groups at once: what is wrong with that, or None."""
     plan = uneven_plan(structure, groups)
     model, inputs, off = bench.model, bench.example_inputs, 0.0
     inexact = not all(group.exact for group in groups)
@@ -346,7 +235,7 @@ def _fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutEr
     exact = [group for group in groups if group.exact]
     if inexact and (bench.reference is None or bench.reference.counts_removed_weights):
         # Normalisations of weights count the removed units in the zeroed model.
-        return _fault(bench, structure, exact) if exact else None
+        return find_fault(bench, structure, exact) if exact else None
     deciding = bench.precisions[-1]
     cause = "the sliced model computes something else"
     if deciding.dtype is None:

@@ -22,9 +22,9 @@ UNARY = """
     sqrt square tan tanh threshold to type_as zero zeros_like
 """
 SEVERAL = """
-    __and__ __or__ __xor__ add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide
-    fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow
-    remainder rsub sub subtract true_divide where
+    __and__ __or__ __xor__ add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex
+    copy div eq floor_divide fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul
+    multiply ne polar pow remainder rsub sub subtract true_divide where
 """
 
 

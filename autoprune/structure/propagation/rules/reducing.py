@@ -16,9 +16,7 @@ REDUCTIONS = """
     all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean
     median min mode nanmean nanmedian nansum norm prod std std_mean sum var var_mean
 """
-STATISTICS = frozenset(
-    "amax amin linalg_vector_norm logsumexp max mean min norm std std_mean sum var var_mean".split()
-)
+STATISTICS = "amax amin linalg_vector_norm logsumexp max mean min norm std std_mean sum var var_mean"
 """Reductions that mean the same over fewer units; a product of all of them, or an index, does not."""
 ALONG_ONE_AXIS = "cumprod cumsum log_softmax softmax sort topk _log_softmax _softmax glu"
 SPATIAL = {
@@ -84,7 +82,7 @@ def reduction(state: Propagation, node: fx.Node) -> Labels:
         list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else list(dims)
     )
     kind = operator_name(node)
-    if kind in STATISTICS and not _gives_indices(node):
+    if kind in STATISTICS.split() and not _gives_indices(node):
         labels = statistic(state, node, source, axes)
     else:
         labels = across(state, source, axes)
