@@ -19,7 +19,8 @@ from autoprune.structure.groups import AttentionUnit, Structure
 from autoprune.structure.propagation.grouping import assemble
 from autoprune.structure.propagation.propagate import AT_INPUT, AT_OUTPUT, Propagation
 from autoprune.structure.surgery.untie import plan_untying, untied
-from autoprune.structure.verification.verify import prove
+from autoprune.structure.verification.prove import prove
+from autoprune.structure.verification.reference import Reference
 from autoprune.structure.wrappers import unwrapped
 from autoprune.utils.arguments import check_type
 
@@ -88,9 +89,11 @@ def discover(
     structure = assemble(propagation, unread)
     if shared == "frozen":
         structure = structure.without(_reused(structure, evaluation))
-    structure = prove(model, structure, example_inputs)
+    reference = Reference.of(evaluation, propagation)
+    structure = prove(model, structure, example_inputs, reference=reference)
     if training is not None:
-        structure = prove(model, structure, example_inputs, training=True)
+        reference = Reference.of(training, propagation)
+        structure = prove(model, structure, example_inputs, training=True, reference=reference)
     if depth:
         structure = with_blocks(model, structure, propagation, example_inputs)
         if shared == "frozen":

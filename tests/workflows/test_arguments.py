@@ -177,10 +177,6 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda _: autoprune.register_criterion("own")("l2"),
         "criterion 'own' is the string 'l2'",
     ),
-    "a study": (
-        lambda _: autoprune.export("first"),
-        "study is the string 'first': give what autoprune.search",
-    ),
     "tensors": (
         lambda _: autoprune.Data("mine", SPLIT, SPLIT, SPLIT, classification(2)),
         r"train is a tuple \(Tensor, Tensor\): give a TensorSplit",

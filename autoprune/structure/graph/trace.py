@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 from autoprune.errors import ModelError
 from autoprune.structure.admission import copying_remedy, require_prunable
 from autoprune.structure.graph.error_site import fault_site, first_line
+from autoprune.structure.graph.inlining import inline_contexts
 from autoprune.structure.graph.values import ExampleInputs, as_call, shapes_of, tensors_in
 
 _INERT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
@@ -35,7 +36,7 @@ class Trace:
         graph: ATen operators, not decomposed, in the order of the forward pass.
         state: placeholder name -> canonical state-dict name (aliases of one tensor share a name).
         inputs: placeholder names of the caller's inputs.
-        constants: placeholder names of tensors that belong to no module.
+        values: placeholder name -> tensor, of those that belong to no module or are not saved with it.
         shapes: canonical state-dict name -> shape of the original tensor.
         parameters: which of ``shapes`` are parameters.
         unread: which of ``parameters`` no operator reads.
@@ -44,10 +45,15 @@ class Trace:
     graph: torch.fx.Graph
     state: Mapping[str, str]
     inputs: frozenset[str]
-    constants: frozenset[str]
+    values: Mapping[str, Tensor]
     shapes: Mapping[str, tuple[int, ...]]
     parameters: frozenset[str]
     unread: frozenset[str]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the graph calls no other graphs, so that it can be run node by node."""
+        return all(node.op != "get_attr" for node in self.graph.nodes)
 
 
 def shell(model: nn.Module) -> nn.Module:
@@ -81,10 +87,11 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, training: bool = F
     """
     require_prunable(model)
     program = _export(ready(model, training=training), example_inputs)
+    inline_contexts(program.graph_module)
     # What nobody reads ties nothing: the averaged weights of an attention, say.
     program.graph.eliminate_dead_code()
     canonical = canonical_names(model)
-    state, inputs, constants = {}, set(), set()
+    state, values, inputs = {}, {}, set()
     for spec in program.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target in canonical:
@@ -92,7 +99,9 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, training: bool = F
         elif spec.kind is InputKind.USER_INPUT:
             inputs.add(name)
         else:
-            constants.add(name)
+            value = program.constants.get(spec.target or "", program.state_dict.get(spec.target or ""))
+            if isinstance(value, Tensor):
+                values[name] = value
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     parameters = frozenset(dict(model.named_parameters()))
     read = {state[node.name] for node in program.graph.nodes if node.name in state and node.users}
@@ -100,7 +109,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, *, training: bool = F
         graph=program.graph,
         state=state,
         inputs=frozenset(inputs),
-        constants=frozenset(constants),
+        values=values,
         shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
         parameters=parameters,
         unread=parameters - read,

@@ -71,11 +71,12 @@ def assemble(propagation: Propagation, unread: str = "forward never reads it") -
     reasons = propagation.space.frozen()
     inexact = propagation.space.inexact()
     contracted = propagation.space.contracted()
+    reduced = propagation.reduced()
     kinds = propagation.space.kinds()
     frozen: dict[str, str] = {}
     families: list[_Units] = []
     groups: list[Group] = []
-    for family in _families(ties, reasons, contracted, kinds, frozen):
+    for family in _families(ties, reasons, contracted | reduced, kinds, frozen):
         try:
             groups.append(_group(family, ties, inexact, contracted, kinds))
             families.append(family)
@@ -140,11 +141,14 @@ def _first_layers(ties: Mapping[Tie, Roots], reasons: Mapping[int, str]) -> froz
 def _families(
     ties: Mapping[Tie, Roots],
     reasons: Mapping[int, str],
-    contracted: set[int],
+    summed: set[int],
     kinds: Mapping[int, str],
     frozen: dict[str, str],
 ) -> list[_Units]:
-    """Units with equal footprints together; what cannot go is written to `frozen`."""
+    """Units with equal footprints together; what cannot go is written to `frozen`.
+
+    Units that something sums over need no layer that reads them.
+    """
     order = list(ties)
     produced = {i for i, (_, _, role) in enumerate(order) if role == "out"}
     consumed = {i for i, (_, _, role) in enumerate(order) if role == "in"}
@@ -154,7 +158,7 @@ def _families(
         if not touched & produced:
             continue
         unread = None if touched & consumed else "nothing that can be cut reads its output"
-        why = {root: reasons.get(root, None if root in contracted else unread) for root in roots}
+        why = {root: reasons.get(root, None if root in summed else unread) for root in roots}
         free = [root for root, reason in why.items() if reason is None]
         if free:
             members[footprint] = free

@@ -35,6 +35,7 @@ class LabelSpace:
         self._overwritten: list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None = None
         """Labels and their parents before each join of an attempt; None outside of one."""
         self.padding = self.fixed((), "padded with constants")
+        self._statistics: set[int] = set()
 
     def fresh(self, shape: Sequence[int]) -> Tensor:
         """New labels, all different."""
@@ -49,6 +50,16 @@ class LabelSpace:
         label = self.fresh([1] * len(shape))
         self.freeze(label, reason)
         return label
+
+    def statistic(self, shape: Sequence[int]) -> Tensor:
+        """One new label for a number computed from all units of an axis; it serves each of them alike."""
+        label = self.fixed(shape, "meets a statistic over other units")
+        self._statistics.add(int(label))
+        return label
+
+    def is_statistic(self, labels: Tensor) -> bool:
+        """Whether a value is computed from statistics over units, and changes along no axis."""
+        return labels.numel() == 1 and int(labels) in self._statistics
 
     def find(self, labels: Tensor) -> Tensor:
         """The representative of each label, in the same shape."""
@@ -98,6 +109,7 @@ class LabelSpace:
             for each, length in zip(notes, lengths, strict=True):
                 del each[length:]
             self.size = size
+            self._statistics = {label for label in self._statistics if label < size}
             raise
         finally:
             self._overwritten = None

@@ -50,6 +50,21 @@ class OperationRecord:
     equation: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """A reduction over units, such as the mean square in a norm.
+
+    Attributes:
+        units: labels ``[size]`` along the reduced axis.
+        axis: of the operator's tensors.
+        tensors: how many of its first arguments are reduced.
+    """
+
+    units: Tensor
+    axis: int
+    tensors: int = 1
+
+
 class Propagation:
     """The state of the walk: labels of every value, and of every parameter axis met so far."""
 
@@ -65,9 +80,12 @@ class Propagation:
         self._values: dict[fx.Node, Labels] = {}
         self.sums: list[tuple[Tensor, Tensor]] = []
         """Label of every product of activations that sums over units, and those units."""
+        self.statistics: dict[fx.Node, Statistic] = {}
+        """Operators that compute a number from all the units of an axis."""
         self._constant: set[fx.Node] = set()
         self._standardised: dict[fx.Node, Standardised] = {}
         self._walked = trace
+        self.is_flat = trace.is_flat
         self.unread = trace.unread
 
     def run(self, training: Trace | None = None) -> None:
@@ -158,6 +176,16 @@ class Propagation:
             if isinstance(part, Tensor):
                 self.space.freeze(part, reason)
 
+    def note_statistic(self, node: fx.Node, units: Tensor, axis: int, tensors: int = 1) -> None:
+        """An operator computes a statistic over units; after a cut it runs over those that stay."""
+        self.space.mark_inexact(units)
+        self.statistics[node] = Statistic(units, axis, tensors)
+
+    def reduced(self) -> set[int]:
+        """Representatives of the units that a statistic runs over."""
+        roots = [self.space.find(statistic.units).reshape(-1) for statistic in self.statistics.values()]
+        return set(torch.cat(roots).tolist()) if roots else set()
+
     def opaque(self, node: fx.Node, reason: str) -> Labels:
         """Give up on an operator: freeze all that enters, and let nothing that leaves be cut."""
         for argument in tensor_nodes((node.args, node.kwargs)):
@@ -202,16 +230,16 @@ class Propagation:
 
     def _ruled(self, rule: Rule, node: fx.Node) -> Labels:
         """What the rule gives; where it raises, what it did so far is taken back, and its units stay."""
-        before = self.ties, self._axes, self._loose, self.sums
+        before = self.ties, self._axes, self._loose, self.sums, self.statistics
         self.ties, self._axes, self._loose = dict(self.ties), dict(self._axes), dict(self._loose)
-        self.sums = list(self.sums)
+        self.sums, self.statistics = list(self.sums), dict(self.statistics)
         try:
             with self.space.attempt():
                 labels: Labels = rule(self, node)
                 _require_fit(labels, node.meta["val"])
                 return labels
         except Exception as error:
-            self.ties, self._axes, self._loose, self.sums = before
+            self.ties, self._axes, self._loose, self.sums, self.statistics = before
             where = operator_name(node) + site_of(node)
             return self.opaque(node, f"the rule of {where} failed: {kind_and_line(error)}")
 

@@ -56,6 +56,8 @@ def _set_sizes(before: nn.Module, module: nn.Module) -> None:
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.GroupNorm):
+        if module.num_groups == module.num_channels:
+            module.num_groups = module.weight.shape[0]
         module.num_channels = module.weight.shape[0]
     elif isinstance(module, nn.RNNBase):
         resize(module)

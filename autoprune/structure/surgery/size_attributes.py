@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from autoprune.structure.groups import ATTENTION_KINDS, Extent, Group, Structure, layer_of
 
-Number = tuple[str, str]
-"""Module path and attribute."""
+Number = tuple[str | int, ...]
+"""Module path and attribute, and the keys within it where that is a container or an object."""
 Reading = Extent | None
 """What an attribute stands for; None when it does not follow any cut."""
 
@@ -33,7 +34,7 @@ _MOST_READINGS = 4
 
 def readings(model: nn.Module, structure: Structure) -> dict[Number, tuple[Reading, ...]]:
     """Every attribute that may follow a cut, with what it may stand for, the likeliest first."""
-    near = _nearby(structure)
+    near = nearby(structure)
     found: dict[Number, tuple[Reading, ...]] = {}
     for path, module in model.named_modules():
         if _sizes_follow_already(module):
@@ -80,10 +81,25 @@ def reread(
 
 def set_numbers(model: nn.Module, structure: Structure, widths: Mapping[str, int]) -> None:
     """Give every attribute that follows a cut its value at these widths."""
-    for (path, name), extent in structure.numbers.items():
-        module = _module(model, path)
+    for (path, name, *keys), extent in structure.numbers.items():
+        module = _module(model, str(path))
         if module is not None and name in vars(module):
-            setattr(module, name, extent.at(widths))
+            held = vars(module)[str(name)]
+            setattr(module, str(name), _replaced(held, keys, extent.at(widths)))
+
+
+def _replaced(value: Any, keys: Sequence[str | int], number: int) -> Any:
+    """The value with another number in it; a tuple is made anew, all else is changed in place."""
+    if not keys:
+        return number
+    key, *inner = keys
+    if isinstance(value, tuple):
+        parts = list(value)
+        parts[int(key)] = _replaced(parts[int(key)], inner, number)
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    held = value if isinstance(value, list | dict) else vars(value)
+    held[key] = _replaced(held[key], inner, number)
+    return value
 
 
 def _module(model: nn.Module, path: str) -> nn.Module | None:
@@ -94,35 +110,40 @@ def _module(model: nn.Module, path: str) -> nn.Module | None:
         return None
 
 
+def is_torch(module: nn.Module) -> bool:
+    """Whether a layer is torch's own, and no subclass of it from elsewhere."""
+    return type(module).__module__.startswith(_OF_TORCH)
+
+
 def _sizes_follow_already(module: nn.Module) -> bool:
-    kept = (nn.MultiheadAttention, nn.Transformer)
-    return type(module).__module__.startswith(_OF_TORCH) and not isinstance(module, kept)
+    return is_torch(module) and not isinstance(module, nn.MultiheadAttention | nn.Transformer)
 
 
-_Axis = tuple[int, int, Extent]
+Axis = tuple[int, int, Extent]
 """Number of modules between, length, and symbolic length of an axis."""
 
 
-def _nearby(structure: Structure) -> dict[str, list[_Axis]]:
+def nearby(structure: Structure) -> dict[str, list[Axis]]:
     """Module path -> the axes below it that some group cuts, the nearest first."""
-    near: dict[str, list[_Axis]] = {}
+    near: dict[str, list[Axis]] = {}
     for name, shape in structure.tensors.items():
         for extent in shape:
             if extent.per_group:
                 length = extent.at(structure.widths)
-                for distance, path in enumerate(_upwards(layer_of(name) if "." in name else "")):
+                for distance, path in enumerate(upwards(layer_of(name) if "." in name else "")):
                     near.setdefault(path, []).append((distance, length, extent))
     return {path: sorted(axes, key=lambda axis: axis[0]) for path, axes in near.items()}
 
 
-def _upwards(path: str) -> Iterator[str]:
+def upwards(path: str) -> Iterator[str]:
+    """The module itself and those around it, the model last."""
     while path:
         yield path
         path = path.rpartition(".")[0]
     yield ""
 
 
-def _readings(name: str, value: int, axes: Sequence[_Axis], structure: Structure) -> Iterator[Reading]:
+def _readings(name: str, value: int, axes: Sequence[Axis], structure: Structure) -> Iterator[Reading]:
     lower = name.lower()
     if _HEAD_WIDTH.search(lower) and "all_head" not in lower:
         yield from _counting(value, axes, structure, "head width")
@@ -132,7 +153,7 @@ def _readings(name: str, value: int, axes: Sequence[_Axis], structure: Structure
         yield from _measuring(value, axes, structure, inner=bool(_INNER.search(lower)))
 
 
-def _counting(value: int, axes: Sequence[_Axis], structure: Structure, kind: str) -> Iterator[Reading]:
+def _counting(value: int, axes: Sequence[Axis], structure: Structure, kind: str) -> Iterator[Reading]:
     """A multiple of the number of units of the nearest group of that kind."""
     by_name = {group.name: group for group in structure.groups if group.kind == kind}
     nearest: dict[str, tuple[int, Group]] = {}
@@ -146,22 +167,22 @@ def _counting(value: int, axes: Sequence[_Axis], structure: Structure, kind: str
     yield from _unless_ambiguous(extents)
 
 
-def _measuring(value: int, axes: Sequence[_Axis], structure: Structure, *, inner: bool) -> Iterator[Reading]:
+def _measuring(value: int, axes: Sequence[Axis], structure: Structure, *, inner: bool) -> Iterator[Reading]:
     """The length of the nearest axis of that length, of those that attention makes or of the others."""
     attending = {group.name for group in structure.groups if group.kind in ATTENTION_KINDS}
     fitting = [(distance, extent) for distance, length, extent in axes if length == value]
     made = [pair for pair in fitting if any(name in attending for name, _ in pair[1].per_group)]
     others = [pair for pair in fitting if pair not in made]
     preferred, rest = (made, others) if inner else (others, made)
-    first = _closest(preferred)
-    second = [extent for extent in _closest(rest) if extent not in first]
+    first = closest(preferred)
+    second = [extent for extent in closest(rest) if extent not in first]
     if len(first) == 1:
         yield from [*first, *second[:_MOST_READINGS], None]
     else:
         yield from [None, *first[:_MOST_READINGS], *second[:_MOST_READINGS]]
 
 
-def _closest(pairs: Sequence[tuple[int, Extent]]) -> list[Extent]:
+def closest(pairs: Sequence[tuple[int, Extent]]) -> list[Extent]:
     """The different extents at the smallest distance."""
     return list(dict.fromkeys(extent for distance, extent in pairs if distance == pairs[0][0]))
 

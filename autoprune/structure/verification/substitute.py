@@ -133,7 +133,8 @@ class Substitute(TorchFunctionMode):
 
 def _over(kept: Tensor, axis: int, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
     """A normalisation over the kept positions alone, with zeros at the others."""
-    names = ("input", "size", "weight", "bias", "eps")
+    rms = func in (functional.rms_norm, torch.rms_norm)
+    names = ("input", "size", "weight", "eps") if rms else ("input", "size", "weight", "bias", "eps")
     bound = dict(zip(names, args, strict=False))
     for key, value in named.items():
         bound["size" if key in ("normalized_shape", "num_groups") else key] = value
@@ -142,7 +143,8 @@ def _over(kept: Tensor, axis: int, func: Any, args: tuple[Any, ...], named: dict
         key: bound[key].index_select(0, kept) for key in ("weight", "bias") if bound.get(key) is not None
     }
     eps = {"eps": bound["eps"]} if "eps" in bound else {}
-    size = (len(kept),) if axis == -1 else bound["size"]
+    one_each = axis == 1 and bound["size"] == x.shape[1]
+    size = (len(kept),) if axis == -1 else len(kept) if one_each else bound["size"]
     part = func(x.index_select(axis, kept), size, **affine, **eps)
     result: Tensor = torch.zeros_like(x).index_copy(axis, kept, part)
     return result

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,21 +13,15 @@ from torch import Tensor, nn
 
 from autoprune.errors import ModelError
 from autoprune.structure.graph.error_site import fault_module, fault_site, first_line, kind_and_line
-from autoprune.structure.graph.trace import canonical_names, ready
+from autoprune.structure.graph.trace import canonical_names
 from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
-from autoprune.structure.groups import ATTENTION_KINDS, Group, Structure
+from autoprune.structure.groups import Group, Structure
 from autoprune.structure.plan import Plan
 from autoprune.structure.surgery.apply import Kept, apply, kept_positions, removed_blocks, removed_positions
-from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
 from autoprune.structure.surgery.untie import described
 from autoprune.structure.verification.noise import add_noise
-from autoprune.structure.verification.precision import (
-    DOUBLE,
-    ComparisonPrecision,
-    in_type,
-    is_number,
-    precisions_for,
-)
+from autoprune.structure.verification.precision import DOUBLE, ComparisonPrecision, in_type, is_number
+from autoprune.structure.verification.reference import Reference
 from autoprune.structure.verification.substitute import Make, Substitute
 
 
@@ -40,37 +33,6 @@ class CutError(Exception):
         self.module = module
 
 
-def prove(
-    model: nn.Module, structure: Structure, example_inputs: ExampleInputs, *, training: bool = False
-) -> Structure:
-    """The structure with every group that does not cut cleanly moved to the frozen ones.
-
-    All groups are cut at once; only when that fails are they halved until those at fault are found.
-    The weights used are the model's own with some noise, so that no zero hides a wrong cut.
-
-    Args:
-        model: the original model.
-        structure: what is to be proved.
-        example_inputs: what the models are run on.
-        training: run them in training mode, with BatchNorm and dropout left in evaluation mode.
-
-    Raises:
-        ModelError: when the original model itself does not run.
-    """
-    if not structure.groups:
-        return structure
-    possible = readings(model, structure)
-    structure = replace(structure, numbers=likeliest(possible))
-    bench = Bench(ready(model, training=training), example_inputs, precisions_for(model))
-    faults = find_faults(bench, structure, structure.groups)
-    if faults and not all(bench.runs(precision) for precision in bench.precisions):
-        # A type that some operator lacks is no fault of a cut.
-        bench = replace(bench, precisions=(own_precision(bench),))
-        faults = find_faults(bench, structure, structure.groups)
-    structure, faults = _read_again(bench, structure, possible, faults)
-    return structure.without(faults)
-
-
 @dataclass(frozen=True, eq=False)
 class Bench:
     """What cuts are tried on.
@@ -79,11 +41,18 @@ class Bench:
         model: the original, in the mode in which it is to run.
         example_inputs: what models are run on.
         precisions: in what they are compared, the last one decides.
+        reference: runs the original with removed units left out of statistics; None where it has none.
     """
 
     model: nn.Module
     example_inputs: ExampleInputs
     precisions: tuple[ComparisonPrecision, ...] = (DOUBLE,)
+    reference: Reference | None = None
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The graph by its numbers as they stand, and with those that may be widths."""
+        return (self.reference, replace(self.reference, sizes_follow=True)) if self.reference else ()
 
     @classmethod
     def usable(cls, model: nn.Module, example_inputs: ExampleInputs) -> Bench:
@@ -109,31 +78,6 @@ def own_precision(bench: Bench) -> ComparisonPrecision:
             f"{type(bench.model).__name__} does not run on the example inputs with a little noise in its "
             f"weights{fault_site(error, bench.model)}: {first_line(error)}"
         ) from error
-
-
-def _read_again(
-    bench: Bench,
-    structure: Structure,
-    possible: Mapping[Number, Sequence[Reading]],
-    faults: dict[str, str],
-) -> tuple[Structure, dict[str, str]]:
-    """The structure with other readings of the attributes that groups at fault need, and the faults left."""
-    before = structure.numbers
-    attending = {group.name for group in structure.groups if group.kind in ATTENTION_KINDS}
-    for heads, following in itertools.product((True, False), (True, False)):
-        ill = [g for g in structure.groups if g.name in faults and (g.name in attending) == heads]
-        numbers = reread(possible, structure.numbers, [g.name for g in ill], following=following)
-        if not ill or numbers == before:
-            continue
-        left = find_faults(bench, replace(structure, numbers=numbers), ill)
-        cured = [g.name for g in ill if g.name not in left]
-        numbers = reread(possible, structure.numbers, cured, following=following)
-        structure = replace(structure, numbers=numbers)
-        faults = {name: reason for name, reason in faults.items() if name not in cured}
-    if structure.numbers != before:
-        groups = [group for group in structure.groups if group.name not in faults]
-        faults = faults | find_faults(bench, structure, groups)
-    return structure, faults
 
 
 def half_plan(structure: Structure, groups: Sequence[Group], seed: int = 0) -> Plan:
@@ -170,6 +114,7 @@ def difference(
     *,
     noise: bool = False,
     dtype: torch.dtype | None = torch.float64,
+    reference: Reference | None = None,
 ) -> float:
     """Largest difference between sliced and zeroed model, relative to the largest output.
 
@@ -183,6 +128,7 @@ def difference(
         example_inputs: a tensor, or positional or keyword arguments.
         noise: add noise to the parameters, and to the buffers that are cut.
         dtype: floating-point type of all operators; None leaves every tensor in its own.
+        reference: run in place of the zeroed model.
 
     Raises:
         CutError: when the sliced model cannot be made or does not run, or the zeroed one does not.
@@ -203,7 +149,12 @@ def difference(
     try:
         for zeros in (_zeros(plan, structure), _zeros(plan, structure, gains=True)):
             values = _values(model, model, kept, noise, dtype, zeros=zeros)
-            theirs = _run(model, example_inputs, Substitute(values, dtype, by_weight))
+            if reference is None:
+                theirs = _run(model, example_inputs, Substitute(values, dtype, by_weight))
+            else:
+                tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+                removed = removed_positions(plan, structure)
+                theirs = reference.run(tensors, values, example_inputs, removed, dtype)
             if not _any_nan(theirs) or _any_nan(ours):
                 break
     except Exception as error:
@@ -245,7 +196,7 @@ def find_faults(bench: Bench, structure: Structure, groups: Sequence[Group]) -> 
     The groups that the failing module reads or gives out are tried alone first; where it is none of them,
     the groups are halved until each fault stands alone.
     """
-    fault = _fault(bench, structure, groups)
+    fault = find_fault(bench, structure, groups)
     if fault is None:
         return {}
     if len(groups) == 1:
@@ -266,20 +217,25 @@ def _belongs(group: Group, module: str) -> bool:
     return any(f"{part.layer}.".startswith(f"{module}.") for part in group.slices)
 
 
-def _fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutError | None:
+def find_fault(bench: Bench, structure: Structure, groups: Sequence[Group]) -> CutError | None:
+    """Cut these groups at once: what is wrong with that, or None."""
     plan = uneven_plan(structure, groups)
     model, inputs, off = bench.model, bench.example_inputs, 0.0
+    inexact = not all(group.exact for group in groups)
     try:
         for precision in bench.precisions:
-            off = difference(model, structure, plan, inputs, noise=True, dtype=precision.dtype)
-            if off <= precision.tolerance:
-                return None
+            for reference in (None, *(bench.references if inexact else ())):
+                off = difference(
+                    model, structure, plan, inputs, noise=True, dtype=precision.dtype, reference=reference
+                )
+                if off <= precision.tolerance:
+                    return None
     except CutError as error:
         return error
     exact = [group for group in groups if group.exact]
-    if len(exact) < len(groups):
-        # Normalisations of weights, and those without weights, count the removed units in the zeroed model.
-        return _fault(bench, structure, exact) if exact else None
+    if inexact and (bench.reference is None or bench.reference.counts_removed_weights):
+        # Normalisations of weights count the removed units in the zeroed model.
+        return find_fault(bench, structure, exact) if exact else None
     deciding = bench.precisions[-1]
     cause = "the sliced model computes something else"
     if deciding.dtype is None:

@@ -26,6 +26,7 @@ REARRANGING = """
     split_with_sizes squeeze swapaxes swapdims t tensor_split tile transpose unbind unflatten
     unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as vstack
 """
+EXPANDING = {"broadcast_to", "expand", "expand_as"}
 BY_POSITION = {"slice", "select", "index", "index_select", "narrow", "roll", "unbind", "diagonal", "unfold"}
 
 
@@ -42,7 +43,8 @@ def move(state: Propagation, node: fx.Node) -> Any:
         _tie_parts(state, node)
     elif kind in BY_POSITION:
         _hold_positions(state, node)
-    result = _run(state, node)
+    result = _expanded(state, node) if kind in EXPANDING else None
+    result = _run(state, node) if result is None else result
     parts = result if isinstance(result, list | tuple) else (result,)
     if [part.shape for part in parts] != [part.shape for part in leaves(node.meta["val"])]:
         return state.opaque(node, f"the shape of {kind} depends on values")
@@ -63,6 +65,21 @@ def pad(state: Propagation, node: fx.Node) -> Tensor:
         state.space.freeze(labels, f"padded by {bound['mode']}")
     padded = torch.constant_pad_nd(labels.expand(shape), bound["pad"], int(state.space.padding))
     return state.space.straighten(compact(padded))
+
+
+def _expanded(state: Propagation, node: fx.Node) -> Tensor | None:
+    """Labels of a statistic over units, repeated along axes of size 1: any position may go there.
+
+    None for every other value. ``functional.normalize`` divides by a norm that is expanded so.
+    """
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    if state.parameter(source) is not None or not state.space.is_statistic(state.open_labels(source)):
+        return None
+    shape = shape_of(node)
+    before = (1,) * (len(shape) - len(shape_of(source))) + shape_of(source)
+    sizes = [size if old == 1 else 1 for size, old in zip(shape, before, strict=True)]
+    return state.space.fresh(sizes).expand(shape)
 
 
 def _run(state: Propagation, node: fx.Node) -> Any:
@@ -86,15 +103,17 @@ def _is_index(node: fx.Node, argument: fx.Node) -> bool:
 
 
 def _tie_parts(state: Propagation, node: fx.Node) -> None:
-    """Equal sections of an axis stay equal only when they lose the same positions."""
+    """Equal sections of an axis stay equal only when they lose the same positions.
+
+    Unequal ones are units of their own, where the code takes their lengths from what follows a cut.
+    """
     bound = arguments(node)
     labels, rank = state.open_labels(bound["self"]), len(shape_of(bound["self"]))
     axis = bound.get("dim", 0) % rank
     parts = [part.shape[axis] for part in node.meta["val"]]
     if axis not in varying(labels) or len(parts) == 1:
         return
-    if not tie_sections(state, labels, axis, parts):
-        state.space.freeze(labels, "split into unequal parts at fixed positions")
+    tie_sections(state, labels, axis, parts)
 
 
 def _hold_positions(state: Propagation, node: fx.Node) -> None:

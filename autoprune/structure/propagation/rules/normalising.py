@@ -41,8 +41,9 @@ def group_norm(state: Propagation, node: fx.Node) -> Any:
     bound = arguments(node)
     labels = units_along(state, bound["input"], 1, "a normalisation runs along another axis than the units")
     positions = labels.reshape(int(bound["num_groups"]), -1)
-    state.space.join(positions, positions[:1])
-    state.space.mark_inexact(labels)
+    if positions.shape[1] > 1:
+        state.space.join(positions, positions[:1])
+        state.note_statistic(node, labels, 1)
     return _carry(state, node, [bound["weight"], bound["bias"]], labels, 1)
 
 
@@ -58,5 +59,5 @@ def layer_norm(state: Propagation, node: fx.Node) -> Any:
         # The units lie beside the normalised axis (heads, say): each is normalised by itself.
         return state.space.keep(labels, beside)
     labels = units_along(state, bound["input"], -1, "a normalisation runs along another axis than the units")
-    state.space.mark_inexact(labels)
+    state.note_statistic(node, labels, len(shape_of(node)) - 1)
     return _carry(state, node, [bound["weight"], bound.get("bias")], labels, -1)

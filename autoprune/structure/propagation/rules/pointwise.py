@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from torch import Tensor, fx
@@ -10,6 +11,8 @@ from autoprune.structure.graph.nodes import arguments, shape_of, tensor_nodes
 from autoprune.structure.propagation.labels import LabelSpace, compact, varying
 from autoprune.structure.propagation.propagate import Propagation, rule
 
+MOST_ELEMENTS = 1_000_000
+"""A new tensor gets a label an element; beyond this size its shape counts as fixed."""
 UNARY = """
     _conj _to_copy abs absolute alias alpha_dropout angle bernoulli celu clamp clamp_max clamp_min clone
     conj conj_physical contiguous cos detach dropout elu empty_like erf exp expm1 feature_dropout fill float
@@ -19,9 +22,9 @@ UNARY = """
     sqrt square tan tanh threshold to type_as zero zeros_like
 """
 SEVERAL = """
-    add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex copy div eq floor_divide
-    fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul multiply ne polar pow
-    remainder rsub sub subtract true_divide where
+    __and__ __or__ __xor__ add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor complex
+    copy div eq floor_divide fmod ge gt le lerp logical_and logical_or lt masked_fill maximum minimum mul
+    multiply ne polar pow remainder rsub sub subtract true_divide where
 """
 
 
@@ -121,5 +124,8 @@ def prelu(state: Propagation, node: fx.Node) -> Tensor:
 @rule("zeros", "ones", "full", "empty", "arange", "scalar_tensor", "rand", "randn", "eye", "linspace")
 @rule("new_zeros", "new_ones", "new_full", "new_empty", "lift_fresh")
 def factory(state: Propagation, node: fx.Node) -> Tensor:
-    """A new tensor has a shape that does not follow a cut."""
-    return state.space.fixed(shape_of(node), "tied to a constant of fixed shape")
+    """A new tensor, of a shape that code may take from an activation; the proof finds out whether it does."""
+    shape = shape_of(node)
+    if math.prod(shape) > MOST_ELEMENTS:
+        return state.space.fixed(shape, "tied to a constant of fixed shape")
+    return state.space.leave_open(state.space.fresh(shape))

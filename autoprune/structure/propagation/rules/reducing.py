@@ -8,14 +8,16 @@ from typing import Any
 from torch import Tensor, fx
 
 from autoprune.structure.graph.nodes import arguments, operator_name, shape_of
-from autoprune.structure.propagation.labels import varying
+from autoprune.structure.propagation.labels import along, varying
 from autoprune.structure.propagation.propagate import Labels, Propagation, rule
-from autoprune.structure.propagation.rules.pointwise import pointwise
+from autoprune.structure.propagation.rules.pointwise import join_broadcast, pointwise
 
 REDUCTIONS = """
     all amax amin aminmax any argmax argmin count_nonzero kthvalue linalg_vector_norm logsumexp max mean
     median min mode nanmean nanmedian nansum norm prod std std_mean sum var var_mean
 """
+STATISTICS = "amax amin linalg_vector_norm logsumexp max mean min norm std std_mean sum var var_mean"
+"""Reductions that mean the same over fewer units; a product of all of them, or an index, does not."""
 ALONG_ONE_AXIS = "cumprod cumsum log_softmax softmax sort topk _log_softmax _softmax glu"
 SPATIAL = {
     1: "adaptive_avg_pool1d adaptive_max_pool1d avg_pool1d max_pool1d upsample_linear1d upsample_nearest1d",
@@ -52,6 +54,20 @@ def across(state: Propagation, node: fx.Node, axes: Iterable[int]) -> Tensor:
     return labels
 
 
+def statistic(
+    state: Propagation, node: fx.Node, source: fx.Node, axes: Iterable[int], tensors: int = 1
+) -> Tensor:
+    """Labels of a value reduced to size 1 along the given axes; over units it becomes a statistic of them."""
+    labels = state.open_labels(source)
+    touched = {axis % labels.dim() for axis in axes} if labels.dim() else set()
+    units = touched & set(varying(labels))
+    if set(varying(labels)) - units or len(units) != 1 or state.is_constant(source) or not state.is_flat:
+        return across(state, source, axes)
+    (axis,) = units
+    state.note_statistic(node, along(labels, axis, shape_of(source)[axis]), axis, tensors)
+    return state.space.statistic([1] * labels.dim())
+
+
 @rule(*REDUCTIONS.split())
 def reduction(state: Propagation, node: fx.Node) -> Labels:
     """Mean, sum, maximum and the like; ``torch.max(a, b)`` goes by the name of one and is pointwise."""
@@ -65,14 +81,40 @@ def reduction(state: Propagation, node: fx.Node) -> Labels:
     axes = (
         list(range(rank)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else list(dims)
     )
-    labels = across(state, source, axes)
+    kind = operator_name(node)
+    if kind in STATISTICS.split() and not _gives_indices(node):
+        labels = statistic(state, node, source, axes)
+    else:
+        labels = across(state, source, axes)
     if rank and not bound.get("keepdim", False):
         if 0 in labels.shape:
-            return state.opaque(node, f"{operator_name(node)} reduces an empty tensor")
+            return state.opaque(node, f"{kind} reduces an empty tensor")
         for axis in sorted({axis % rank for axis in axes}, reverse=True):
             labels = labels.select(axis, 0)
     value = node.meta["val"]
     return tuple(labels for _ in value) if isinstance(value, list | tuple) else labels
+
+
+def _gives_indices(node: fx.Node) -> bool:
+    """Whether something reads at which positions a maximum or minimum lies."""
+    if operator_name(node) not in ("max", "min") or isinstance(node.meta["val"], Tensor):
+        return False
+    return any(user.args[1:] != (0,) for user in node.users)
+
+
+@rule("cosine_similarity")
+def cosine_similarity(state: Propagation, node: fx.Node) -> Tensor:
+    """Three sums of products along one axis, over the units of both operands."""
+    bound = arguments(node)
+    first, second = bound["x1"], bound["x2"]
+    if shape_of(first) != shape_of(second):
+        raise ValueError("the operands differ in shape")
+    joined = join_broadcast(
+        state.space, [(state.open_labels(each), shape_of(each)) for each in (first, second)], shape_of(first)
+    )
+    axis = bound["dim"] % joined.dim()
+    labels = statistic(state, node, first, [axis], tensors=2)
+    return labels.select(axis, 0)
 
 
 @rule(*ALONG_ONE_AXIS.split())
