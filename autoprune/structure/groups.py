@@ -196,7 +196,7 @@ class Structure(Overview):
     tensors: Mapping[str, Shape]
     parameters: frozenset[str]
     first: frozenset[str] = frozenset()
-    numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)
+    numbers: Mapping[tuple[str | int, ...], Extent] = field(default_factory=dict)
     untying: Untying | None = None
     attention: AttentionUnit = "heads"
 

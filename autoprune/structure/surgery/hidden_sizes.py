@@ -46,7 +46,9 @@ def sizes_without_tensors(model: nn.Module, structure: Structure) -> dict[Number
     near = nearby(structure)
     readings: dict[Number, tuple[Reading, ...]] = {}
     for path, module in model.named_modules():
-        names = next((names for kind, names in _SIZED.items() if isinstance(module, kind)), ())
+        names: tuple[str, ...] = next(
+            (sizes for kind, sizes in _SIZED.items() if isinstance(module, kind)), ()
+        )
         if not names or any(True for _ in module.parameters()) or not is_torch(module):
             continue
         if isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels:

@@ -97,7 +97,7 @@ def _replaced(value: Any, keys: Sequence[str | int], number: int) -> Any:
         parts = list(value)
         parts[int(key)] = _replaced(parts[int(key)], inner, number)
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    held = value if isinstance(value, list | dict) else vars(value)
+    held: Any = value if isinstance(value, list | dict) else vars(value)
     held[key] = _replaced(held[key], inner, number)
     return value
 

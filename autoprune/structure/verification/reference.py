@@ -124,7 +124,8 @@ class Reference:
         gone: NDArray[np.int64],
         numbers: Mapping[float, float],
     ) -> Any:
-        args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
+        given: Any = map_arg((node.args, node.kwargs), known.__getitem__)
+        args, kwargs = given
         if numbers and operator_name(node) in SCALING:
             args = tuple(numbers.get(arg, arg) if isinstance(arg, int | float) else arg for arg in args)
         statistic = self.propagation.statistics.get(node)
