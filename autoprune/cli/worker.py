@@ -50,13 +50,13 @@ def worker(
     """Join a search that was started elsewhere, until its budget is spent; any number can run at once."""
     with errors(debug):
         from autoprune.engines.parent import end_with_parent
-        from autoprune.pruning_search.worker import WorkerSpec, work_on
+        from autoprune.pruning_search.worker import WorkRequest, work_on
 
         end_with_parent()
         _use_threads(threads)
         try:
             with _view(quiet) as view:
-                worked = work_on(WorkerSpec(storage, study, settings, trust, name), view)
+                worked = work_on(WorkRequest(storage, study, settings, trust, name), view)
         except KeyboardInterrupt as stop:
             echo(f"\n{STOPPED}", err=True)
             raise typer.Exit(exit_code(stop)) from None

@@ -29,7 +29,7 @@ READY_SECONDS, PAUSE = 600.0, 1.0
 
 
 @dataclass(frozen=True)
-class WorkerSpec:
+class WorkRequest:
     """Which study to work on, and how.
 
     Attributes:
@@ -47,7 +47,7 @@ class WorkerSpec:
     worker: str | None = None
 
 
-def work_on(invitation: WorkerSpec, listener: Listener) -> optuna.Study:
+def work_on(request: WorkRequest, listener: Listener) -> optuna.Study:
     """Evaluate trials of a study until its budget is spent, beside any number of other workers.
 
     Raises:
@@ -57,14 +57,14 @@ def work_on(invitation: WorkerSpec, listener: Listener) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     began = time.monotonic()
-    study = open_study(invitation.storage, invitation.study, note=listener.note)
+    study = open_study(request.storage, request.study, note=listener.note)
     _wait_until_ready(study, listener)
-    problem = _problem_of(study, invitation, listener)
-    worker = invitation.worker or _new_worker_name()
+    problem = _problem_of(study, request, listener)
+    worker = request.worker or _new_worker_name()
     trials = len(study.get_trials(deepcopy=False))
     seed = derive_seed(problem.config.seed, worker, trials)
     study.sampler = make_sampler(problem.config.sampler, groups=len(problem.structure.groups), seed=seed)
-    store = WeightStore.beside(invitation.storage, study.study_name)
+    store = WeightStore.beside(request.storage, study.study_name)
     listener.phase("search", f"{study.study_name}, {problem.budget}")
     work(problem, study, store, listener, seed=seed, worker=worker, began=began)
     return study
@@ -97,11 +97,11 @@ def _wait_until_ready(study: optuna.Study, listener: Listener) -> None:
         time.sleep(PAUSE)
 
 
-def _problem_of(study: optuna.Study, invitation: WorkerSpec, listener: Listener) -> Problem:
+def _problem_of(study: optuna.Study, request: WorkRequest, listener: Listener) -> Problem:
     """The study's problem, made anew on this machine, and found to be the same."""
     record = study_record(study)
     name = study.study_name
-    given = {key: value for key, value in invitation.given.items() if value is not None}
+    given = {key: value for key, value in request.given.items() if value is not None}
     _refuse(name, version_differences(record))
     if ":" not in record["model"] and "model" not in given:
         raise StudyError(
@@ -111,8 +111,8 @@ def _problem_of(study: optuna.Study, invitation: WorkerSpec, listener: Listener)
     recorded = {**record["config"], **record.get("places", {})}
     # Latencies are those of the study's threads, however many this worker has for training.
     threads = record.get("device", {}).get("threads") or given.get("threads") or recorded.get("threads")
-    fixed = {"storage": invitation.storage, "study": name, "threads": threads}
-    config = config_of_study(recorded, given, fixed, trust=invitation.trust, source=f"study {name!r}")
+    fixed = {"storage": request.storage, "study": name, "threads": threads}
+    config = config_of_study(recorded, given, fixed, trust=request.trust, source=f"study {name!r}")
     problem = prepare(config, listener)
     _refuse(name, differences(record, problem))
     return _match_device(study, problem, listener)

@@ -37,7 +37,9 @@ def imports() -> nx.DiGraph[str]:
     graph.add_edges_from((room(file), other) for file in files for other in imported_rooms(file))
     graph.remove_edges_from(list(nx.selfloop_edges(graph)))
     graph.remove_nodes_from([name for name in graph if name not in set(map(room, files))])
-    return nx.transitive_reduction(graph)
+    ordered: nx.DiGraph[str] = nx.DiGraph()
+    ordered.add_edges_from(sorted(nx.transitive_reduction(graph).edges))
+    return ordered
 
 
 def with_bends(graph: nx.DiGraph[str]) -> tuple[nx.DiGraph[str], dict[str, int]]:
@@ -78,8 +80,8 @@ def line_or_arrow(x1: float, y1: float, x2: float, y2: float, *, is_arrow: bool)
     return f'<path d="M{x1} {y1} L{x2} {y2}" stroke="{INK}" stroke-width="1.5" fill="none"/>'
 
 
-def draw() -> None:
-    """Draw the folders in rows, so that every arrow goes down."""
+def drawn() -> str:
+    """The folders in rows, so that every arrow goes down, as an SVG."""
     graph, row = with_bends(imports())
     rows = ordered_rows(graph, row)
     width = max(map(len, rows)) * COLUMN + 40
@@ -102,8 +104,7 @@ def draw() -> None:
                 text(x, y + 18, name, size=15, colour=BLUE),
                 text(x, y + 33, f"{files} modules" if files > 1 else "one module", size=11),
             ]
-    svg(
-        "architecture",
+    return svg(
         "Folders of the package: each imports from those below it",
         width,
         60 + len(rows) * ROW,
@@ -112,4 +113,4 @@ def draw() -> None:
 
 
 if __name__ == "__main__":
-    draw()
+    Path(__file__).with_suffix(".svg").write_text(drawn(), encoding="utf-8")

@@ -30,19 +30,23 @@ def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     )
 
 
-def svg(name: str, title: str, width: int, height: int, parts: Sequence[str]) -> None:
-    """Write a picture on white, readable on dark pages too."""
+def svg(title: str, width: int, height: int, parts: Sequence[str]) -> str:
+    """A picture on white, readable on dark pages too."""
     head = (
         '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         f'orient="auto"><path d="M0 0 L10 5 L0 10 z" fill="{INK}"/></marker>'
     )
     body = "\n".join(parts)
-    (HERE / f"{name}.svg").write_text(
+    return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'font-family="system-ui, sans-serif">\n<title>{title}</title>\n<defs>{head}</defs>\n'
-        f'<rect width="{width}" height="{height}" rx="8" fill="white"/>\n{body}\n</svg>\n',
-        encoding="utf-8",
+        f'<rect width="{width}" height="{height}" rx="8" fill="white"/>\n{body}\n</svg>\n'
     )
+
+
+def write(name: str, title: str, width: int, height: int, parts: Sequence[str]) -> None:
+    """Write a picture beside this script."""
+    (HERE / f"{name}.svg").write_text(svg(title, width, height, parts), encoding="utf-8")
 
 
 def flow() -> None:
@@ -64,7 +68,7 @@ def flow() -> None:
         ]
         if place:
             parts.append(arrow(x - 22, 60, x - 3, 60))
-    svg("flow", "From a trained model to an exported one", 816, 120, parts)
+    write("flow", "From a trained model to an exported one", 816, 120, parts)
 
 
 def groups() -> None:
@@ -101,7 +105,7 @@ def groups() -> None:
             anchor="start",
         ),
     ]
-    svg("groups", "Coupled channels in a residual block", 770, 270, parts)
+    write("groups", "Coupled channels in a residual block", 770, 270, parts)
 
 
 def stages() -> None:
@@ -125,7 +129,7 @@ def stages() -> None:
     parts.append(
         text(365, 262, "time of each stage as a share of a full evaluation; shares are an example", size=12)
     )
-    svg("stages", "The stages of early stopping", 730, 275, parts)
+    write("stages", "The stages of early stopping", 730, 275, parts)
 
 
 def front() -> None:
@@ -148,7 +152,7 @@ def front() -> None:
         text(520, 48, "original", size=12),
         text(120, 212, "front", size=12, colour=BLUE),
     ]
-    svg("front", "A Pareto front", 600, 270, parts)
+    write("front", "A Pareto front", 600, 270, parts)
 
 
 if __name__ == "__main__":

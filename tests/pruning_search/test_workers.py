@@ -27,7 +27,7 @@ from autoprune.pruning_search import Problem, create_study, prepare, run
 from autoprune.pruning_search.coordination import heartbeat
 from autoprune.pruning_search.coordination.budget_usage import counts
 from autoprune.pruning_search.persistence.weight_store import WeightStore
-from autoprune.pruning_search.worker import WorkerSpec, derive_seed, work_on
+from autoprune.pruning_search.worker import WorkRequest, derive_seed, work_on
 from autoprune.review import Listener, open_study
 from autoprune.study.front import front_trials
 from autoprune.tasks import Data, digits_resnet
@@ -254,14 +254,14 @@ def test_a_worker_finds_all_in_the_study_from_any_folder(
 ) -> None:
     more_trials(made, 6)
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    study = work_on(WorkerSpec(made, "one", trust=True), Listener())
+    study = work_on(WorkRequest(made, "one", trust=True), Listener())
     check_sound(study, 6)
 
 
 def test_user_code_runs_only_when_it_is_named_or_trusted(made: str) -> None:
     with pytest.raises(TrustError, match=r"names user code .* which runs only if you allow it"):
-        work_on(WorkerSpec(made, "one"), Listener())
-    work_on(WorkerSpec(made, "one", given={"model": "net.py:net"}), Listener())
+        work_on(WorkRequest(made, "one"), Listener())
+    work_on(WorkRequest(made, "one", given={"model": "net.py:net"}), Listener())
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_worker_that_does_not_fit_says_why(made: str, key: str, value: str, sa
     study = open_study(made, "one")
     study.set_user_attr("autoprune", study.user_attrs["autoprune"] | {key: value})
     with pytest.raises(StudyError, match=f"this worker does not fit study 'one': {says}"):
-        work_on(WorkerSpec(made, "one", trust=True), Listener())
+        work_on(WorkRequest(made, "one", trust=True), Listener())
 
 
 def test_other_weights_are_told_once_without_sparse_training(made: str) -> None:
@@ -286,7 +286,7 @@ def test_other_weights_are_told_once_without_sparse_training(made: str) -> None:
     other = dict.fromkeys(("weights", "base"), "0" * 64)
     study.set_user_attr("autoprune", study.user_attrs["autoprune"] | other)
     with pytest.raises(StudyError, match="does not fit study 'one': the weights differ: give it"):
-        work_on(WorkerSpec(made, "one", trust=True), Listener())
+        work_on(WorkRequest(made, "one", trust=True), Listener())
 
 
 def test_a_worker_with_another_package_refuses_before_it_does_anything(made: str) -> None:
@@ -295,7 +295,7 @@ def test_a_worker_with_another_package_refuses_before_it_does_anything(made: str
     record["versions"]["torch"] = "1.0.0"
     study.set_user_attr("autoprune", record)
     with pytest.raises(StudyError, match=rf"torch is {torch.__version__.partition('+')[0]} and was 1\.0\.0"):
-        work_on(WorkerSpec(made, "one", trust=True), Listener())
+        work_on(WorkRequest(made, "one", trust=True), Listener())
 
 
 def test_without_weights_in_the_settings_the_original_model_is_handed_over(
@@ -309,9 +309,9 @@ def test_without_weights_in_the_settings_the_original_model_is_handed_over(
     )  # fmt: skip
     more_trials(storage, 2)
     with pytest.raises(StudyError, match=r"was made in Python from a .*, which a worker cannot build"):
-        work_on(WorkerSpec(storage, "one"), Listener())
+        work_on(WorkRequest(storage, "one"), Listener())
     given = {"model": "autoprune.tasks.zoo:digits_resnet", "data": "digits"}
-    work_on(WorkerSpec(storage, "one", given=given), Listener())
+    work_on(WorkRequest(storage, "one", given=given), Listener())
     assert sum(map(counts, study.optuna.trials)) == 2
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from autoprune.search.persistence.git_commit import commit_of
 from PIL import Image
 from torchvision import datasets
 
@@ -111,17 +110,6 @@ def test_cifar10_is_unpickled_only_where_it_is_the_one_that_was_published(
     with pytest.raises(DataError, match="a is not the one of CIFAR-10: download it again"):
         load_data(f"cifar10:{tmp_path}")
     assert not marker.exists()
-
-
-@pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_repository_in_the_working_folder_is_not_waited_for(tmp_path: Path, kind: str) -> None:
-    (tmp_path / ".git").mkdir()
-    head = tmp_path / ".git" / "HEAD"
-    if kind == "pipe":
-        os.mkfifo(head)
-    else:
-        head.symlink_to("/dev/zero")
-    assert commit_of(tmp_path) == ""
 
 
 def test_images_have_the_colours_that_torchvision_reads(path: Path) -> None:

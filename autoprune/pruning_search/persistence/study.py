@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,7 +15,6 @@ from autoprune.config.granularity import UNITS
 from autoprune.config.settings import Config
 from autoprune.errors import StudyError
 from autoprune.pruning_search.persistence.compatibility import fingerprints, places
-from autoprune.pruning_search.persistence.git_commit import commit_of
 from autoprune.pruning_search.persistence.trial_record import quality_attributes
 from autoprune.pruning_search.problem.budget_model import BudgetModel
 from autoprune.pruning_search.problem.problem import Problem
@@ -114,7 +112,6 @@ def _record(problem: Problem) -> dict[str, Any]:
     latency = {} if seconds is None else {"latency_ms": seconds * 1e3}
     return {
         "version": version("autoprune"),
-        "commit": commit_of(Path.cwd()),
         "config": {
             **problem.config.model_dump(mode="json"),
             "storage": without_passwords(problem.config.storage),
