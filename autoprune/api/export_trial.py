@@ -44,7 +44,7 @@ class FurtherRecovery:
         if self.gradual is not None and self.finetune is None:
             raise ConfigError("to cut in rounds takes training between them: give --finetune 5epochs too")
         if self.gradual is not None and self.rebuild:
-            raise ConfigError("a plan is cut anew either in rounds or at once: give --gradual or --rebuild")
+            raise ConfigError("a plan is cut again either in rounds or at once: give --gradual or --rebuild")
 
 
 def export_trial(

@@ -14,7 +14,7 @@ from autoprune.tasks import Data
 from autoprune.utils.arguments import check_type
 from autoprune.workflows import inspect as inspection
 from autoprune.workflows import measure as measurement
-from autoprune.workflows.search_arguments import objects_of, settings_of, told
+from autoprune.workflows.search_arguments import listener_of, objects_of, settings_of
 
 ExampleTensors = Tensor | tuple[Tensor, ...]
 """The positional arguments of ``forward``; a single one may stand alone."""
@@ -60,7 +60,7 @@ def inspect(
     chosen = settings_of(model, data, (), None, None, None, settings, config)
     module, splits = objects_of(model, data)
     inputs = _as_tuple(example_inputs)
-    return inspection.inspect(chosen, inputs, told(listener, ()), model=module, data=splits)
+    return inspection.inspect(chosen, inputs, listener_of(listener, ()), model=module, data=splits)
 
 
 def measure(
@@ -103,7 +103,7 @@ def measure(
     check_type("again", again, bool, "True or False")
     chosen = settings_of(model, data, (), None, None, None, settings, config)
     module, splits = objects_of(model, data)
-    inputs, listener = _as_tuple(example_inputs), told(listener, ())
+    inputs, listener = _as_tuple(example_inputs), listener_of(listener, ())
     return measurement.measure(chosen, inputs, listener, again=again, model=module, data=splits)
 
 

@@ -20,8 +20,8 @@ from autoprune.tasks import Data
 from autoprune.utils.arguments import as_text, check_type
 from autoprune.workflows.search_arguments import (
     check_model_and_data,
+    listener_of,
     objects_of,
-    told,
     without_texts_for,
 )
 
@@ -80,7 +80,7 @@ def open_study(
     check_type("name", name, (str, type(None)), "a text")
     check_type("trust", trust, bool, "True or False")
     check_model_and_data(model, data)
-    listener = told(listener, ())
+    listener = listener_of(listener, ())
     study = review.open_study(address, name, listener.note)
     review.study_record(study)
     given = {**settings, "model": model, "data": data}

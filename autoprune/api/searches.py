@@ -34,8 +34,8 @@ from autoprune.pruning_search.worker_pool import check_sharable, run_workers
 from autoprune.review.text import trials_text
 from autoprune.storages import open_storage, read_address, unusable
 from autoprune.tasks import Data
-from autoprune.utils.atomic_files import full_disk_told
-from autoprune.workflows.search_arguments import objects_of, settings_of, told
+from autoprune.utils.atomic_files import full_disk_errors
+from autoprune.workflows.search_arguments import listener_of, objects_of, settings_of
 
 
 def search(
@@ -97,7 +97,7 @@ def search(
     """
     chosen = settings_of(model, data, budget, trials, storage, name, settings, config)
     module, splits = objects_of(model, data)
-    return run_search(chosen, told(listener, callbacks), model=module, data=splits)
+    return run_search(chosen, listener_of(listener, callbacks), model=module, data=splits)
 
 
 def run_search(
@@ -117,8 +117,8 @@ def run_search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if _has_workers(config):
         check_sharable(config, is_object={"model": model is not None, "data": data is not None})
-    with full_disk_told(), engine_ready(config):
-        # A server that does not answer is told before a model is trained for an hour. A file needs no such
+    with full_disk_errors(), engine_ready(config):
+        # A server that does not answer is reported before a model is trained. A file needs no such
         # question, and would be left behind by a search that never begins.
         server = _opened(config, listener) if read_address(config.storage).is_remote else None
         problem = prepare(config, listener, model=model, data=data)

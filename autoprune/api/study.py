@@ -24,7 +24,7 @@ from autoprune.pruning_search.proposals.learned_criterion import learn
 from autoprune.utils.arguments import as_text, check_type, listed_texts, whole_number
 from autoprune.utils.overview import overview_text
 from autoprune.utils.printable import printable
-from autoprune.workflows.search_arguments import number_or_word, told
+from autoprune.workflows.search_arguments import listener_of, number_or_word
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -131,9 +131,9 @@ class Study:
             to: the folder.
             finetune: fine-tune it before for so long: ``"5epochs"`` or ``"500steps"``. A run that was
                 stopped goes on where it was.
-            gradual: cut the plan anew in so many rounds, which share that length, instead of training the
+            gradual: cut the plan again in this many rounds, which share that length, instead of training the
                 trial's model on.
-            rebuild: cut the plan anew and fit its layers one by one to what the cut network feeds them,
+            rebuild: cut the plan again and fit its layers one by one to what the cut network feeds them,
                 instead of taking the trial's weights; with `finetune`, that is trained.
             listener: is notified of how that goes.
 
@@ -152,7 +152,7 @@ class Study:
         check_type("finetune", finetune, (str, type(None)), "a length such as '5epochs' or '500steps'")
         if gradual is not None:
             gradual = whole_number("gradual", gradual)
-        listener, chosen = told(listener, ()), self._trial(trial)
+        listener, chosen = listener_of(listener, ()), self._trial(trial)
         further = FurtherRecovery(finetune, gradual, rebuild)
         return export_trial(self.problem, self.optuna, chosen, further, formats, folder, listener)
 

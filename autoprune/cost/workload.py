@@ -18,7 +18,7 @@ BLOCKS = (4, 8, 16)
 
 _ONE = Extent(1)
 Column = tuple[object, ...]
-"""What tells one feature from the others."""
+"""What identifies a feature."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """A learned criterion as a file: what a trial of a search found out about the groups of a model.
 
 This is the only reader of ``criterion.json``, and here are its limits. Reading runs nothing: what a file may
-name are criteria, which are looked up by whoever applies it.
+name are criteria, which are looked up when it is applied.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ ORDER = 1e-6
 class LearnedScores:
     """Scores by a learned criterion: the loss that the removal of the next unit adds, by the learned curves.
 
-    Within a group, the order is that of the criteria that the search chose for it, computed anew on the model
+    Within a group, the order is that of the criteria that the search chose, computed again on the model
     at hand. What the unit at a place of that order is worth is how steep the group's curve is there.
 
     Attributes:

@@ -27,7 +27,7 @@ class End:
 
 
 class Engine(Protocol):
-    """Starts workers somewhere, tells which of them have ended, and stops them."""
+    """Starts workers somewhere, reports which of them have ended, and stops them."""
 
     def start(self) -> str:
         """Start all workers; returns what each of them has, in words."""

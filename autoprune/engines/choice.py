@@ -32,7 +32,7 @@ def engine_ready(config: Config) -> Iterator[None]:
 
 
 def make_engine(config: Config, study: str, logs: Path, note: Callable[[str], None]) -> Engine:
-    """The engine of the settings for a study; `note` is told where workers run."""
+    """The engine of the settings for a study; `note` reports where workers run."""
     if config.engine == "ray":
         return RayEngine(config, study, logs, note)
     return LocalEngine(config, study, logs)

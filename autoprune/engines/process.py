@@ -1,6 +1,6 @@
 """One worker process.
 
-It is started anew rather than forked: a fork would copy PyTorch's threads in the middle of what they do.
+It is a new process rather than a fork: a fork would copy PyTorch's threads in the middle of what they do.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal is for the process that looks after the workers, which tells them.
+                # Ctrl-C in the terminal is for the process that manages the workers, which passes it on.
                 start_new_session=True,
             )
         return cls(spec.name, process, log)

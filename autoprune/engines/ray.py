@@ -32,7 +32,7 @@ from autoprune.utils.untrusted import short_line
 MOST_LOSSES = 10
 """Of one worker, after which it is not started again: nothing says that the next one will last longer."""
 WAIT_SECONDS = 15.0
-"""After which it is told that workers wait for room."""
+"""After this long, a note says that workers wait for resources."""
 ANSWER_SECONDS = 10.0
 """For a cluster to answer; Ray itself would try for minutes."""
 _BY_NAME = ("", "auto", "local")
@@ -149,7 +149,7 @@ class RayEngine:
         config: says how many, how many threads each of them has, and whether it needs a GPU.
         study: name of the study.
         logs: folder of what they write, each on its own node.
-        note: is told where workers run, and what they wait for.
+        note: reports where workers run, and what they wait for.
     """
 
     def __init__(self, config: Config, study: str, logs: Path, note: Callable[[str], None]) -> None:
@@ -246,7 +246,7 @@ class RayEngine:
         for actor in [actor for actor in waiting if actor.place in found]:
             self._placed.add(actor)
             waiting.remove(actor)
-            # Lost already: its end will be told.
+            # Lost already: its end will be reported.
             with suppress(ray.exceptions.RayError):
                 self._note(f"worker {actor.name} runs on {ray.get(actor.place)}")
         if waiting and not self._over and time.monotonic() > self._wait_told:

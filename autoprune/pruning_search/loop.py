@@ -78,7 +78,7 @@ class Search:
         problem: what is pruned.
         study: where it is recorded.
         store: where weights are kept.
-        listener: is told what happens.
+        listener: is notified of what happens.
         space: how parameters become widths.
         seed: of what this process draws besides its sampler.
         worker: its name among others; empty for one that is alone.
@@ -357,7 +357,7 @@ def _record(
     recorded = attributes(problem, candidate)
     write(trial, recorded)
     if candidate.plan is not None and candidate.stop is None:
-        # Saved before the trial is told: a recorded trial never lacks its weights.
+        # Saved before the trial is reported: a recorded trial never lacks its weights.
         trial.set_user_attr(RECOVERED, weights_hash(candidate.model))
         store.save(trial.number, candidate.model, candidate.plan)
     constrain(problem.budget_model, trial, dict(candidate.excess))
@@ -371,7 +371,7 @@ def _keep_the_best(store: WeightStore, study: Snapshot) -> None:
 
 
 def _requeue_interrupted(study: optuna.Study, trial: optuna.Trial) -> None:
-    """Queue an interrupted trial again, unless it was told in the last moment."""
+    """Queue an interrupted trial again, unless it was reported at the last moment."""
     recorded = _read_trial(study, trial.number)
     if not recorded.state.is_finished():
         requeue(study, recorded, INTERRUPTED)

@@ -98,7 +98,7 @@ def _wait_until_ready(study: optuna.Study, listener: Listener) -> None:
 
 
 def _problem_of(study: optuna.Study, request: WorkRequest, listener: Listener) -> Problem:
-    """The study's problem, made anew on this machine, and found to be the same."""
+    """The study's problem, rebuilt on this machine and checked to be the same."""
     record = study_record(study)
     name = study.study_name
     given = {key: value for key, value in request.given.items() if value is not None}

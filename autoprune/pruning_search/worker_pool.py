@@ -94,7 +94,7 @@ def _stop(engine: Engine, study: optuna.Study) -> None:
 
 
 class _ProgressReporter:
-    """Tells a listener what all workers do, as if this process had done it."""
+    """Notifies a listener of what all workers do, as if this process had done it."""
 
     def __init__(self, problem: Problem, study: optuna.Study, listener: Listener) -> None:
         self._problem, self._study, self._listener = problem, study, listener
@@ -106,7 +106,7 @@ class _ProgressReporter:
         return usage_of(self._problem.budget, self._study)
 
     def update(self, seconds: float = math.inf) -> None:
-        """Tell what happened since the last time, for so long at most; the rest is told next time."""
+        """Report events since the last call, for `seconds` at most; the next call reports the rest."""
         until = time.monotonic() + seconds
         count = self.usage().count
         for trial in self._trials():

@@ -172,7 +172,7 @@ def _shown(path: Path) -> str:
 def _check_header(path: Path, connect: Connect) -> None:
     """Raise StudyError unless SQLite can read the file.
 
-    SQLite has to look itself: whoever else opens and closes the file ends all locks that this process has on
+    SQLite has to look itself: opening and closing the file elsewhere ends all locks that this process has on
     it, and with them what keeps another process from taking its log away (POSIX, fcntl).
     """
     try:

@@ -99,7 +99,7 @@ class GuardedStorage(ThroughStorage):
         return broken(error)
 
     def _file_trouble(self) -> str:
-        """What happened to the file, as the end of a sentence; whoever only reads needs no writable one."""
+        """What happened to the file, as the end of a sentence; readers need no writable file."""
         if self._file is None:
             return ""
         return self._file.trouble(self._counted) or (self._file.refusal() if self._written else "")

@@ -20,7 +20,7 @@ _BLOCK = 1 << 16
 
 
 class RepairingLock(JournalFileSymlinkLock):
-    """The journal's lock; whoever gets it cuts off the line that a killed writer left half written.
+    """The journal's lock; its holder first cuts off the line that a killed writer left half written.
 
     Such a tail is skipped when the journal is read, but what is appended after it would be lost with it,
     and the journal could not be read any more.

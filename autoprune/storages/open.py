@@ -25,7 +25,7 @@ def open_storage(text: str, *, must_exist: bool, note: Note | None = None) -> Ba
     ========================================  =========================================================
 
     With ``must_exist`` nothing is created: neither a file nor tables. Once opened, a server that goes away
-    is waited for; ``note`` is told so.
+    is waited for, and ``note`` reports that.
 
     Raises:
         StudyError: a text that cannot be read, a missing file or folder, a file of another kind, or a

@@ -64,7 +64,7 @@ def bytes_read(journal: JournalFileBackend) -> int:
 def lead_beside(lock: JournalFileSymlinkLock, file: Path) -> None:
     """Have the link that locks a journal lead to the file beside it, whatever the working folder.
 
-    One that leads nowhere is never given up after its process died: the age of what it leads to tells.
+    A dangling one is never released after its process died: Optuna reads the age of its target.
     """
     lock._lock_target_file = file.name
 

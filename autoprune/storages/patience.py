@@ -26,7 +26,7 @@ class PatientStorage(ThroughStorage):
     """A storage behind a connection; every call that finds the server away is made again until it is back.
 
     A call whose answer alone was lost is made twice. That can leave a trial that runs nowhere, which is
-    found as trials of dead workers are; a trial that was told again with the same outcome counts as told.
+    found as trials of dead workers are; a trial reported twice with the same outcome counts as reported.
     """
 
     def __init__(
@@ -81,5 +81,5 @@ class PatientStorage(ThroughStorage):
         return self._call(call)
 
 
-def _equal(known: Sequence[float] | None, told: Sequence[float] | None) -> bool:
-    return list(known or ()) == list(told or ())
+def _equal(stored: Sequence[float] | None, reported: Sequence[float] | None) -> bool:
+    return list(stored or ()) == list(reported or ())

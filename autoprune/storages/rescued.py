@@ -40,16 +40,16 @@ def save(
     Returns what to tell the user in one line, and what to give as ``--storage``; the latter is empty where no
     folder takes the file.
     """
-    told = f"the storage {address.shown} {trouble}"
+    lost = f"the storage {address.shown} {trouble}"
     for folder in _folders(address):
         with suppress(*_FAILURES):
             saved = _save_in(folder, address, studies, file)
             storage = (
                 f"journal:{saved}" if address.kind == "journal" and saved.suffix != ".journal" else str(saved)
             )
-            text = f"{told}: the study was saved to {saved}: go on with --storage {shlex.quote(storage)}"
+            text = f"{lost}: the study was saved to {saved}: go on with --storage {shlex.quote(storage)}"
             return text, storage
-    return f"{told}, and no folder could be written to save the study: free some space, and search again", ""
+    return f"{lost}, and no folder could be written to save the study: free some space, and search again", ""
 
 
 def _folders(address: Address) -> Iterator[Path]:

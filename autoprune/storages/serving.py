@@ -21,7 +21,7 @@ class Served:
 
     Attributes:
         address: what workers give as their storage.
-        warnings: what whoever started it should know.
+        warnings: to be shown to the user who started it.
         wait: returns when the server ends.
     """
 

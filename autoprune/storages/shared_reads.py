@@ -13,11 +13,11 @@ Result = TypeVar("Result")
 class SharedReads(Generic[Result]):
     """Answers each call with a reading that began after the call, and reads as rarely as that allows.
 
-    One reading goes on at a time. Whoever calls meanwhile waits for the next one, all together: a hundred
+    One read runs at a time. Calls that arrive meanwhile wait for the next one together: a hundred
     calls that come while one reading goes on take one more and not a hundred.
 
     Args:
-        read: reads once. What it raises, all who share the reading are told.
+        read: reads once. What it raises is raised in every call that shares the read.
     """
 
     def __init__(self, read: Callable[[], Result]) -> None:
@@ -37,7 +37,7 @@ class SharedReads(Generic[Result]):
     def _fulfil(self, found: Future[Result]) -> None:
         with self._reading:
             with self._changing:
-                # What changes after this moment may be missed: whoever comes now waits for a later reading.
+                # What changes after this moment may be missed: calls from now on wait for a later read.
                 self._next = None
             try:
                 found.set_result(self._read())

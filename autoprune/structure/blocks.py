@@ -1,6 +1,6 @@
 """Residual blocks: modules that hand their input on unchanged when their branches are silent.
 
-The traced graph tells which modules may be such blocks, and which parameters silence their branches;
+The traced graph shows which modules may be such blocks, and which parameters silence their branches;
 running them decides. That whole residual blocks can be left out of a trained network is due to Veit et
 al., "Residual Networks Behave Like Ensembles of Relatively Shallow Networks" (2016).
 """

@@ -29,7 +29,7 @@ KEEPING_ZERO = MOVING | _kinds("""
     upsample_bilinear2d upsample_nearest2d
 """)
 PASSING = MOVING | NORMALISING | _kinds("elu gelu hardtanh leaky_relu relu relu6 silu")
-"""What a trunk may run through. Whether it leaves what enters unchanged, only running it tells."""
+"""Operators that a trunk may run through. Only a run shows whether they leave their input unchanged."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -221,12 +221,12 @@ class Structure(Overview):
         Widths that settle to the same give the same model: what is taken out has no width of its own.
         """
         block_of = self.block_of
-        settled = dict(widths)
+        canonical = dict(widths)
         for group in self.groups:
             around = {block_of.get(part.parameter) for part in group.slices}
             if around and all(name is not None and widths[name] == 0 for name in around):
-                settled[group.name] = group.width
-        return settled
+                canonical[group.name] = group.width
+        return canonical
 
     def without(self, reasons: Mapping[str, str]) -> Structure:
         """The structure with the named groups frozen, each with the reason given."""

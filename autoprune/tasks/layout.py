@@ -30,13 +30,13 @@ def fast_layout(model: nn.Module, batches: int = 1) -> Iterator[Callable[[Tensor
     it is trained.
     """
     with ExitStack() as stack:
-        settled = False
+        decided = False
 
         def settle(inputs: Tensor) -> None:
-            nonlocal settled
-            if not settled and batches * inputs.numel() >= LEAST_VALUES:
+            nonlocal decided
+            if not decided and batches * inputs.numel() >= LEAST_VALUES:
                 stack.enter_context(_channels_last(model, inputs))
-            settled = True
+            decided = True
 
         yield settle
 

@@ -42,7 +42,7 @@ def wilson(share: float, samples: int) -> Noise:
 def bootstrap(value: float, blocks: Sequence[float]) -> Noise | None:
     """Noise of a metric from its values on blocks of the samples; None with fewer than two blocks.
 
-    The mean over blocks drawn with replacement (Efron, 1979) tells how the metric varies; its interval is
+    The mean over blocks drawn with replacement (Efron, 1979) estimates how the metric varies; its interval is
     moved to the value that the metric has on all samples. Equal blocks give an equal result.
     """
     if len(blocks) < 2 or not all(map(math.isfinite, blocks)):

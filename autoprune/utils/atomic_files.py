@@ -60,7 +60,7 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
+def full_disk_errors() -> Iterator[None]:
     """Convert the OSError of a full disk to a DiskError that says what to do."""
     try:
         yield

@@ -16,7 +16,7 @@ def open_plain(path: Path) -> BinaryIO:
         FileNotFoundError: when it is missing.
         OSError: when it is something else than a file, or cannot be opened.
     """
-    # A pipe that nobody writes to would otherwise hold up whoever opens it.
+    # Opening a pipe that nobody writes to would otherwise block.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     require_plain(handle, str(path))
     return os.fdopen(handle, "rb")

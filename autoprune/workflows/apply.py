@@ -73,7 +73,7 @@ class Applied:
 def apply_cut(config: Config, request: Request, listener: Listener) -> Applied:
     """Cut the configured model once and export it.
 
-    With data the weights are compensated, the BatchNorm statistics are estimated anew, and ``finetune_steps``
+    With data the weights are compensated, the BatchNorm statistics are recalibrated, and ``finetune_steps``
     are taken if any are configured; without data the weights that stay are the given ones.
 
     Raises:
@@ -134,7 +134,7 @@ def _settings_of(plan: AnyPlan, config: Config) -> Config:
 
 
 def _settings_learned_with(config: Config) -> Config:
-    """The settings with what a learned criterion was told of what may be cut, where nothing else is given."""
+    """The settings, with a learned criterion's own on what may be cut where none are given."""
     base = config.references.criterion.base
     if not isinstance(base, LearnedFile):
         return config
@@ -153,7 +153,7 @@ def _plan_for(
 ) -> AnyPlan:
     """The plan that was given, or the one that keeps what is selected. PlanError if it does not fit.
 
-    With a problem, what a learned criterion says of each group's loss is measured anew.
+    With a problem, the curves of a learned criterion are measured again.
     """
     if isinstance(cut, Within):
         plan = pruning.plan(_widths_within(pruning, origin, cut, listener, problem))

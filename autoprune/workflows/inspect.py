@@ -102,7 +102,7 @@ def inspect(
         config: names the model, what may be cut in it, and whether to measure latency.
         inputs: tensors, or texts for :func:`autoprune.tasks.inputs.make_inputs`; without any, a sample of the
             data, or for a model of torchvision or timm an image.
-        listener: is told how far it is.
+        listener: receives progress.
         model: in place of the configured one.
         data: in place of the configured ones.
 

@@ -73,8 +73,8 @@ def measure(
         config: names the model, what may be cut in it, and how it is timed.
         inputs: tensors, or texts for :func:`autoprune.tasks.inputs.make_inputs`, batch included; without any,
             a batch of samples of the data, or for a model of torchvision or timm an image.
-        listener: is told how far it is.
-        again: measure anew what is known.
+        listener: receives progress.
+        again: measure even if a profile is stored.
         model: in place of the configured one.
         data: in place of the configured ones.
 

@@ -100,7 +100,7 @@ def prune(
     """Cut a model once, without a search or training.
 
     With data, layers that read removed units are fitted to the units that stay, and BatchNorm statistics are
-    estimated anew; without data the weights that stay are the given ones.
+    recalibrated; without data the weights that stay are the given ones.
 
     Args:
         model: left as it is.

@@ -85,8 +85,8 @@ def objects_of(model: object, data: object) -> tuple[nn.Module | None, Data | No
     return (model if isinstance(model, nn.Module) else None), (None if named else given_data(data))
 
 
-def told(listener: object, callbacks: Sequence[Callback]) -> Listener:
-    """Who is told of a search. Raises ArgumentError for something else."""
+def listener_of(listener: object, callbacks: Sequence[Callback]) -> Listener:
+    """The listener of a search. Raises ArgumentError for something else."""
     check_type("listener", listener, (Listener, type(None)), "an autoprune.Listener")
     check_type("callbacks", callbacks, (list, tuple), "a list of functions of a study and a trial")
     for callback in callbacks:

@@ -35,7 +35,7 @@ def pinned(threads: int) -> Iterator[None]:
 def choose(allowed: Sequence[int], threads: int, siblings: Mapping[int, int] | None = None) -> list[int]:
     """That many of the allowed cores, highest numbers first: the first ones often serve interrupts.
 
-    ``siblings`` tells for each core which physical core it belongs to; the default asks the system.
+    ``siblings`` gives the physical core of each core; the default asks the system.
     """
     physical = {core: _physical(core) for core in allowed} if siblings is None else siblings
     first: list[int] = []

@@ -109,7 +109,7 @@ class Meter:
             raise ModelError(f"the original model cannot be timed: {error}") from error
 
     def _made_ready(self, threads: int) -> tuple[Call, Callable[[nn.Module], Call]]:
-        """The reference's call, and what prepares candidates; anew where torch has other threads since."""
+        """The reference's call, and what prepares candidates; again where torch has other threads since."""
         if self._ready is None or self._ready[0] != threads:
             reference = self._checked(self._prepare, self.reference, "reference")
             prepare = self._prepare_cuts() if self._cuts else self._prepare

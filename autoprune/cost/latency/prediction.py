@@ -84,7 +84,7 @@ def worth_offering(structure: Structure, profile: Profile) -> dict[str, tuple[in
 
     No wider one is predicted to be as fast while all other groups are half as wide. What a group's own curve
     says of blocks is little: a kernel is fast where both of its axes are multiples, and with all else whole
-    the steps drown in noise. The fit over all plans tells them apart. Blocks are left out: they stay or go.
+    the steps drown in noise. The fit over all plans separates them. Blocks are left out: they stay or go.
     """
     predictor, full = Predictor.of(structure, profile), structure.widths
     half = structure.canonical({name: max(1, width // 2) for name, width in full.items()})

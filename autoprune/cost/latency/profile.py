@@ -57,7 +57,7 @@ class Profile:
 
 
 Failed = Callable[[str], object]
-"""Is told why a cut model does not run."""
+"""Receives the reason why a cut model does not run."""
 
 
 def _untold(_reason: str) -> None:
@@ -203,7 +203,7 @@ def _steps_of(
         latency = _latency(meter, narrowed(model, structure, {group.name: width}), failed)
         return None if latency is None else (latency.ratio, (latency.ratio_high - latency.ratio_low) / 2)
 
-    # A tenth of the width is as narrow as a search goes unless it is told otherwise.
+    # A tenth of the width is as narrow as a search goes by default.
     least = 0 if group.least == 0 else max(1, group.width // 10)
     return find_steps(time, group.width, least)
 

@@ -47,7 +47,7 @@ Activities = Mapping[str, list[Activity]]
 
 def activities(context: Context, criterion: str) -> Activities:
     """The pass, made once a context. Raises CriterionError without data or where units cannot be seen."""
-    # Asked for before the memory, so that what is missing is an error whoever asked first.
+    # Asked for before the memory, so that a missing input is an error in any order of calls.
     context.data(criterion)
 
     def make() -> Activities:

@@ -29,7 +29,7 @@ def mean_activation(context: Context) -> dict[str, Tensor]:
 def apoz(context: Context) -> dict[str, Tensor]:
     """One minus the average percentage of zeros among the activations that consumers read.
 
-    Hu et al., "Network Trimming" (2016). The mean over all that read a unit. It tells units apart only behind
+    Hu et al., "Network Trimming" (2016). The mean over all that read a unit. It differs only behind
     activation functions that give exact zeros, such as ReLU. Raises CriterionError without data.
     """
     return over_reads(context, activities(context, "apoz"), lambda a: 1 - a.zeros / a.entries)

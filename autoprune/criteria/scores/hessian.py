@@ -131,7 +131,7 @@ class Hessian:
         probe: Mapping[str, Tensor],
         curvature: Mapping[str, Tensor],
     ) -> Tensor:
-        """Half the second derivative that one probe tells of: ``[width]``."""
+        """Half the second derivative that one probe estimates: ``[width]``."""
         if self.diagonal == "units":
             products = {name: inner(curve, weights[name]) for name, curve in curvature.items()}
             return over_unit(group, products, roles) * signs[group.name] / 2

@@ -128,7 +128,7 @@ class _LastHeartbeat:
 class LostTrialFinder:
     """Finds the running trials whose processes are dead.
 
-    On this machine a process that has ended is found at once. Elsewhere, silence tells. It is counted by
+    On this machine a process that has ended is found at once. Elsewhere, heartbeats stop. They are counted by
     this process's own clock, whatever the others' clocks say, and only while this process looks: when the
     storage was away, nobody could give a sign.
     """

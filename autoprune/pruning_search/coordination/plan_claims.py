@@ -90,7 +90,7 @@ def claim(
 ) -> tuple[Decision, Snapshot]:
     """Announce a plan and find out what its trial may do: begin, or step back.
 
-    `rescue` is called while the trial waits: those that it waits for may be dead. Returns with the decision
+    `requeue` is called while the trial waits: those that it waits for may be dead. Returns with the decision
     the study by which it was made: trials of the plan that are over are over in it, for one that was running
     would have been in the way.
     """

@@ -17,7 +17,7 @@ class Snapshot(optuna.Study):
     """The trials and attributes that a study has when they are first looked at.
 
     What is written through it goes to the storage at once, and does not show here. Reading takes a round trip
-    to a server, and a server that holds thousands of trials goes through all of them: whoever decides several
+    to a server, and a server that holds thousands of trials reads all of them: code that decides several
     things about one trial looks at one snapshot, which also makes the decisions fit each other.
     """
 

@@ -34,11 +34,11 @@ def recover_gradually(
     folder: Path,
     listener: Listener,
 ) -> tuple[nn.Module, LongerRecovery]:
-    """The model of a trial's plan, cut anew from the original in so many rounds.
+    """The model of a trial's plan, cut again from the original in `rounds` rounds.
 
     The first rounds cut most: after round ``t`` of ``n``, the share ``1 - (1 - t / n) ** 3`` of what goes is
     gone, as in Zhu and Gupta, "To Prune, or Not to Prune" (2017). Units go in the order of the trial's
-    criterion. Every round compensates, estimates BatchNorm statistics anew, and
+    criterion. Every round compensates, recalibrates BatchNorm statistics, and
     takes its part of the steps; a run that was stopped goes on from files in `folder`.
 
     Args:
@@ -49,7 +49,7 @@ def recover_gradually(
         length: of all rounds together, such as ``"5epochs"``.
         rounds: 2 to :data:`MOST_ROUNDS`.
         folder: for checkpoints.
-        listener: is told how it goes.
+        listener: receives progress.
 
     Raises:
         ConfigError: for a number or length that cannot be used, masks, or a model that cannot be cut twice.
@@ -78,7 +78,7 @@ def recover_gradually(
         share = steps // rounds if number < rounds else steps - (rounds - 1) * (steps // rounds)
         train_on(problem, model, plan, share, folder, listener, f"round {number} of {rounds}")
     return model, LongerRecovery.of(
-        problem, model, f"cut anew in {rounds} rounds of {steps} steps", steps, before
+        problem, model, f"cut again in {rounds} rounds of {steps} steps", steps, before
     )
 
 
@@ -111,7 +111,7 @@ def _cut(
         return copy.deepcopy(model) if model is problem.pruning.origin.model else model
     if model is not problem.pruning.origin.model:
         structure = _rediscover(problem, model, before)
-    # Units are numbered anew in a model that was cut.
+    # Units have other numbers in a model that was cut.
     places = {name: {unit: place for place, unit in enumerate(units)} for name, units in before.items()}
     relative = {
         name: tuple(places[name][unit] for unit in keep[name])

@@ -30,7 +30,7 @@ def recover_rebuilt(
     folder: Path,
     listener: Listener,
 ) -> tuple[nn.Module, LongerRecovery]:
-    """The model of a trial's plan, cut anew and fitted layer by layer, in the place of what training gave.
+    """The model of a trial's plan, cut again and fitted layer by layer, instead of the trained one.
 
     Args:
         problem: of the search.
@@ -39,7 +39,7 @@ def recover_rebuilt(
         length: of fine-tuning after that, such as ``"5epochs"``; None for none. A run that was stopped goes
             on from a file in `folder`.
         folder: for checkpoints.
-        listener: is told how it goes.
+        listener: receives progress.
 
     Raises:
         ConfigError: for masks, or a length that cannot be read.

@@ -41,7 +41,7 @@ def places(config: Config, folder: Path) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, without what tells builds for one processor or another apart."""
+    """Package -> version, without the part that names the build for a processor."""
     packages = {name: version(name).partition("+")[0] for name in PACKAGES}
     return {"python": ".".join(platform.python_version_tuple()[:2]), **packages}
 

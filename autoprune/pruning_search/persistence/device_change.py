@@ -26,7 +26,7 @@ TIMED_AGAIN = "timed again"
 def continue_on_device(problem: Problem, study: optuna.Study, listener: Listener) -> Problem:
     """The problem as the study has it, the device at hand being the one whose latencies count from now on.
 
-    Where that was another one, the listener is told, and the original model's latency and limits relative to
+    If that was another one, the listener is notified; the original model's latency and limits relative to
     it become this device's. If the budget limits latency, the plans on the front so far are timed again at
     once; their quality is known. All others keep what they have and leave the front.
     """

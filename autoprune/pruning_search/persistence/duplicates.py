@@ -68,7 +68,7 @@ def is_timed_elsewhere(problem: Problem, trial: FrozenTrial) -> bool:
 def record_duplicate(problem: Problem, study: optuna.Study, trial: optuna.Trial, before: FrozenTrial) -> None:
     """Record the known result of an equal plan under the new parameters, with a latency of this device.
 
-    Raises OverBudget where that is over the budget, before the trial is told.
+    Raises OverBudget where that is over the budget, before the trial is reported.
     """
     recorded: dict[str, Any] = {key: value for key, value in before.user_attrs.items() if key not in _OWN}
     first = before.user_attrs.get(DUPLICATE_OF, before.number)

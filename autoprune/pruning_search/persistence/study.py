@@ -40,7 +40,7 @@ MAY_CHANGE = {
     "engine",
     "address",
 }
-"""Settings that a continued study may be given anew; the rest decide what its results mean."""
+"""Settings that may differ when a study is continued; the rest decide what its results mean."""
 
 
 def study_name(problem: Problem) -> str:
@@ -149,7 +149,7 @@ def timing_device(problem: Problem) -> dict[str, Any]:
 
 
 def _update_record(study: optuna.Study, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Record what this search was given anew: workers that join it read it there."""
+    """Record the settings that this run changes: workers that join it read them there."""
     config = {**recorded["config"], **{key: record["config"][key] for key in MAY_CHANGE}}
     keys = ("version", "versions", "places", "data", "base", "structure", "ranking")
     fresh = {key: record[key] for key in keys}

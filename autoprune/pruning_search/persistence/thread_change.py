@@ -14,7 +14,7 @@ ATTRIBUTE = "threads"
 
 
 def record_threads(problem: Problem, study: optuna.Study, listener: Listener) -> None:
-    """Record how many threads this process computes with; the listener is told where others were used.
+    """Record how many threads this process computes with; the listener is notified where others were used.
 
     Nothing is recorded where another device computes.
     """

@@ -35,7 +35,7 @@ def build_pruning(subject: SearchSubject, config: Config, listener: Listener) ->
 
 
 def pruning_of(origin: Origin, listener: Listener) -> Pruning:
-    """The configured way to prune a model; the listener is told where a criterion says nothing.
+    """The configured way to prune a model; the listener is notified where a criterion gives no order.
 
     Raises UserError when it does not fit the model.
     """

@@ -3,7 +3,7 @@
 Hypervolume draws a sampler to the cheap end of a front, where each step is worth most; what lies between the
 known plans then stays as coarse as the warm starts. Half of the suggestions therefore go where two
 neighbours are farthest apart in cost, relative to it, and rather between good ones than between poor ones:
-whoever comes with a budget finds a plan near it.
+there is a plan near every budget.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class JointTPE(TPESampler):
     """Draws all parameters of a trial with several objectives in one go, each from a model of its own.
 
     These are Optuna's models and its draws: with one seed and one history both give the same parameters.
-    Optuna asks the storage for all trials, and divides them into good and bad ones, for every parameter anew,
+    Optuna asks the storage for all trials, and divides them into good and bad ones, for each parameter again,
     which with sixty of them is most of what a trial costs beside its evaluation.
     """
 

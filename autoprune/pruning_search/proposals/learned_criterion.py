@@ -120,7 +120,7 @@ def allocate(
         pruning: the model to cut.
         limits: budget name -> FLOPs, parameters or bytes.
         grids: group -> the widths that may be chosen.
-        curves: measured anew; None for those that the criterion brings.
+        curves: measured again; None for those that the criterion brings.
 
     Raises:
         BudgetError: when no plan is within the limits.

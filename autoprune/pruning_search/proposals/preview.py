@@ -12,7 +12,7 @@ from autoprune.structure import Structure
 LONG = 5e11
 """Multiply-adds of training one candidate from which on previews pay: some ten seconds of one CPU core."""
 SAMPLES = 128
-"""Guiding samples on which the curves for previews are measured."""
+"""Samples of the selection split on which the curves for previews are measured."""
 PASSES = 3
 """What a step costs, in forward passes."""
 

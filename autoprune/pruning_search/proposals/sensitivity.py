@@ -43,7 +43,7 @@ CONTEXT = 0.6
 AT_BUDGET = 0.8
 """The same where one plan is looked for that takes all of it."""
 SAMPLES = FULL.samples
-"""Guiding samples on which the losses are taken."""
+"""Samples of the selection split on which the losses are computed."""
 BATCH = 256
 """Most of them in a batch, whose own statistics stand for BatchNorm's recalibrated ones."""
 
@@ -100,7 +100,7 @@ def _effort(problem: Problem, context: Widths, groups: Sequence[str], seconds: f
 
 
 def _borrow_missing(problem: Problem, points: Points, listener: Listener) -> Points:
-    """Points for the groups that have none; the listener is told how many there are."""
+    """Points for the groups that have none; the listener is notified how many there are."""
     full = problem.structure.widths
     missing = [name for name in full if name not in points]
     if missing:

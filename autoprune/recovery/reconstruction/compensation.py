@@ -66,7 +66,7 @@ class Compensator:
     def __call__(self, pruned: nn.Module, plan: Plan) -> tuple[str, ...]:
         """Fit `pruned`, which is ``apply(model, plan, structure)``, in place; the original is not changed.
 
-        BatchNorm statistics are to be estimated anew afterwards, see :func:`autoprune.recovery.recalibrate`.
+        BatchNorm statistics need recalibration afterwards, see :func:`autoprune.recovery.recalibrate`.
         Equal plans give equal weights.
 
         Returns:

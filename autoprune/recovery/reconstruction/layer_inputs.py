@@ -102,7 +102,7 @@ class Reading:
 
 
 See = Callable[[Reading], bool]
-"""Is told of a reading; says whether it has put other values into the weight."""
+"""Receives a reading; returns whether it has put other values into the weight."""
 
 
 class Watch(TorchFunctionMode):

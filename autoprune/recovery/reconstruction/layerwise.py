@@ -78,7 +78,7 @@ class Rebuilder:
         """Fit `pruned`, which is ``apply(model, plan, structure)``, in place.
 
         Meant for a network that was compensated before. BatchNorm layers use the statistics of the batch
-        meanwhile, and are to be estimated anew afterwards, see :func:`autoprune.recovery.recalibrate`. A
+        meanwhile, and need recalibration afterwards, see :func:`autoprune.recovery.recalibrate`. A
         layer that the cut network calls less often, because a block was taken out, stays as it is.
 
         Returns:

@@ -94,7 +94,7 @@ def sparsify(
         method: one of :data:`METHODS`.
         seed: of everything random.
         strength: above 0, of the penalty; by default what goes with the method.
-        on_step: is told of every step.
+        on_step: is called after every step.
 
     Raises:
         ConfigError: for a method that does not fit the model, or copies of shared weights.

@@ -42,7 +42,7 @@ class Checkpoint:
             return None
         try:
             state = load_archive(self.path)
-        except Exception:  # a damaged file fails anywhere in the reader; the run then starts anew
+        except Exception:  # a damaged file fails anywhere in the reader; the run then starts again
             return None
         return state if isinstance(state, dict) and state.get("key") == self.key else None
 

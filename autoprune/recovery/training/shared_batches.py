@@ -17,7 +17,7 @@ from autoprune.tasks.evaluate import call, device_of, training_mode
 from autoprune.tasks.layout import fast_layout
 
 MOST_BYTES = 1 << 30
-"""Batches that need more memory than this are drawn anew for every candidate."""
+"""Batches that need more memory than this are drawn again for every candidate."""
 
 
 @dataclass(frozen=True, eq=False)

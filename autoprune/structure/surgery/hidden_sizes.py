@@ -84,7 +84,7 @@ def sizes_of_own_tensors(model: nn.Module, structure: Structure) -> dict[Number,
     claims = Counter((kind, axis) for (kind, _), axes in meant.items() for axis in axes)
     found: dict[Number, tuple[Reading, ...]] = {}
     for (kind, name), each in instances.items():
-        # An axis that two attributes equal tells nothing of either.
+        # An axis that two attributes equal does not identify either.
         common = {axis for axis in meant[kind, name] if claims[kind, axis] == 1}
         for path, _ in each:
             names = [(_joined(path, own), axis) for own, axis in common]

@@ -89,7 +89,7 @@ def set_numbers(model: nn.Module, structure: Structure, widths: Mapping[str, int
 
 
 def _replaced(value: Any, keys: Sequence[str | int], number: int) -> Any:
-    """The value with another number in it; a tuple is made anew, all else is changed in place."""
+    """The value with another number in it; a tuple is rebuilt, anything else is changed in place."""
     if not keys:
         return number
     key, *inner = keys

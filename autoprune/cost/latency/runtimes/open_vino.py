@@ -63,7 +63,7 @@ def request_call(model: openvino.Model, inputs: tuple[Tensor, ...]) -> Call:
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
             "INFERENCE_PRECISION_HINT": _PRECISIONS.get(precision, "f32"),
-            # The cores are chosen by whoever asks for the timing.
+            # The caller chooses the cores.
             "ENABLE_CPU_PINNING": "NO",
         },
     )

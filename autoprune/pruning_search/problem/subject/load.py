@@ -129,7 +129,7 @@ def _corrupt(
 def _load_configured(config: Config, data: Data, listener: Listener) -> tuple[nn.Module, str]:
     spec = model_spec(config)
     model = build_model(config, data)
-    # A mistake in them is told before anything is trained, and after the user's code could register one.
+    # A mistake in them is reported before anything is trained, and after the user's code could register one.
     for name in (config.references.criterion, *config.references.mix):
         named_criterion(name, config.permit)
     if config.weights is not None:
