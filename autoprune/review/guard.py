@@ -30,6 +30,12 @@ _OF_FILES = [
     ("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:")
 ]
 """A file may be a page with scripts, which would run with the dashboard's origin."""
+_WITHOUT_FILES = ("/dashboard", "/static/", "/api/", "/csv/")
+"""Begins of paths that lead to no file of a trial, however the dashboard reads the rest of them.
+
+It drops slashes at the end and bytes that are not UTF-8, and takes the digits of all scripts for digits.
+"""
+_TEXT = "text/plain; charset=utf-8"
 _DROPPED = ("access-control-allow-origin",)
 
 
@@ -78,14 +84,16 @@ def guarded(app: WSGIApplication, names: Names, store: ArtifactFolder) -> WSGIAp
         refused = _why_refused(environ, names)
         if refused:
             return _say("403 Forbidden", refused, start_response)
-        file = _ARTIFACT.fullmatch(environ.get("PATH_INFO", ""))
+        path = environ.get("PATH_INFO", "")
+        file = _ARTIFACT.fullmatch(path)
         if (
             file is not None
             and environ["REQUEST_METHOD"] in ("GET", "HEAD")
             and not _is_there(store, file["name"])
         ):
             return _say("404 Not Found", "There is no such file in the artifact folder.", start_response)
-        return app(environ, _with_headers(start_response, _OF_FILES if file is not None else []))
+        may_be_file = not path.startswith(_WITHOUT_FILES)
+        return app(environ, _with_headers(start_response, may_be_file=may_be_file))
 
     return answer
 
@@ -114,17 +122,26 @@ def _is_there(store: ArtifactFolder, name: str) -> bool:
 
 def _say(status: str, text: str, start_response: StartResponse) -> Iterable[bytes]:
     content = f"{text}\n".encode()
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(content))), *_ALWAYS]
+    headers = [("Content-Type", _TEXT), ("Content-Length", str(len(content))), *_ALWAYS]
     start_response(status, headers)
     return [content]
 
 
-def _with_headers(start_response: StartResponse, more: list[tuple[str, str]]) -> StartResponse:
+def _with_headers(start_response: StartResponse, *, may_be_file: bool) -> StartResponse:
     def start(status: str, headers: list[tuple[str, str]], *error: object) -> Callable[[bytes], object]:
         kept = [(name, value) for name, value in headers if name.lower() not in _DROPPED]
-        return start_response(status, [*kept, *_ALWAYS, *more], *error)  # type: ignore[arg-type]
+        if may_be_file:
+            kept = [*map(_as_no_script, kept), *_OF_FILES]
+        return start_response(status, [*kept, *_ALWAYS], *error)  # type: ignore[arg-type]
 
     return start
+
+
+def _as_no_script(header: tuple[str, str]) -> tuple[str, str]:
+    """A header, but text for a type of scripts: a page of the dashboard could load the file as one."""
+    name, value = header
+    is_script = name.lower() == "content-type" and "script" in value.lower()
+    return (name, _TEXT) if is_script else header
 
 
 def _addresses(host: str) -> set[str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from autoprune.utils.sqlite_files import limit_values
+
 CUT = "was cut short or overwritten"
 FEWER = "lacks trials that it had, as an older copy put in its place would"
 _PAUSE_SECONDS = 0.3
@@ -101,7 +103,9 @@ class Contents:
 
     def _connect(self, how: str) -> sqlite3.Connection:
         # A new connection has read nothing yet, and SQLite itself sees to the locks of those that are open.
-        return sqlite3.connect(f"file:{quote(str(self.file))}?{how}", uri=True)
+        connection = sqlite3.connect(f"file:{quote(str(self.file))}?{how}", uri=True)
+        limit_values(connection)
+        return connection
 
 
 def _lacks(connection: sqlite3.Connection, study: int, counted: Counted) -> bool:

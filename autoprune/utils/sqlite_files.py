@@ -20,8 +20,12 @@ _BESIDE = ("-journal", "-wal", "-shm")
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 """End of a journal that names a file which belongs to several databases."""
 _PLAIN = re.compile(r"CREATE (TABLE|INDEX|UNIQUE INDEX) ", re.IGNORECASE)
-_COMPUTED = re.compile(r"\bAS\b", re.IGNORECASE)
-"""What columns that are computed, and no others, are declared with."""
+_COMPUTED = re.compile(
+    r"\b(AS|CHECK)\b|\bDEFAULT\b(?!\s+[\w'+-])|\bINDEX\b.*\(.*\(", re.IGNORECASE | re.DOTALL
+)
+"""What columns, conditions, defaults and indexes that are computed are declared with."""
+_CHECKS = re.compile(r"\bCHECK \(\w+ ?(= ?\d+|IN \([\w', ]+\))\)")
+"""Conditions that Optuna sets; nothing is called in them."""
 
 
 def check_beside(file: Path) -> None:
@@ -47,10 +51,11 @@ def check_tables(connection: sqlite3.Connection, file: Path) -> None:
     """
     limit_values(connection)
     for name, made_with in connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
-        if not _PLAIN.match(str(made_with)) or _COMPUTED.search(str(made_with)):
+        declared = _CHECKS.sub("", str(made_with))
+        if not _PLAIN.match(declared) or _COMPUTED.search(declared):
             raise StudyError(
                 f"the storage {file} has a part that SQLite would run, {short(str(name))}: a view, a trigger "
-                "or a computed column: drop it, or take another copy"
+                "or a computed column, index, default or condition: drop it, or take another copy"
             )
 
 

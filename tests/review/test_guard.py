@@ -26,8 +26,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     page = "0" * 8
     store.folder.replace(page, b"<script>alert(1)</script>")
     (store.folder.path / "1").symlink_to(Path(__file__))
-    for key in (page, "1"):
-        meta = f'{{"artifact_id": "{key}", "filename": "x", "mimetype": "text/html", "encoding": null}}'
+    store.folder.replace("2", b"alert(1)")
+    for key, kind in ((page, "text/html"), ("1", "text/html"), ("2", "text/JavaScript")):
+        meta = f'{{"artifact_id": "{key}", "filename": "x", "mimetype": "{kind}", "encoding": null}}'
         storage.set_study_system_attr(study._study_id, f"artifacts:{key}", meta)
     with _listen("127.0.0.1", 0) as server:
         app = optuna_dashboard.wsgi(storage, artifact_store=store)
@@ -45,7 +46,7 @@ def ask(
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.putrequest(method, path, skip_host=True)
     for name, value in headers.items():
-        connection.putheader(name, value.replace("PORT", str(port)))
+        connection.putheader(name.replace("_", "-"), value.replace("PORT", str(port)))
     connection.endheaders()
     answer = connection.getresponse()
     found = {name.lower(): value for name, value in answer.getheaders()}
@@ -102,6 +103,30 @@ def test_a_file_is_served_as_one_and_runs_nothing(port: int) -> None:
     assert headers["content-security-policy"].startswith("sandbox;")
     assert headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/artifacts/0/FILE//", "/artifacts/0%FF/FILE", "/%FFartifacts/0/FILE", "/artifacts/%D9%A0/FILE"]
+)
+def test_a_file_runs_nothing_however_its_path_is_written(port: int, path: str) -> None:
+    status, headers, text = ask(port, path=path.replace("FILE", "0" * 8), Host="localhost:PORT")
+    assert (status, text) == (200, "<script>alert(1)</script>")
+    assert headers["content-security-policy"].startswith("sandbox;")
+
+
+def test_a_script_is_served_as_text_so_that_no_page_can_load_it(port: int) -> None:
+    status, headers, text = ask(port, path="/artifacts/0/2", Host="localhost:PORT")
+    assert (status, text) == (200, "alert(1)")
+    assert headers["content-type"].startswith("text/plain") and headers["x-content-type-options"] == "nosniff"
+    assert (
+        "javascript"
+        in ask(port, path="/static/bundle.js", Host="localhost:PORT", Accept_Encoding="")[1]["content-type"]
+    )
+
+
+def test_pages_may_run_their_own_scripts(port: int) -> None:
+    headers = ask(port, path="/dashboard/", Host="localhost:PORT")[1]
+    assert "sandbox" not in headers["content-security-policy"]
 
 
 def test_a_link_is_not_served(port: int) -> None:

@@ -88,6 +88,10 @@ def test_what_lies_beside_a_database_is_a_file(file: Path, ending: str, kind: st
         ("CREATE VIRTUAL TABLE v USING fts4(a)",),
         ("ALTER TABLE studies ADD COLUMN wide GENERATED ALWAYS AS (hex(zeroblob(100000000)))",),
         ("ALTER TABLE studies ADD COLUMN wide AS (1)",),
+        ("CREATE TABLE t (a CHECK (hex(zeroblob(a * 400000000)) > 'z'))",),
+        ("CREATE TABLE t (a, b DEFAULT (hex(zeroblob(40000000))))",),
+        ("CREATE INDEX i ON studies (hex(zeroblob(study_id)))",),
+        ("CREATE INDEX i ON studies (study_id) WHERE length(study_name) > 1",),
         # A view that calls itself a table.
         (
             "CREATE VIEW v AS SELECT 1",
@@ -107,6 +111,13 @@ def test_a_database_computes_nothing(file: Path, changes: tuple[str, ...]) -> No
 
 
 def test_an_ordinary_database_is_offered(file: Path) -> None:
+    assert offered(file) == ["mine"]
+
+
+def test_what_optuna_declares_is_ordinary(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        kind = "kind VARCHAR(8) DEFAULT 'FINITE' NOT NULL, CONSTRAINT k CHECK (kind IN ('FINITE', 'NAN'))"
+        connection.execute(f"CREATE TABLE t (a INTEGER, {kind}, PRIMARY KEY (a))")
     assert offered(file) == ["mine"]
 
 
