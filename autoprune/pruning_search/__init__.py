@@ -3,14 +3,13 @@
 from autoprune.pruning_search.finish.finalists import rank_finalists
 from autoprune.pruning_search.finish.test_front import describe_other_weights, test_front, trial_model
 from autoprune.pruning_search.persistence.device_change import continue_on_device
-from autoprune.pruning_search.persistence.study import ATTRIBUTE, check_continues, create_study
+from autoprune.pruning_search.persistence.study import check_continues, create_study
 from autoprune.pruning_search.problem.prepare import prepare
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.problem.subject.configured_model import classes_of
 from autoprune.pruning_search.run import run
 
 __all__ = [
-    "ATTRIBUTE",
     "Problem",
     "check_continues",
     "classes_of",

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from autoprune.errors import AutopruneError, DiskError, LostStorageError, StudyError, TrialError
 from autoprune.pruning_search.coordination.budget_usage import counts, total_of, usage_of
-from autoprune.pruning_search.coordination.heartbeat import PROCESS, Heartbeat, LostTrialFinder, this_process
+from autoprune.pruning_search.coordination.heartbeat import Heartbeat, LostTrialFinder, this_process
 from autoprune.pruning_search.coordination.plan_claims import Turn, claim, plan_key
 from autoprune.pruning_search.coordination.retry import (
     fail,
@@ -37,7 +37,7 @@ from autoprune.pruning_search.finish.finalists import worth_keeping
 from autoprune.pruning_search.persistence.duplicates import find_duplicate, record_duplicate, timer_of
 from autoprune.pruning_search.persistence.study import constrain
 from autoprune.pruning_search.persistence.thread_change import record_threads
-from autoprune.pruning_search.persistence.trial_record import RECOVERED, attributes, values, write
+from autoprune.pruning_search.persistence.trial_record import attributes, values, write
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.ask import ask, begin_trial
@@ -46,14 +46,23 @@ from autoprune.pruning_search.proposals.front_gaps import fill_gap
 from autoprune.pruning_search.proposals.refine import refine
 from autoprune.pruning_search.proposals.sensitivity import recorded_curves
 from autoprune.pruning_search.proposals.spaces import Space, make_space
+from autoprune.study.attributes import (
+    DUPLICATE_OF,
+    MIXTURE,
+    ORIGIN,
+    PROCESS,
+    REASON,
+    RECOVERED,
+    STAGES,
+    UNTRAINED,
+    WALL,
+    WIDTHS,
+)
 from autoprune.study.attributes import SAMPLER as ASKING
-from autoprune.study.attributes import WALL
-from autoprune.study.diagnostics import COST, STAGES
-from autoprune.study.estimates import UNTRAINED
-from autoprune.study.explanation import MIXTURE
+from autoprune.study.diagnostics import COST
 from autoprune.study.listener import Count, Listener
 from autoprune.study.origins import AFTER_WARM_STARTS, GAP, REFINED, SAMPLER
-from autoprune.study.states import DUPLICATE_OF, INTERRUPTED, NO_ROOM, TOO_LARGE
+from autoprune.study.states import INTERRUPTED, NO_ROOM, TOO_LARGE
 from autoprune.tasks import weights_hash
 from autoprune.tasks.import_reference import summary
 from autoprune.tasks.out_of_memory import is_out_of_memory
@@ -174,9 +183,7 @@ def _search(search: Search, *, queued_only: bool = False) -> None:
         listener.trial_finished(study, recorded, usage_of(budget, now).count)
         failures = failures + 1 if recorded.state is TrialState.FAIL and counts(recorded) else 0
         if failures == MOST_FAILURES:
-            raise TrialError(
-                f"stopped, for {failures} trials in a row failed: {recorded.user_attrs['reason']}"
-            )
+            raise TrialError(f"stopped, for {failures} trials in a row failed: {recorded.user_attrs[REASON]}")
     listener.note(f"stopped: the last {MOST_REPEATS} suggestions were plans that are known already")
 
 
@@ -226,12 +233,12 @@ def _ask(search: Search, study: Snapshot, repeats: int) -> optuna.Trial:
 
 def _marks(origin: str) -> dict[str, Any]:
     """What every running trial says of itself."""
-    return {PROCESS: this_process(), "origin": origin}
+    return {PROCESS: this_process(), ORIGIN: origin}
 
 
 def _mark_process(trial: optuna.Trial) -> str:
     """Put this process's name to a trial; returns its origin."""
-    origin: str = trial.user_attrs.get("origin", SAMPLER)
+    origin: str = trial.user_attrs.get(ORIGIN, SAMPLER)
     for key, value in _marks(origin).items():
         if trial.user_attrs.get(key) != value:
             trial.set_user_attr(key, value)
@@ -244,7 +251,7 @@ def _run_trial(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
     try:
         return _evaluate(search, trial, watch)
     except OverBudget as over:
-        trial.set_user_attr("reason", str(over))
+        trial.set_user_attr(REASON, str(over))
         trial.set_user_attr(STAGES, {COST: {"decision": "over budget"}})
         constrain(problem.budget_model, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
@@ -280,21 +287,21 @@ def _evaluate(search: Search, trial: optuna.Trial, watch: Stopwatch) -> bool:
         suggested = search.space.suggest(trial)
         mixture = None if problem.mixing is None else problem.mixing.suggest(trial)
     # A warm start is tried exactly as it is, even where the space comes only near it.
-    widths = problem.structure.canonical(trial.user_attrs.get("widths", suggested))
+    widths = problem.structure.canonical(trial.user_attrs.get(WIDTHS, suggested))
     mixed = mixture is not None and widths != problem.structure.widths
     plan = problem.pruning.plan(widths, mixture) if mixed else None
     trained = UNTRAINED not in trial.user_attrs
     seen = _may_begin(search, trial, plan_key(widths, plan, trained=trained))
     if seen is None:
-        return _read_trial(study, trial.number).user_attrs.get("reason") != NO_ROOM
+        return _read_trial(study, trial.number).user_attrs.get(REASON) != NO_ROOM
     before = find_duplicate(problem, seen, widths, mixture, trained=trained)
     if before is not None:
         record_duplicate(problem, study, trial, before)
         return True
-    trial.set_user_attr("widths", widths)
+    trial.set_user_attr(WIDTHS, widths)
     if mixed and mixture is not None:
         trial.set_user_attr(MIXTURE, mixture.weights)
-    exempt = "" if trial.user_attrs["origin"] in AFTER_WARM_STARTS else "a warm start"
+    exempt = "" if trial.user_attrs[ORIGIN] in AFTER_WARM_STARTS else "a warm start"
     early_stopping = early_stopping_for(problem, seen, exempt=exempt)
     candidate = evaluate_candidate(
         problem,

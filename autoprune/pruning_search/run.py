@@ -14,19 +14,17 @@ from autoprune.pruning_search.coordination.budget_usage import start_clock, usag
 from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.pruning_search.evaluation.micro_batches import MicroBatches
 from autoprune.pruning_search.loop import Search, try_queued, wait_for_others, work
-from autoprune.pruning_search.persistence.compatibility import READY
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.budget_fit import out_of_reach
 from autoprune.pruning_search.problem.problem import Problem
-from autoprune.pruning_search.proposals.budget_levels import ATTRIBUTE, FLOOR, floor_of, levels_of
+from autoprune.pruning_search.proposals.budget_levels import FLOOR, floor_of, levels_of
 from autoprune.pruning_search.proposals.learned_criterion import read_configured
 from autoprune.pruning_search.proposals.preview import SAMPLES, is_previewed
 from autoprune.pruning_search.proposals.sensitivity import measure_curves, sensitivity
 from autoprune.pruning_search.proposals.sensitivity_effort import SHARE
 from autoprune.pruning_search.proposals.spaces import Space, make_space
 from autoprune.pruning_search.proposals.warm_start import WarmStart, previews, warm_starts
-from autoprune.study.attributes import SENSITIVITY
-from autoprune.study.estimates import UNTRAINED
+from autoprune.study.attributes import BUDGET_LEVELS, ORIGIN, READY, SENSITIVITY, UNTRAINED, WIDTHS
 from autoprune.study.listener import Listener
 
 
@@ -87,13 +85,13 @@ def _levels(
     problem: Problem, study: optuna.Study, listener: Listener, curves: Mapping[str, Curve]
 ) -> tuple[float, ...]:
     """The study's levels; they are chosen once, so that all of its trials have the same range."""
-    if ATTRIBUTE not in study.user_attrs:
+    if BUDGET_LEVELS not in study.user_attrs:
         levels = levels_of(problem, curves)
-        study.set_user_attr(ATTRIBUTE, levels)
+        study.set_user_attr(BUDGET_LEVELS, levels)
         if floor_of(levels) < FLOOR:
             lowest = f"{levels[-1]:.0%} of the budget"
             listener.note(f"next to nothing is lost untrained: plans are looked for down to {lowest}")
-    return tuple(study.user_attrs[ATTRIBUTE])
+    return tuple(study.user_attrs[BUDGET_LEVELS])
 
 
 def _enqueue(problem: Problem, study: optuna.Study, space: Space, starts: Sequence[WarmStart]) -> None:
@@ -102,7 +100,7 @@ def _enqueue(problem: Problem, study: optuna.Study, space: Space, starts: Sequen
     queued = [(trial.system_attrs.get("fixed_params"), trial.user_attrs) for trial in trials]
     for start in starts:
         parameters = _parameters(problem, space, start)
-        marks: dict[str, Any] = {"origin": start.origin, "widths": start.widths}
+        marks: dict[str, Any] = {ORIGIN: start.origin, WIDTHS: start.widths}
         if not start.trained:
             marks[UNTRAINED] = True
         if not any(parameters == its and marks.items() <= others.items() for its, others in queued):

@@ -13,12 +13,13 @@ import optuna
 from autoprune.errors import StudyError
 from autoprune.pruning_search.coordination.heartbeat import this_process
 from autoprune.pruning_search.loop import work
-from autoprune.pruning_search.persistence.compatibility import READY, differences, version_differences
+from autoprune.pruning_search.persistence.compatibility import differences, version_differences
 from autoprune.pruning_search.persistence.device_change import device_differences, match_record
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.prepare import prepare
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.samplers import make_sampler
+from autoprune.study.attributes import READY
 from autoprune.study.listener import Listener
 from autoprune.study.open import open_study
 from autoprune.study.record import study_record

@@ -24,6 +24,7 @@ from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.run import begin
 from autoprune.storages import read_address
+from autoprune.study.attributes import ORIGIN
 from autoprune.study.listener import Listener
 from autoprune.study.origins import SAMPLER
 from autoprune.study.states import INTERRUPTED
@@ -116,7 +117,7 @@ class _ProgressReporter:
                 continue
             if trial.number not in self._begun:
                 self._begun.add(trial.number)
-                self._listener.trial_started(trial.number, trial.user_attrs.get("origin", SAMPLER), count)
+                self._listener.trial_started(trial.number, trial.user_attrs.get(ORIGIN, SAMPLER), count)
             if trial.state.is_finished() and trial.number not in self._ended:
                 self._ended.add(trial.number)
                 self._listener.trial_finished(self._study, trial, count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Container, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -19,10 +19,72 @@ from autoprune.errors import StudyError
 from autoprune.utils.printable import printable
 from autoprune.utils.untrusted import MOST_GROUPS, MOST_TEXT
 
-WALL = "wall_seconds"
+# Keys of a study's attributes.
+RECORD: Final = "autoprune"
+"""Study attribute: the study's record."""
+READY: Final = "ready"
+"""Study attribute: whether workers may join, for all that they need has been recorded."""
+BUDGET_LEVELS: Final = "levels"
+"""Study attribute: the budget levels, dearest first."""
+THREADS: Final = "threads"
+"""Study attribute: numbers of CPU threads that candidates were recovered with, each change one more."""
+DEADLINE: Final = "deadline"
+"""Study attribute: when the time budget of the search ends, in seconds since 1970; None without one."""
+WALL: Final = "wall_seconds"
 """Study attribute: seconds that its searches took; of a worker, with ``:`` and its name after it."""
-SENSITIVITY = "sensitivity"
+SENSITIVITY: Final = "sensitivity"
 """Study attribute: the groups' sensitivity curves, and the seconds that they took."""
+TEST: Final = "test"
+"""Study attribute: number of a trial, or ``"baseline"`` -> quality on test data."""
+RANKING: Final = "ranking"
+"""Study attribute: number of a finalist, or ORIGINAL -> its quality corrected by the holdout split."""
+UNCHOSEN: Final = "ranking_samples_alone"
+"""Study attribute: the same on the holdout split alone, which selected nothing."""
+
+# Keys of a trial's attributes.
+ORIGIN: Final = "origin"
+"""Trial attribute: who proposed it."""
+WIDTHS: Final = "widths"
+"""Trial attribute: group -> width."""
+PLAN: Final = "plan"
+"""Trial attribute: the hash of its plan; ``"original"`` where nothing is cut."""
+REASON: Final = "reason"
+"""Trial attribute: why it has no result."""
+FLOPS_RATIO: Final = "flops_ratio"
+"""Trial attribute: its FLOPs as a share of the original's."""
+RETRY_OF: Final = "retry_of"
+"""Trial attribute: number of the trial that it repeats."""
+PROCESS: Final = "process"
+"""Trial attribute: who runs it."""
+HEARTBEAT: Final = "beat"
+"""Trial attribute: a number that grows while its process runs."""
+CLAIM: Final = "claim"
+"""Trial attribute: the plan that it announces, and whether it has begun."""
+DUPLICATE_OF: Final = "duplicate_of"
+"""Trial attribute: number of the first trial with the same plan, whose results it copies."""
+REFINED_FROM: Final = "refined_from"
+"""Trial attribute of a refined one: the trial on the front that it varies."""
+UNTRAINED: Final = "untrained"
+"""Trial attribute: true of a plan's preview, which is scored without training before the plan is trained."""
+STAGES: Final = "stages"
+"""Trial attribute: stage -> its estimate and decision."""
+STOPPED: Final = "stopped_at"
+"""Trial attribute: the stage that stopped a candidate early. Its first value is then a forecast."""
+EXPECTED: Final = "expected_quality"
+"""Trial attribute: the quality that a candidate would probably have had that was stopped early."""
+RECOVERED: Final = "recovered_weights"
+"""Trial attribute: SHA-256 of the weights that were scored."""
+MICRO_BATCHES: Final = "pieces"
+"""Trial attribute: in how many micro-batches each batch was computed; missing where it was one."""
+MIXTURE: Final = "mixture"
+"""Trial attribute: group -> criterion -> weight."""
+SCALES: Final = "scales"
+"""Trial attribute: group -> coefficient, for trials that separate groups that share a parameter."""
+TIMING: Final = "timing"
+"""Trial attribute with a measured latency: what was measured, where, and how well."""
+PREDICTED: Final = "latency_predicted"
+"""Trial attribute: the latency that was expected before it was measured, as a share of the original's."""
+
 SAMPLER, REST = "sampler", "rest"
 
 _T = TypeVar("_T")
@@ -163,17 +225,17 @@ def left_out(study: optuna.Study) -> str:
 
 def qualities_on_test(study: optuna.Study) -> Mapping[str, float]:
     """Number of a trial, or ``"baseline"`` -> quality on test data. Raises StudyError."""
-    return study_attribute(study, "test", _QUALITIES, {})
+    return study_attribute(study, TEST, _QUALITIES, {})
 
 
 def sensitivity_of(study: optuna.Study) -> Sensitivity | None:
     """The sensitivity that was measured; None where none was. Raises StudyError."""
-    return study_attribute(study, "sensitivity", _SENSITIVITY, None)
+    return study_attribute(study, SENSITIVITY, _SENSITIVITY, None)
 
 
 def wall_seconds(study: optuna.Study) -> list[float]:
     """Seconds that each search and worker of the study took. Raises StudyError."""
-    keys = [key for key in study.user_attrs if key.partition(":")[0] == "wall_seconds"]
+    keys = [key for key in study.user_attrs if key.partition(":")[0] == WALL]
     return [study_attribute(study, key, _SECONDS, 0.0) for key in keys]
 
 

@@ -12,14 +12,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau
 
-from autoprune.study.attributes import attributes_of, left_out, trials_of
-from autoprune.study.estimates import ORIGINAL, UNCHOSEN, ranked
+from autoprune.study.attributes import UNCHOSEN, attributes_of, left_out, trials_of
+from autoprune.study.estimates import ORIGINAL, ranked
 from autoprune.study.front import feasible_trials, undefined_original
 from autoprune.study.record import study_record
 from autoprune.study.states import state_of
 
-STAGES = "stages"
-"""Trial attribute: stage -> its estimate and decision."""
 COST, PROXY, CHECKPOINT = "cost", "proxy", "checkpoint"
 """The stages before the final quality, in order."""
 ENOUGH_TRIALS, LEAST_TAU = 12, 0.2

@@ -10,19 +10,16 @@ import optuna
 from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from autoprune.study.attributes import NotNegative, Number, Text, attributes_of, study_attribute
+from autoprune.study.attributes import (
+    RANKING,
+    NotNegative,
+    Number,
+    Text,
+    attributes_of,
+    study_attribute,
+)
 
-RANKING = "ranking"
-"""Study attribute: number of a finalist, or ORIGINAL -> its quality corrected by the holdout split."""
-UNCHOSEN = "ranking_samples_alone"
-"""Study attribute: the same on the holdout split alone, which selected nothing."""
 ORIGINAL = "baseline"
-STOPPED = "stopped_at"
-"""Trial attribute: the stage that stopped a candidate early. Its first value is then a forecast."""
-UNTRAINED = "untrained"
-"""Trial attribute: true of a plan's preview, which is scored without training before the plan is trained."""
-PREDICTED = "latency_predicted"
-"""Trial attribute: the latency that was expected before it was measured, as a share of the original's."""
 
 
 @dataclass(frozen=True)

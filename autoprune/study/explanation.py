@@ -23,10 +23,6 @@ from autoprune.study.record import study_record
 
 SHIFT = "shift of"
 """Prefix of the names of shift parameters."""
-MIXTURE = "mixture"
-"""Trial attribute: group -> criterion -> weight."""
-SCALES = "scales"
-"""Trial attribute: group -> coefficient, for trials that separate groups that share a parameter."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.config.granularity import UNITS
 from autoprune.errors import StudyError
-from autoprune.study.attributes import attributes_of, qualities_on_test, trials_of
+from autoprune.study.attributes import RECORD, attributes_of, qualities_on_test, trials_of
 from autoprune.study.estimates import ORIGINAL, Estimate, guided, in_use, ranked
 from autoprune.study.record import check_trial, study_record
 from autoprune.study.states import state_of
@@ -293,7 +293,7 @@ def feasible_trials(study: optuna.Study) -> list[FrozenTrial]:
 def affordable_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Feasible trials, including candidates that were stopped early."""
     trials = trials_of(study, (TrialState.COMPLETE,))
-    record = study_record(study) if "autoprune" in study.user_attrs else {}
+    record = study_record(study) if RECORD in study.user_attrs else {}
     if "latency" in record.get("limits", {}):
         trials = [trial for trial in trials if timed_here(trial, record)]
     return [trial for trial in trials if all(excess <= 0 for excess in trial.constraints.values())]

@@ -13,6 +13,7 @@ from autoprune.errors import StudyError
 from autoprune.storages import explained, open_storage, read_address
 from autoprune.storages.patience import Note
 from autoprune.storages.trouble import no_study
+from autoprune.study.attributes import RECORD
 from autoprune.utils.suggest import did_you_mean
 from autoprune.utils.untrusted import short_line
 
@@ -44,7 +45,7 @@ def open_study(url: str, name: str | None, note: Note | None = None) -> optuna.S
 def studies_in(storage: BaseStorage) -> list[optuna.Study]:
     """The studies that autoprune made."""
     studies = [optuna.load_study(study_name=name, storage=storage) for name in _names(storage)]
-    return [study for study in studies if "autoprune" in study.user_attrs]
+    return [study for study in studies if RECORD in study.user_attrs]
 
 
 def _names(storage: BaseStorage) -> list[str]:

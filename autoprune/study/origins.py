@@ -13,8 +13,6 @@ REFINED = "refined"
 """Variations of a trial on the front that separate groups that share a parameter."""
 SUGGESTED = (SAMPLER, GAP)
 """Trials whose plans follow from their parameters."""
-REFINED_FROM = "refined_from"
-"""Attribute of a refined trial: the trial on the front that it varies."""
 AFTER_WARM_STARTS = (*SUGGESTED, REFINED)
 """Trials that depend on earlier ones."""
 

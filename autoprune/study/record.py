@@ -11,7 +11,16 @@ from optuna.trial import FrozenTrial
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoprune.errors import StudyError
-from autoprune.study.attributes import MOST_NUMBER, Count, Number, Text, Width, attributes_of, wrong_record
+from autoprune.study.attributes import (
+    MOST_NUMBER,
+    RECORD,
+    Count,
+    Number,
+    Text,
+    Width,
+    attributes_of,
+    wrong_record,
+)
 from autoprune.utils.untrusted import MOST_GROUPS
 
 _BASELINE = ("quality", "flops", "parameters", "size")
@@ -93,7 +102,7 @@ def study_record(study: optuna.Study) -> Mapping[str, Any]:
     Raises:
         StudyError: if it is not a study of autoprune, or the record is invalid.
     """
-    attributes = study.user_attrs.get("autoprune")
+    attributes = study.user_attrs.get(RECORD)
     if not isinstance(attributes, Mapping):
         raise StudyError(
             f"study {study.study_name!r} was not made by autoprune: name another one of its storage, "

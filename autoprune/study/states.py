@@ -8,8 +8,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.study.attributes import attributes_of, is_readable
 
-DUPLICATE_OF = "duplicate_of"
-"""Trial attribute: number of the first trial with the same plan, whose results it copies."""
 SCORED = ("COMPLETE", "PREVIEW")
 """States of trials whose quality was measured; repeated plans are excluded."""
 NO_CANDIDATE = ("PRUNED", "STOPPED", "FAIL", "UNFINISHED")

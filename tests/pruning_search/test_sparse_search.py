@@ -13,7 +13,7 @@ from autoprune.pruning_search import Problem, create_study, run, trial_model
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.learned_criterion import learn
 from autoprune.review import Listener
-from autoprune.study.explanation import MIXTURE
+from autoprune.study.attributes import MIXTURE
 from autoprune.tasks import weights_hash
 
 Make = Callable[..., Problem]

@@ -7,8 +7,8 @@ import pytest
 from handmade_study import create, tell
 
 from autoprune.review import health_lines
+from autoprune.study.attributes import UNTRAINED
 from autoprune.study.diagnostics import FEW_CANDIDATES
-from autoprune.study.estimates import UNTRAINED
 
 FEW = "give the search more time or trials"
 

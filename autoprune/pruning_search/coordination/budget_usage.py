@@ -10,14 +10,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.config.budget import Budget
-from autoprune.study.estimates import UNTRAINED
+from autoprune.study.attributes import DEADLINE, UNTRAINED
 from autoprune.study.listener import Count
 from autoprune.study.states import COUNTED, state_of
 
 DEFAULT_TRIALS = 20
 """When the budget limits neither time nor trials."""
-DEADLINE = "deadline"
-"""Study attribute: when the time budget of the search ends, in seconds since 1970; None without one."""
 
 
 @dataclass(frozen=True)

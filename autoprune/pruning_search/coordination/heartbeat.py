@@ -18,9 +18,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from autoprune.storages.optuna_private import storage_of, trial_id_of
+from autoprune.study.attributes import HEARTBEAT, PROCESS
 
-PROCESS, HEARTBEAT = "process", "beat"
-"""Trial attributes: who runs it, and a number that grows while it does."""
 HEARTBEAT_SECONDS = 15.0
 """Between two signs of life of a trial."""
 MISSED = 8

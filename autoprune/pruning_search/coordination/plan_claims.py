@@ -25,9 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.pruning_search.coordination.budget_usage import counts
 from autoprune.pruning_search.coordination.snapshot import Snapshot
 from autoprune.structure.plans import AnyPlan
+from autoprune.study.attributes import CLAIM
 
-CLAIM = "claim"
-"""Trial attribute: the plan that it announces, and whether it has begun."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 """Seconds between two looks at those that have to step back."""
 

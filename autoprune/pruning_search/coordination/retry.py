@@ -11,14 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.pruning_search.coordination.heartbeat import LostTrialFinder
 from autoprune.storages.optuna_private import storage_of, trial_id_of, writable_trial
-from autoprune.study.estimates import UNTRAINED
-from autoprune.study.explanation import SCALES
+from autoprune.study.attributes import ORIGIN, REASON, REFINED_FROM, RETRY_OF, SCALES, UNTRAINED, WIDTHS
 from autoprune.study.open import open_study
-from autoprune.study.origins import REFINED_FROM
 from autoprune.study.states import DIED
 from autoprune.utils.signals import finishing
 
-_KEPT = ("origin", "widths", UNTRAINED, SCALES, REFINED_FROM)
+_KEPT = (ORIGIN, WIDTHS, UNTRAINED, SCALES, REFINED_FROM)
 """What a trial that is queued again takes over."""
 
 
@@ -44,7 +42,7 @@ def requeue_lost(
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
     """End a running trial as failed; false when another process was faster."""
     try:
-        storage_of(study).set_trial_user_attr(trial_id_of(trial), "reason", reason)
+        storage_of(study).set_trial_user_attr(trial_id_of(trial), REASON, reason)
         study.tell(trial.number, state=TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
         return False
@@ -63,7 +61,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
         parameters = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         if parameters:
             again: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in _KEPT}
-            study.enqueue_trial(parameters, user_attrs={**again, "retry_of": trial.number})
+            study.enqueue_trial(parameters, user_attrs={**again, RETRY_OF: trial.number})
         return True
 
 
@@ -73,7 +71,7 @@ def start_retry(study: optuna.Study) -> optuna.Trial | None:
     It was chosen before they were, and a budget that ends soon must not lose it.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        if "retry_of" not in trial.user_attrs:
+        if RETRY_OF not in trial.user_attrs:
             continue
         with suppress(UpdateFinishedTrialError):
             if storage_of(study).set_trial_state_values(trial_id_of(trial), state=TrialState.RUNNING):
@@ -91,6 +89,6 @@ def open_saved_trial(storage: str, name: str, number: int) -> tuple[optuna.Study
 
 
 def _died_before(study: optuna.Study, trial: FrozenTrial) -> bool:
-    first = trial.user_attrs.get("retry_of")
+    first = trial.user_attrs.get(RETRY_OF)
     trials = study.get_trials(deepcopy=False)
-    return first is not None and trials[first].user_attrs.get("reason") == DIED
+    return first is not None and trials[first].user_attrs.get(REASON) == DIED

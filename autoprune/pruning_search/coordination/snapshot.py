@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
-from autoprune.study.estimates import UNTRAINED
+from autoprune.study.attributes import UNTRAINED
 
 
 class Snapshot(optuna.Study):

@@ -30,10 +30,9 @@ from autoprune.cost import Costs, Latency
 from autoprune.errors import TrialError
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.recovery import OnStep
-from autoprune.study.diagnostics import CHECKPOINT, COST, PROXY, STAGES, predictor
-from autoprune.study.estimates import STOPPED, UNTRAINED
+from autoprune.study.attributes import DUPLICATE_OF, STAGES, STOPPED, UNTRAINED
+from autoprune.study.diagnostics import CHECKPOINT, COST, PROXY, predictor
 from autoprune.study.front import affordable_trials
-from autoprune.study.states import DUPLICATE_OF
 from autoprune.tasks import Score, evaluate
 
 FIRST_TRIALS = 10

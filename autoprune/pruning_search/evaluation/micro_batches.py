@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-MICRO_BATCHES = "pieces"
-"""Trial attribute: in how many micro-batches each batch was computed; missing where it was one."""
 SMALLEST = 8
 """Samples of a micro-batch below which there is nothing to gain, and BatchNorm has nothing to average."""
 

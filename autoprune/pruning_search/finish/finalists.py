@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from autoprune.pruning_search.finish.test_front import trial_model
-from autoprune.pruning_search.persistence.study import ATTRIBUTE
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.problem import Problem
-from autoprune.study.estimates import ORIGINAL, RANKING, UNCHOSEN, Estimate, corrected, guided, ranked
+from autoprune.study.attributes import PLAN, RANKING, RECORD, UNCHOSEN
+from autoprune.study.estimates import ORIGINAL, Estimate, corrected, guided, ranked
 from autoprune.study.front import feasible_trials, guided_front
 from autoprune.study.listener import Listener
 from autoprune.tasks import evaluate
@@ -36,8 +36,8 @@ def near_front(study: optuna.Study) -> list[FrozenTrial]:
     """
     front, feasible = guided_front(study), feasible_trials(study)
     on_front = {trial.number for trial in front}
-    plans = {trial.user_attrs.get("plan", trial.number) for trial in front}
-    others = [trial for trial in feasible if trial.user_attrs.get("plan", trial.number) not in plans]
+    plans = {trial.user_attrs.get(PLAN, trial.number) for trial in front}
+    others = [trial for trial in feasible if trial.user_attrs.get(PLAN, trial.number) not in plans]
     if not others:
         return front
     losses = _losses(study, feasible)
@@ -51,13 +51,13 @@ def near_front(study: optuna.Study) -> list[FrozenTrial]:
     first: dict[object, FrozenTrial] = {}
     for trial in feasible:
         if trial.number in chosen:
-            first.setdefault(trial.user_attrs.get("plan", trial.number), trial)
+            first.setdefault(trial.user_attrs.get(PLAN, trial.number), trial)
     return list(first.values())
 
 
 def worth_keeping(study: optuna.Study) -> list[FrozenTrial]:
     """The trials whose weights will be needed: all that may be ranked, or the front where nothing ranks."""
-    ranks = study.user_attrs.get(ATTRIBUTE, {}).get("ranking_samples", 0) > 0
+    ranks = study.user_attrs.get(RECORD, {}).get("ranking_samples", 0) > 0
     return near_front(study) if ranks else guided_front(study)
 
 
@@ -77,7 +77,7 @@ def rank_finalists(problem: Problem, study: optuna.Study, store: WeightStore, li
         listener.progress(done / len(waiting), f"trial {trial.number}")
         estimates[str(trial.number)] = _score_on_holdout(problem, trial_model(problem, trial, store)[0])
     study.set_user_attr(UNCHOSEN, {name: asdict(estimate) for name, estimate in estimates.items()})
-    chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get("plan") != "original"}
+    chosen = {str(t.number): t.values[0] for t in finalists if t.user_attrs.get(PLAN) != "original"}
     kept = {name: estimates[name] for name in (ORIGINAL, *(str(trial.number) for trial in finalists))}
     selected, held_out = len(problem.splits.selection), len(problem.splits.holdout)
     ranking = corrected(kept, chosen, selected / (selected + held_out))

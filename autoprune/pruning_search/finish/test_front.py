@@ -10,20 +10,25 @@ from torch import nn
 
 from autoprune.errors import StudyError
 from autoprune.pruning_search.evaluation.evaluate import cut_model, recover
-from autoprune.pruning_search.evaluation.micro_batches import MICRO_BATCHES
-from autoprune.pruning_search.persistence.trial_record import RECOVERED
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.problem.criterion_choice import mixture_of
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.structure.plans import AnyPlan
-from autoprune.study.estimates import STOPPED, UNTRAINED
+from autoprune.study.attributes import (
+    DUPLICATE_OF,
+    MICRO_BATCHES,
+    PLAN,
+    REASON,
+    RECOVERED,
+    STOPPED,
+    TEST,
+    UNTRAINED,
+    WIDTHS,
+)
 from autoprune.study.front import front_trials
 from autoprune.study.listener import Listener
-from autoprune.study.states import DUPLICATE_OF
 from autoprune.tasks import evaluate, weights_hash
 from autoprune.utils.untrusted import is_whole
-
-TEST = "test"
 
 
 def test_front(problem: Problem, study: optuna.Study, store: WeightStore, listener: Listener) -> None:
@@ -46,14 +51,14 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
     Raises:
         StudyError: when the trial has no widths, or they now give another plan than the one recorded.
     """
-    widths = trial.user_attrs.get("widths")
-    if not widths or "plan" not in trial.user_attrs:
+    widths = trial.user_attrs.get(WIDTHS)
+    if not widths or PLAN not in trial.user_attrs:
         raise StudyError(f"trial {trial.number} was not evaluated: choose one that `autoprune front` lists")
     if STOPPED in trial.user_attrs:
         raise StudyError(
-            f"trial {trial.number} was {trial.user_attrs['reason']}: choose one that `autoprune front` lists"
+            f"trial {trial.number} was {trial.user_attrs[REASON]}: choose one that `autoprune front` lists"
         )
-    if trial.user_attrs["plan"] == "original":
+    if trial.user_attrs[PLAN] == "original":
         return problem.model, None
     full = problem.structure.widths
     if not isinstance(widths, Mapping) or widths.keys() != full.keys():
@@ -64,9 +69,9 @@ def trial_model(problem: Problem, trial: FrozenTrial, store: WeightStore) -> tup
         raise StudyError(f"trial {trial.number} has widths that this model does not have: name another study")
     number = trial.user_attrs.get(DUPLICATE_OF, trial.number)
     plan = store.plan(number)
-    if plan is None or plan.hash != trial.user_attrs["plan"]:
+    if plan is None or plan.hash != trial.user_attrs[PLAN]:
         plan = problem.pruning.plan(widths, mixture_of(trial.user_attrs))
-    if plan.hash != trial.user_attrs["plan"]:
+    if plan.hash != trial.user_attrs[PLAN]:
         raise StudyError(
             f"trial {trial.number} was cut by another ranking than this machine computes: "
             "use the same torch version and data, or search again under another --study name"

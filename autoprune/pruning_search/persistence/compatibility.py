@@ -15,8 +15,6 @@ from autoprune.pruning_search.problem.problem import Problem
 from autoprune.structure import Structure
 from autoprune.tasks.datasets.fingerprint import data_hash
 
-READY = "ready"
-"""Study attribute: whether workers may join, for all that they need has been recorded."""
 ORIGINAL_FILE = "original.safetensors"
 """The original model in a study's folder, where the settings name no weights."""
 PACKAGES = ("autoprune", "torch", "torchvision", "optuna")

@@ -10,12 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autoprune.errors import AutopruneError
-from autoprune.pruning_search.coordination.heartbeat import PROCESS, this_process
+from autoprune.pruning_search.coordination.heartbeat import this_process
 from autoprune.pruning_search.evaluation.evaluate import OverBudget
 from autoprune.pruning_search.persistence.duplicates import record_duplicate
-from autoprune.pruning_search.persistence.study import ATTRIBUTE, constrain, timing_device
+from autoprune.pruning_search.persistence.study import constrain, timing_device
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.storages.optuna_private import writable_trial
+from autoprune.study.attributes import ORIGIN, PROCESS, REASON, RECORD, WIDTHS
 from autoprune.study.front import front_trials
 from autoprune.study.listener import Listener
 
@@ -30,14 +31,14 @@ def continue_on_device(problem: Problem, study: optuna.Study, listener: Listener
     it become this device's. If the budget limits latency, the plans on the front so far are timed again at
     once; their quality is known. All others keep what they have and leave the front.
     """
-    record, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
+    record, here = study.user_attrs[RECORD], timing_device(problem)
     if problem.meter is None or record["device_key"] == here["device_key"]:
         return match_record(problem, study)
     before = front_trials(study)
     latency = problem.budget_model.original_latency
     baseline = record["baseline"] | ({} if latency is None else {"latency_ms": latency * 1e3})
     study.set_user_attr(
-        ATTRIBUTE, {**record, **here, "baseline": baseline, "limits": problem.budget_model.limits}
+        RECORD, {**record, **here, "baseline": baseline, "limits": problem.budget_model.limits}
     )
     problem = match_record(problem, study)
     if before:
@@ -58,7 +59,7 @@ def match_record(problem: Problem, study: optuna.Study) -> Problem:
 
     They are the same for all workers and all runs, whatever was measured since the study was made.
     """
-    record = study.user_attrs[ATTRIBUTE]
+    record = study.user_attrs[RECORD]
     budget_model = replace(problem.budget_model, latency_steps=record["latency_steps"])
     milliseconds = record["baseline"].get("latency_ms")
     if milliseconds is not None and budget_model.original_latency is not None:
@@ -68,7 +69,7 @@ def match_record(problem: Problem, study: optuna.Study) -> Problem:
 
 def device_differences(problem: Problem, study: optuna.Study) -> str:
     """How the device at hand differs from that of the study's latencies; empty where it does not."""
-    record, here = study.user_attrs[ATTRIBUTE], timing_device(problem)
+    record, here = study.user_attrs[RECORD], timing_device(problem)
     if problem.meter is None or record["device_key"] == here["device_key"]:
         return ""
     return _differences(record["device"], here["device"])
@@ -76,7 +77,7 @@ def device_differences(problem: Problem, study: optuna.Study) -> str:
 
 def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> None:
     """A trial of its own for the latency of a known plan, ahead of all that wait."""
-    mark = {"origin": TIMED_AGAIN, PROCESS: this_process(), "widths": before.user_attrs["widths"]}
+    mark = {ORIGIN: TIMED_AGAIN, PROCESS: this_process(), WIDTHS: before.user_attrs[WIDTHS]}
     running = TrialState.RUNNING
     study.add_trial(
         create_trial(state=running, params=before.params, distributions=before.distributions, user_attrs=mark)
@@ -86,11 +87,11 @@ def _time_again(problem: Problem, study: optuna.Study, before: FrozenTrial) -> N
     try:
         record_duplicate(problem, study, trial, before)
     except OverBudget as over:
-        trial.set_user_attr("reason", str(over))
+        trial.set_user_attr(REASON, str(over))
         constrain(problem.budget_model, trial, over.excess)
         study.tell(trial, state=TrialState.PRUNED)
     except AutopruneError as error:
-        trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+        trial.set_user_attr(REASON, f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)
 
 

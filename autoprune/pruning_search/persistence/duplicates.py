@@ -9,8 +9,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.criteria.mixture import Mixture
-from autoprune.pruning_search.coordination.heartbeat import HEARTBEAT, PROCESS
-from autoprune.pruning_search.coordination.plan_claims import CLAIM
 from autoprune.pruning_search.evaluation.evaluate import (
     OverBudget,
     cut_model,
@@ -20,13 +18,23 @@ from autoprune.pruning_search.evaluation.evaluate import (
 )
 from autoprune.pruning_search.persistence.trial_record import latency_attributes, values, write
 from autoprune.pruning_search.problem.criterion_choice import mixture_of
-from autoprune.pruning_search.problem.latency import TIMING, StudyTimer
+from autoprune.pruning_search.problem.latency import StudyTimer
 from autoprune.pruning_search.problem.problem import Problem
-from autoprune.study.estimates import UNTRAINED
+from autoprune.study.attributes import (
+    CLAIM,
+    DUPLICATE_OF,
+    HEARTBEAT,
+    ORIGIN,
+    PLAN,
+    PROCESS,
+    RETRY_OF,
+    TIMING,
+    UNTRAINED,
+    WIDTHS,
+)
 from autoprune.study.front import measured_on
-from autoprune.study.states import DUPLICATE_OF
 
-_OWN = ("origin", "retry_of", PROCESS, HEARTBEAT, CLAIM, TIMING)
+_OWN = (ORIGIN, RETRY_OF, PROCESS, HEARTBEAT, CLAIM, TIMING)
 """What a trial does not take over from the one with the same plan."""
 
 
@@ -47,12 +55,12 @@ def find_duplicate(
     same = [
         trial
         for trial in ended
-        if trial.user_attrs.get("widths") == widths and (UNTRAINED not in trial.user_attrs) == trained
+        if trial.user_attrs.get(WIDTHS) == widths and (UNTRAINED not in trial.user_attrs) == trained
     ]
     if mixture is not None and same and widths != problem.structure.widths:
         # Over budget or not is a matter of widths: those trials have no plan.
         plan = problem.pruning.plan(widths, mixture).hash
-        same = [trial for trial in same if trial.user_attrs.get("plan", plan) == plan]
+        same = [trial for trial in same if trial.user_attrs.get(PLAN, plan) == plan]
     here = [trial for trial in same if not is_timed_elsewhere(problem, trial)]
     scored = [trial for trial in same if trial.state is TrialState.COMPLETE]
     return next(iter([*here, *scored]), None)
@@ -95,7 +103,7 @@ def _time_again(
     problem: Problem, study: optuna.Study, trial: optuna.Trial, recorded: dict[str, Any]
 ) -> dict[str, float]:
     """Put this device's latency in the place of the other one's; returns how far it is over its limit."""
-    widths = recorded["widths"]
+    widths = recorded[WIDTHS]
     mixture = mixture_of(recorded)
     plan = None if widths == problem.structure.widths else problem.pruning.plan(widths, mixture)
     latency = latency_of(problem, cut_model(problem, plan), timer_of(problem, study, trial))

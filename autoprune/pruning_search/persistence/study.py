@@ -23,9 +23,9 @@ from autoprune.pruning_search.proposals.spaces import space_name
 from autoprune.pruning_search.proposals.spaces.coupled_groups import coupled_groups
 from autoprune.storages import open_storage
 from autoprune.study.artifacts import study_folder
+from autoprune.study.attributes import RECORD
 from autoprune.utils.redact import without_passwords
 
-ATTRIBUTE = "autoprune"
 MAY_CHANGE = {
     "budget",
     "storage",
@@ -62,7 +62,7 @@ def check_continues(problem: Problem, storage: optuna.storages.BaseStorage) -> N
         study = storage.get_study_id_from_name(name)
     except KeyError:
         return
-    recorded = storage.get_study_user_attrs(study).get(ATTRIBUTE)
+    recorded = storage.get_study_user_attrs(study).get(RECORD)
     if recorded is not None:
         _check_same(name, recorded, _record(problem))
 
@@ -82,12 +82,12 @@ def create_study(problem: Problem, storage: optuna.storages.BaseStorage | None =
     ]
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     record = _record(problem)
-    recorded = study.user_attrs.get(ATTRIBUTE)
+    recorded = study.user_attrs.get(RECORD)
     if recorded is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(problem.objectives))
-        study.set_user_attr(ATTRIBUTE, record)
+        study.set_user_attr(RECORD, record)
     else:
         _check_same(name, recorded, record)
         _update_record(study, recorded, record)
@@ -154,7 +154,7 @@ def _update_record(study: optuna.Study, recorded: Mapping[str, Any], record: Map
     keys = ("version", "versions", "places", "data", "base", "structure", "ranking")
     fresh = {key: record[key] for key in keys}
     if {**recorded, **fresh, "config": config} != recorded:
-        study.set_user_attr(ATTRIBUTE, {**recorded, **fresh, "config": config})
+        study.set_user_attr(RECORD, {**recorded, **fresh, "config": config})
 
 
 def _check_same(name: str, recorded: Mapping[str, Any], record: Mapping[str, Any]) -> None:

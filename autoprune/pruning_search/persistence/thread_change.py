@@ -6,11 +6,9 @@ import optuna
 import torch
 
 from autoprune.pruning_search.problem.problem import Problem
+from autoprune.study.attributes import THREADS
 from autoprune.study.listener import Listener
 from autoprune.tasks.evaluate import device_of
-
-ATTRIBUTE = "threads"
-"""Study attribute: numbers of CPU threads that candidates were recovered with, each change one more."""
 
 
 def record_threads(problem: Problem, study: optuna.Study, listener: Listener) -> None:
@@ -20,7 +18,7 @@ def record_threads(problem: Problem, study: optuna.Study, listener: Listener) ->
     """
     if device_of(problem.model).type != "cpu":
         return
-    recorded, here = list(study.user_attrs.get(ATTRIBUTE, [])), torch.get_num_threads()
+    recorded, here = list(study.user_attrs.get(THREADS, [])), torch.get_num_threads()
     if recorded and recorded[-1] == here:
         return
     if recorded:
@@ -28,7 +26,7 @@ def record_threads(problem: Problem, study: optuna.Study, listener: Listener) ->
             f"trials so far were computed with {_text(recorded[-1])}, and with {_text(here)} from now on: "
             "the same plan gets slightly different weights"
         )
-    study.set_user_attr(ATTRIBUTE, [*recorded, here])
+    study.set_user_attr(THREADS, [*recorded, here])
 
 
 def _text(threads: int) -> str:

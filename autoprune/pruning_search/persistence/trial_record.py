@@ -9,16 +9,19 @@ import optuna
 
 from autoprune.cost import Latency, MaskCosts
 from autoprune.pruning_search.evaluation.evaluate import EvaluatedCandidate
-from autoprune.pruning_search.evaluation.micro_batches import MICRO_BATCHES
 from autoprune.pruning_search.problem.problem import Problem
-from autoprune.study.diagnostics import STAGES
-from autoprune.study.estimates import PREDICTED, STOPPED
+from autoprune.study.attributes import (
+    EXPECTED,
+    FLOPS_RATIO,
+    MICRO_BATCHES,
+    PLAN,
+    PREDICTED,
+    REASON,
+    STAGES,
+    STOPPED,
+    WIDTHS,
+)
 from autoprune.tasks import Score
-
-RECOVERED = "recovered_weights"
-"""Trial attribute: SHA-256 of the weights that were scored."""
-EXPECTED = "expected_quality"
-"""Trial attribute: the quality that a candidate would probably have had that was stopped early."""
 
 
 def attributes(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any]:
@@ -26,12 +29,12 @@ def attributes(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any
     full = problem.budget_model.original_costs
     costs = candidate.costs
     recorded: dict[str, Any] = {
-        "plan": candidate.plan.hash if candidate.plan else "original",
-        "widths": candidate.widths,
+        PLAN: candidate.plan.hash if candidate.plan else "original",
+        WIDTHS: candidate.widths,
         "flops": costs.flops,
         "parameters": costs.parameters,
         "size": costs.size,
-        "flops_ratio": round(costs.flops / full.flops, 6),
+        FLOPS_RATIO: round(costs.flops / full.flops, 6),
         **({MICRO_BATCHES: candidate.micro_batches} if candidate.micro_batches > 1 else {}),
         **_outcome(problem, candidate),
         **candidate.others,
@@ -55,7 +58,7 @@ def _outcome(problem: Problem, candidate: EvaluatedCandidate) -> dict[str, Any]:
     stages = {STAGES: candidate.stages} if candidate.stages else {}
     stop = candidate.stop
     if stop is not None:
-        return {EXPECTED: stop.expected, STOPPED: stop.stage, "reason": stop.reason, **stages}
+        return {EXPECTED: stop.expected, STOPPED: stop.stage, REASON: stop.reason, **stages}
     return {**quality_attributes(problem, candidate.score), "loss": candidate.score.loss, **stages}
 
 

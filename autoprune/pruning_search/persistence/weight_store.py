@@ -13,7 +13,7 @@ from autoprune.errors import DiskError, ModelError
 from autoprune.pruning_search.persistence.compatibility import ORIGINAL_FILE
 from autoprune.structure.plans import AnyPlan
 from autoprune.study.artifacts import PLAN_ENDING, kept_plan, study_folder, trial_file
-from autoprune.study.states import DUPLICATE_OF
+from autoprune.study.attributes import DUPLICATE_OF
 from autoprune.tasks import load_weights, save_weights
 from autoprune.utils.atomic_files import sweep, why_not_written
 from autoprune.utils.contained import ContainedFolder

@@ -15,7 +15,7 @@ from autoprune.config.settings import Config
 from autoprune.criteria.mixture import Mixture
 from autoprune.errors import ConfigError
 from autoprune.pruning_search.problem.pruning import Prunable
-from autoprune.study.explanation import MIXTURE
+from autoprune.study.attributes import MIXTURE
 
 MOST_CLASSES = 6
 """Classes of groups that choose a criterion of their own; of more, the smallest choose together."""

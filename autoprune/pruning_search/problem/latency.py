@@ -24,10 +24,9 @@ from autoprune.cost.latency.prediction import Predictor, worth_offering
 from autoprune.cost.latency.profile import load_profile, profile_file, profile_key
 from autoprune.pruning_search.problem.pruning import Origin, Prunable, Pruning
 from autoprune.structure import Structure
+from autoprune.study.attributes import TIMING
 from autoprune.tasks.cache import cache_folder
 
-TIMING = "timing"
-"""Trial attribute with a measured latency: what was measured, where, and how well."""
 Timer = Callable[[nn.Module], Latency]
 """Gives the latency of a model."""
 

@@ -12,6 +12,7 @@ from autoprune.pruning_search.proposals.allocation_costs import task_of
 from autoprune.pruning_search.proposals.allocator import exact_plans
 from autoprune.pruning_search.proposals.preview import is_previewed
 from autoprune.pruning_search.proposals.sensitivity import SAMPLES, loss_of
+from autoprune.study.attributes import BUDGET_LEVELS
 
 LEVELS = tuple(2 ** (-step / 4) for step in range(7))
 """Those at which the allocator is tried: 100, 84, 71, 59, 50, 42 and 35 %."""
@@ -23,8 +24,6 @@ STEP = 0.5
 """From one level to the next below the usual ones."""
 LITTLE = 0.1
 """Rise of the loss, relative to the original's, up to which an untrained plan has lost next to nothing."""
-ATTRIBUTE = "levels"
-"""Study attribute: the levels, dearest first."""
 
 
 def levels_of(problem: Problem, curves: Mapping[str, Curve]) -> tuple[float, ...]:
@@ -53,4 +52,4 @@ def floor_of(levels: Sequence[float]) -> float:
 
 def recorded_floor(study: optuna.Study) -> float:
     """The same for a study whose levels are recorded, or are still the usual ones."""
-    return floor_of(study.user_attrs.get(ATTRIBUTE, LEVELS))
+    return floor_of(study.user_attrs.get(BUDGET_LEVELS, LEVELS))

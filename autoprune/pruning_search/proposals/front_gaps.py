@@ -21,6 +21,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.spaces.base import LEVEL, Space
+from autoprune.study.attributes import ORIGIN, WIDTHS
 from autoprune.study.front import feasible_trials
 from autoprune.study.origins import GAP, SAMPLER
 from autoprune.study.states import state_of
@@ -49,11 +50,11 @@ def fill_gap(
     theirs, or all that is drawn is known.
     """
     trials = study.get_trials(deepcopy=False)
-    origins = [trial.user_attrs.get("origin") for trial in trials]
+    origins = [trial.user_attrs.get(ORIGIN) for trial in trials]
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or not problem.config.gaps or origins.count(GAP) > origins.count(SAMPLER):
         return None
-    tried = [trial.user_attrs.get("widths") for trial in trials]
+    tried = [trial.user_attrs.get(WIDTHS) for trial in trials]
     random = np.random.default_rng((seed, len(trials)))
     for cheap, dear in widest_gaps(_points(problem, study)):
         for _ in range(DRAWS):
@@ -109,7 +110,7 @@ def _points(problem: Problem, study: optuna.Study) -> list[FrontPoint]:
     """The plans that were evaluated in full within the budget; each once."""
     sign = -1.0 if problem.data.task.higher_is_better else 1.0
     return [
-        FrontPoint(problem.budget_model.used(trial.user_attrs["widths"]), sign * trial.values[0], trial)
+        FrontPoint(problem.budget_model.used(trial.user_attrs[WIDTHS]), sign * trial.values[0], trial)
         for trial in feasible_trials(study)
         if trial.params and state_of(trial) == "COMPLETE"
     ]

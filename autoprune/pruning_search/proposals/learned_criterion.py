@@ -33,8 +33,8 @@ from autoprune.pruning_search.proposals.sensitivity import curves_of
 from autoprune.pruning_search.proposals.spaces import CriterionSpace
 from autoprune.structure import Structure
 from autoprune.structure.plans import Widths
-from autoprune.study.attributes import SENSITIVITY
-from autoprune.study.explanation import MIXTURE, coefficients
+from autoprune.study.attributes import FLOPS_RATIO, MIXTURE, ORIGIN, SENSITIVITY, WIDTHS
+from autoprune.study.explanation import coefficients
 from autoprune.study.front import estimate_of, summary
 from autoprune.study.origins import SAMPLER
 from autoprune.study.record import study_record
@@ -59,12 +59,12 @@ def learn(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> LearnedC
     points = study.user_attrs.get(SENSITIVITY, {}).get("points", {})
     if not set(problem.structure.widths) <= set(points):
         raise StudyError(f"study {study.study_name!r} has no sensitivity curves yet: search first")
-    if "widths" not in trial.user_attrs or not trial.values:
+    if WIDTHS not in trial.user_attrs or not trial.values:
         raise StudyError(f"trial {number} was not evaluated: choose one that `autoprune front` lists")
     scales, shifts = coefficients(study_record(study), trial)
     if not scales:
         scales = CriterionSpace(problem, curves_of(problem.budget_model, points)).scales(
-            trial.user_attrs["widths"]
+            trial.user_attrs[WIDTHS]
         )
     weights = _weights(problem, trial)
     groups = {
@@ -162,11 +162,11 @@ def _provenance(problem: Problem, study: optuna.Study, trial: FrozenTrial) -> Pr
         budget=tuple(str(limit) for limit in problem.budget.limits),
         study=study.study_name,
         trial=trial.number,
-        origin=str(trial.user_attrs.get("origin", SAMPLER)),
+        origin=str(trial.user_attrs.get(ORIGIN, SAMPLER)),
         metric=numbers.metric,
         quality=float(np.round(estimate_of(study, trial).quality, 6)),
         original_quality=float(np.round(numbers.baseline.quality, 6)),
-        flops_ratio=trial.user_attrs["flops_ratio"],
+        flops_ratio=trial.user_attrs[FLOPS_RATIO],
         seed=problem.config.seed,
         versions={package: version(package) for package in PACKAGES},
     )

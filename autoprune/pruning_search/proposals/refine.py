@@ -21,10 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 from autoprune.pruning_search.problem.problem import Problem
 from autoprune.pruning_search.proposals.spaces import CriterionSpace, Space
 from autoprune.structure.plans import Widths
-from autoprune.study.estimates import UNTRAINED
-from autoprune.study.explanation import SCALES, coefficients
+from autoprune.study.attributes import ORIGIN, REFINED_FROM, SCALES, UNTRAINED, WIDTHS
+from autoprune.study.explanation import coefficients
 from autoprune.study.front import guided_front
-from autoprune.study.origins import REFINED, REFINED_FROM, SAMPLER
+from autoprune.study.origins import REFINED, SAMPLER
 from autoprune.study.record import study_record
 
 REACH = 1.5
@@ -58,7 +58,7 @@ def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Re
     if not isinstance(space, CriterionSpace) or not space.coupled:
         return None
     trials = study.get_trials(deepcopy=False)
-    origins = [trial.user_attrs.get("origin") for trial in trials]
+    origins = [trial.user_attrs.get(ORIGIN) for trial in trials]
     waiting = any(trial.state is TrialState.WAITING for trial in trials)
     if waiting or origins.count(REFINED) >= origins.count(SAMPLER):
         return None
@@ -66,9 +66,9 @@ def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Re
     random = np.random.default_rng((seed, len(trials)))
     refined_before = Counter(trial.user_attrs.get(REFINED_FROM) for trial in trials)
     parents.sort(key=lambda trial: (refined_before[trial.number], random.random()))
-    tried, record = [trial.user_attrs.get("widths") for trial in trials], study_record(study)
+    tried, record = [trial.user_attrs.get(WIDTHS) for trial in trials], study_record(study)
     for parent in parents:
-        own: Widths = parent.user_attrs["widths"]
+        own: Widths = parent.user_attrs[WIDTHS]
         level = problem.budget_model.used(own) + ROUNDING
         scales, shifts = coefficients(record, parent)
         scales = scales or space.scales(own)
@@ -76,7 +76,7 @@ def refine(problem: Problem, study: optuna.Study, space: Space, seed: int) -> Re
             departed = move_apart(scales, space.coupled, random)
             widths = space.widths(departed, shifts, level)
             if widths not in tried:
-                attributes = {"widths": widths, SCALES: departed, REFINED_FROM: parent.number}
+                attributes = {WIDTHS: widths, SCALES: departed, REFINED_FROM: parent.number}
                 return Refinement(_parameters(space, parent, widths), parent.distributions, attributes)
     return None
 

@@ -12,8 +12,6 @@ from optuna.trial import TrialState
 
 from autoprune.pruning_search.coordination import heartbeat
 from autoprune.pruning_search.coordination.heartbeat import (
-    HEARTBEAT,
-    PROCESS,
     Heartbeat,
     LostTrialFinder,
     is_gone,
@@ -22,6 +20,7 @@ from autoprune.pruning_search.coordination.heartbeat import (
 )
 from autoprune.pruning_search.coordination.retry import requeue_lost
 from autoprune.storages import open_storage
+from autoprune.study.attributes import HEARTBEAT, PROCESS
 from autoprune.study.states import DIED
 
 

@@ -10,7 +10,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autoprune.pruning_search.coordination.plan_claims import CLAIM, Decision, Turn, claim, decide
+from autoprune.pruning_search.coordination.plan_claims import Decision, Turn, claim, decide
+from autoprune.study.attributes import CLAIM
 
 
 def running(number: int, plan: str | None = None, begun: bool = False) -> FrozenTrial:

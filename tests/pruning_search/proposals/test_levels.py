@@ -11,7 +11,6 @@ from autoprune.pruning_search import Problem, create_study, run
 from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.allocator import Curve
 from autoprune.pruning_search.proposals.budget_levels import (
-    ATTRIBUTE,
     DEEPER,
     FLOOR,
     LEVELS,
@@ -25,6 +24,7 @@ from autoprune.pruning_search.proposals.spaces import make_space
 from autoprune.pruning_search.proposals.spaces.base import LEVEL
 from autoprune.pruning_search.proposals.warm_start import EXACT, previews, warm_starts
 from autoprune.review import Listener
+from autoprune.study.attributes import BUDGET_LEVELS
 
 Make = Callable[..., Problem]
 Curves = Callable[[Problem], dict[str, Curve]]
@@ -102,12 +102,12 @@ def test_a_study_chooses_its_levels_once(
     tolerate(monkeypatch, math.inf)
     problem = make_problem(preview=preview, budget=("flops=50%", "trials=2"), space="criterion")
     run(problem, study := create_study(problem), WeightStore(tmp_path), Listener())
-    levels = study.user_attrs[ATTRIBUTE]
+    levels = study.user_attrs[BUDGET_LEVELS]
     assert recorded_floor(study) == levels[-1] < FLOOR
     tolerate(monkeypatch, -1.0)
     more = make_problem(preview=preview, budget=("flops=50%", "trials=14"), space="criterion")
     run(more, study := create_study(more), WeightStore(tmp_path), Listener())
-    assert study.user_attrs[ATTRIBUTE] == levels
+    assert study.user_attrs[BUDGET_LEVELS] == levels
     ranges = {t.distributions[LEVEL] for t in study.trials if LEVEL in t.distributions}
     assert {(r.low, r.high) for r in ranges} == {(round(100 * levels[-1]), 100)}
     assert min(more.budget_model.used(trial.user_attrs["widths"]) for trial in study.trials) <= levels[-1]

@@ -14,7 +14,8 @@ from autoprune.pruning_search.proposals.budget_levels import LEVELS
 from autoprune.pruning_search.proposals.spaces import CriterionSpace
 from autoprune.pruning_search.proposals.warm_start import warm_starts
 from autoprune.review import Listener
-from autoprune.study.explanation import MIXTURE, SHIFT
+from autoprune.study.attributes import MIXTURE
+from autoprune.study.explanation import SHIFT
 
 Make = Callable[..., Problem]
 Curves = Callable[[Problem], dict[str, Curve]]

@@ -14,8 +14,7 @@ from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.pruning_search.proposals.budget_levels import DEEPER, LEVELS
 from autoprune.pruning_search.proposals.preview import LONG, PASSES, is_previewed
 from autoprune.review import Listener, predictors
-from autoprune.study.attributes import SENSITIVITY
-from autoprune.study.estimates import UNTRAINED
+from autoprune.study.attributes import SENSITIVITY, UNTRAINED
 from autoprune.study.front import front, summary
 from autoprune.study.origins import EXACT, PREVIEW
 from autoprune.tasks import evaluate

@@ -19,8 +19,9 @@ from autoprune.pruning_search.proposals.sensitivity import recorded_curves
 from autoprune.pruning_search.proposals.spaces import CriterionSpace, Space, SparsitySpace, coupled_groups
 from autoprune.recovery import Recipe, finetune
 from autoprune.review import Listener
-from autoprune.study.explanation import SCALES, coefficients
-from autoprune.study.origins import GAP, REFINED, REFINED_FROM, SAMPLER
+from autoprune.study.attributes import REFINED_FROM, SCALES
+from autoprune.study.explanation import coefficients
+from autoprune.study.origins import GAP, REFINED, SAMPLER
 from autoprune.study.record import study_record
 from autoprune.tasks import Data
 
