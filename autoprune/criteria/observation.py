@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.config.commands import command_line, flag
-from autoprune.criteria.unit_activations import Key, Read, Visit, Watch
+from autoprune.criteria.unit_activations import Key, Read, UnitWatch, Visit
 from autoprune.errors import CriterionError
 from autoprune.structure.groups import Structure
 from autoprune.structure.surgery.slim.multihead import slim_multihead_attention
@@ -141,7 +141,7 @@ def _watched(model: nn.Module, structure: Structure, inputs: Tensor, visit: Visi
     # The fused encoder layer hides what its parts read.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with Watch(model, structure, visit):
+        with UnitWatch(model, structure, visit):
             outputs: Tensor = model(inputs.clone())
             return outputs
     finally:

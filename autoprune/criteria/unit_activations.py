@@ -14,13 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from autoprune.structure.graph.weighted_calls import CELLS, is_one_layer, weighted_call
 from autoprune.structure.groups import Role, Slice, Structure
-
-_CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
-_TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
-_PRODUCTS = frozenset({"matmul", "__matmul__", "mm", "addmm"})
-_RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
-_CELLS = frozenset({"lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"})
 
 Key = tuple[str, int, Role, int, str]
 """A read: parameter, its axis, its role, how often that was read before in the same call, and the group."""
@@ -98,7 +93,7 @@ class _View:
     shape: tuple[int, ...]
 
 
-class Watch(TorchFunctionMode):
+class UnitWatch(TorchFunctionMode):
     """Shows every operator's reads of the groups of a model to a visitor, for one call of the model.
 
     Recurrent operators are run step by step, so that a visitor also sees and changes the states between
@@ -126,23 +121,21 @@ class Watch(TorchFunctionMode):
     ) -> Any:
         """Called by PyTorch in place of every operator."""
         kind, named = getattr(func, "__name__", ""), dict(kwargs or {})
-        if kind in _RECURRENT and isinstance(args[2], list | tuple) and args[4] == 1:
+        if is_one_layer(kind, args):
             return self._layer(func, *args)
-        if kind in _CELLS:
+        if kind in CELLS:
             return self._cell(func, *args)
         return self._weighted(func, kind, args, named)
 
     def _weighted(self, func: Any, kind: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        place = 1 if kind == "addmm" else 0
-        weight = args[place + 1] if len(args) > place + 1 else named.get("weight")
-        ends = _ends(kind)
-        view = self._view(weight) if ends is not None and len(args) > place else None
-        if ends is None or view is None:
+        call = weighted_call(kind, args, named)
+        view = self._view(call.weight) if call is not None and len(args) > call.place else None
+        if call is None or view is None:
             return func(*args, **named)
-        consumed, produced = ends
-        spatial = len(view.shape) - 2 if kind in _CONVOLUTIONS | _TRANSPOSED else 0
-        given = self._read(self._reads(view, consumed, "in", args[place], spatial), args[place])
-        result = func(*args[:place], given, *args[place + 1 :], **named)
+        consumed, produced = call.ends
+        spatial = len(view.shape) - 2 if call.is_convolution else 0
+        given = self._read(self._reads(view, consumed, "in", call.input, spatial), call.input)
+        result = func(*args[: call.place], given, *args[call.place + 1 :], **named)
         return self._read(self._reads(view, produced, "out", result, spatial), result)
 
     def _cell(self, func: Any, series: Tensor, states: Any, *weights: Tensor) -> Any:
@@ -249,13 +242,6 @@ def _gru_step(series: Tensor, read: Tensor, state: Tensor, weights: Sequence[Ten
     reset, update = ((one + other).sigmoid() for one, other in zip(inner[:2], outer[:2], strict=True))
     new = (inner[2] + reset * outer[2]).tanh()
     return new + update * (state - new)
-
-
-def _ends(kind: str) -> tuple[int, int] | None:
-    """Axes of the weight that an operator consumes and produces along; None for operators without one."""
-    if kind == "linear" or kind in _CONVOLUTIONS:
-        return 1, 0
-    return (0, 1) if kind in _TRANSPOSED or kind in _PRODUCTS else None
 
 
 def _visible(index: NDArray[np.int64], first: int, length: int) -> NDArray[np.int64] | None:

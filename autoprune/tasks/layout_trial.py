@@ -104,17 +104,17 @@ def _passes(model: nn.Module, inputs: Tensor, convert: Callable[[nn.Module], Non
     own = copy.deepcopy(model, memo)
     convert(own)
     # Whatever tensors the model has, as attributes too.
-    watch = _Watch(inputs, [*own.parameters(), *own.buffers(), *filter(_is_tensor, memo.values())])
+    recorder = _CallRecorder(inputs, [*own.parameters(), *own.buffers(), *filter(_is_tensor, memo.values())])
     outputs: list[Tensor] = []
     torch.manual_seed(0)
     # Evaluation first: over few samples BatchNorm blows rounding up, and its statistics would carry that on.
     for training in (False, True):
         own.train(training)
-        with torch.set_grad_enabled(training), watch:
+        with torch.set_grad_enabled(training), recorder:
             output = own(inputs)
-        watch.take(output)
+        recorder.take(output)
         outputs.append(output)
-    return _Passes(watch.calls, watch.is_open, outputs)
+    return _Passes(recorder.calls, recorder.is_open, outputs)
 
 
 def _verdict(plain: list[Tensor], changed: list[Tensor]) -> Verdict:
@@ -131,7 +131,7 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.stride() == torch.empty(tensor.shape, device="meta").stride()
 
 
-class _Watch(TorchFunctionMode):
+class _CallRecorder(TorchFunctionMode):
     """Notes every call of torch, with the strides where they could matter."""
 
     def __init__(self, inputs: Tensor, own: list[Tensor]) -> None:

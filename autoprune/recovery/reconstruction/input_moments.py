@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from autoprune.recovery.reconstruction.layer_inputs import Reading, Watch, names_in, watchable
+from autoprune.recovery.reconstruction.layer_inputs import InputWatch, Reading, names_in, watchable
 from autoprune.structure.groups import Structure
 from autoprune.structure.surgery.untie import described
 from autoprune.tasks.evaluate import call, device_of
@@ -179,7 +179,7 @@ def collect_moments(
     model = watchable(described(model, structure))
     wanted = _reading_axes(structure)
     collector = _Collector(wanted, most_features, most_samples)
-    watch, device = Watch(names_in(model), collector.see), device_of(model)
+    watch, device = InputWatch(names_in(model), collector.see), device_of(model)
     with torch.no_grad(), watch:
         for inputs in batches:
             call(model, inputs.to(device))
@@ -227,7 +227,7 @@ def _consumer(known: _Seen, bias: str | None, normalised: bool) -> Consumer:
     )
 
 
-def _own_biases(seen: Mapping[Place, _Seen], watch: Watch) -> dict[Place, str]:
+def _own_biases(seen: Mapping[Place, _Seen], watch: InputWatch) -> dict[Place, str]:
     """Place -> the bias that is added to the results of these rows and to nothing else."""
     uses = Counter((bias, place[1]) for place, known in seen.items() for bias in known.biases)
     own: dict[Place, str] = {}
@@ -240,7 +240,7 @@ def _own_biases(seen: Mapping[Place, _Seen], watch: Watch) -> dict[Place, str]:
 
 
 def _left_out(
-    structure: Structure, wanted: Mapping[str, int], seen: Mapping[Place, _Seen], watch: Watch
+    structure: Structure, wanted: Mapping[str, int], seen: Mapping[Place, _Seen], watch: InputWatch
 ) -> dict[str, str]:
     """Weight -> why it is not compensated."""
     others = (part for group in structure.groups for part in group.slices if part.role != "in")

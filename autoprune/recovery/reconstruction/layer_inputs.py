@@ -17,6 +17,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from autoprune.structure.graph.trace import shell
+from autoprune.structure.graph.weighted_calls import (
+    CELLS,
+    PRODUCTS,
+    TRANSPOSED,
+    WeightedCall,
+    is_one_layer,
+    weighted_call,
+)
 from autoprune.structure.surgery.slim import slim
 from autoprune.structure.surgery.slim.recurrent import LAYERED
 
@@ -105,7 +113,7 @@ See = Callable[[Reading], bool]
 """Receives a reading; returns whether it has put other values into the weight."""
 
 
-class Watch(TorchFunctionMode):
+class InputWatch(TorchFunctionMode):
     """While active, reports every reading of a named weight.
 
     Args:
@@ -157,13 +165,15 @@ class Watch(TorchFunctionMode):
     def _readings(
         self, kind: str, args: tuple[Any, ...], named: Mapping[str, Any], result: Any
     ) -> Iterator[Reading]:
-        if kind in _SIGNATURES:
-            bound = {**_DEFAULTS, **dict(zip(_SIGNATURES[kind], args, strict=False)), **named}
-            window = None if kind == "linear" else _window(kind, bound)
-            yield from self._reading(bound["weight"], bound["bias"], _batched(bound["input"], window), window)
-        elif kind in _RECURRENT and len(args) == 9 and isinstance(args[3], bool) and args[4] == 1:
+        call = weighted_call(kind, args, named)
+        if call is not None and kind not in PRODUCTS:
+            window = _window(call) if call.is_convolution else None
+            yield from self._reading(
+                call.weight, call.given.get("bias"), _batched(call.input, window), window
+            )
+        elif is_one_layer(kind, args):
             yield from self._recurrent(args, result)
-        elif kind in _CELLS:
+        elif kind in CELLS:
             series, states, *weights = args
             state = states[0] if kind == "lstm_cell" else states
             biases = [*weights[2:], None, None]
@@ -216,16 +226,6 @@ def names_in(model: nn.Module) -> dict[int, str]:
     return {id(parameter): name for name, parameter in model.named_parameters()}
 
 
-_CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
-_SIGNATURES: dict[str, tuple[str, ...]] = {
-    "linear": ("input", "weight", "bias"),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONVOLUTION),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _TRANSPOSED),
-}
-_DEFAULTS: dict[str, Any] = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-_RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
-_CELLS = frozenset({"lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"})
 _ASKING = {
     *("__get__", "__len__", "data_ptr", "dim", "element_size", "is_complex", "is_contiguous"),
     *("is_floating_point", "ndimension", "nelement", "numel", "size", "stride"),
@@ -252,8 +252,9 @@ def _batched(inputs: Tensor, window: Window | None) -> Tensor:
     return inputs.unsqueeze(0)
 
 
-def _window(kind: str, bound: Mapping[str, Any]) -> Window:
-    kernel = tuple(bound["weight"].shape[2:])
+def _window(call: WeightedCall) -> Window:
+    bound = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **call.given}
+    kernel = tuple(call.weight.shape[2:])
     dilation, stride = (_each(bound[key], len(kernel)) for key in ("dilation", "stride"))
     padding = bound["padding"]
     if padding == "same":
@@ -261,7 +262,7 @@ def _window(kind: str, bound: Mapping[str, Any]) -> Window:
         around = tuple((part // 2, part - part // 2) for part in total)
     else:
         around = tuple((part, part) for part in _each(0 if padding == "valid" else padding, len(kernel)))
-    return Window(kernel, stride, dilation, around, int(bound["groups"]), "transpose" in kind)
+    return Window(kernel, stride, dilation, around, int(bound["groups"]), call.kind in TRANSPOSED)
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:

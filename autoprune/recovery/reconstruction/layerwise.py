@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.recovery.reconstruction.compensation import RIDGE, factorized
 from autoprune.recovery.reconstruction.input_moments import Accumulator, Consumer, Moments
-from autoprune.recovery.reconstruction.layer_inputs import Reading, Watch, names_in, watchable
+from autoprune.recovery.reconstruction.layer_inputs import InputWatch, Reading, names_in, watchable
 from autoprune.recovery.reconstruction.weight_matrix import (
     Fitted,
     as_matrix,
@@ -102,7 +102,7 @@ class Rebuilder:
         """Run over the data once; whether that was to the end."""
         fitter.begin()
         try:
-            with torch.no_grad(), Watch(names_in(running), fitter.see):
+            with torch.no_grad(), InputWatch(names_in(running), fitter.see):
                 call(running, self._inputs.to(device_of(running)))
         except _Again:
             return False
@@ -121,7 +121,7 @@ class Rebuilder:
             return False
 
         running = watchable(base)
-        with torch.no_grad(), Watch(names_in(running), see):
+        with torch.no_grad(), InputWatch(names_in(running), see):
             call(running, self._inputs.to(device_of(running)))
         return found
 

@@ -14,14 +14,10 @@ from autoprune.errors import ModelError
 from autoprune.structure.graph.error_site import fault_site, first_line
 from autoprune.structure.graph.trace import ready
 from autoprune.structure.graph.values import ExampleInputs, as_call, tensors_in
+from autoprune.structure.graph.weighted_calls import CELLS, CONVOLUTIONS, RECURRENT, TRANSPOSED
 from autoprune.structure.masks.weights import Weight
 
-_CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
-_TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
-_TOKENS = frozenset(
-    {"multi_head_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu"}
-    | {"lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
-)
+_TOKENS = RECURRENT | CELLS | {"multi_head_attention_forward"}
 """Operators that read their weights once for every vector along the last axis of their first argument."""
 
 
@@ -43,13 +39,13 @@ def find_uses(model: nn.Module, weights: Iterable[Weight], example_inputs: Examp
     """Run the model once in evaluation mode. Raises ModelError when it does not run on the inputs."""
     runner = ready(model)
     by_tensor = {id(model.get_parameter(weight.name)): weight.name for weight in weights}
-    watch = _Watch(by_tensor)
+    counter = _UseCounter(by_tensor)
     args, kwargs = as_call(example_inputs)
     fast = torch.backends.mha.get_fastpath_enabled()
     # The fused attention layer hides which weight meets how many tokens.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), watch:
+        with torch.no_grad(), counter:
             result = runner(*args, **kwargs)
     except Exception as error:  # anything may happen in the user's forward
         raise ModelError(
@@ -58,11 +54,11 @@ def find_uses(model: nn.Module, weights: Iterable[Weight], example_inputs: Examp
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     leaving = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(result)}
-    outputs = (name for name, product in watch.products if product.untyped_storage().data_ptr() in leaving)
-    return Uses(watch.counts, frozenset(outputs))
+    outputs = (name for name, product in counter.products if product.untyped_storage().data_ptr() in leaving)
+    return Uses(counter.counts, frozenset(outputs))
 
 
-class _Watch(TorchFunctionMode):
+class _UseCounter(TorchFunctionMode):
     """Notes every operator that is given one of the weights."""
 
     def __init__(self, by_tensor: Mapping[int, str]) -> None:
@@ -92,9 +88,9 @@ class _Watch(TorchFunctionMode):
 
 def _times(kind: str, source: Tensor, weight: Tensor, result: Any) -> int:
     """How often an operator multiplies each entry of the weight."""
-    if kind == "linear" or kind in _CONVOLUTIONS:
+    if kind == "linear" or kind in CONVOLUTIONS:
         return int(result.numel()) // weight.shape[0]
-    if kind in _TRANSPOSED:
+    if kind in TRANSPOSED:
         return source.numel() // weight.shape[0]
     if kind in _TOKENS:
         return source.numel() // source.shape[-1]
