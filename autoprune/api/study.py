@@ -16,7 +16,7 @@ from torch import nn
 from autoprune import review
 from autoprune.api.export_trial import FurtherRecovery, export_trial
 from autoprune.criteria.learned import LearnedCriterion
-from autoprune.errors import StudyError
+from autoprune.errors import StudyError, UserError
 from autoprune.export import Exported
 from autoprune.pruning_search import Problem, trial_model
 from autoprune.pruning_search.persistence.weight_store import WeightStore
@@ -165,13 +165,18 @@ class Study:
 
         Raises:
             StudyError: when there is no such trial.
+            UserError: when one of the folders in `to` is a link, which could lead anywhere.
         """
         folder = Path(as_text("to", to, "the folder to write to"))
         which = number_or_word(which)
         trials = review.chosen_trials(self.optuna, which)
         if which not in review.SEVERAL:
             return {trials[0].number: folder}
-        return {trial.number: folder / f"trial-{trial.number}" for trial in trials}
+        folders = {trial.number: folder / f"trial-{trial.number}" for trial in trials}
+        link = next((path for path in folders.values() if path.is_symlink()), None)
+        if link is not None:
+            raise UserError(f"{link} is a link: remove it, or choose another folder")
+        return folders
 
     def plot(self) -> dict[str, go.Figure]:
         """Name -> Plotly figure: the front against each cost, its growth, widths, importances and times.

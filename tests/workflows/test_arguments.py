@@ -222,6 +222,10 @@ def test_a_study_takes_its_trials_by_number_word_or_themselves(tmp_path: Path) -
         study.export(finetune="1epochs", gradual="3")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"^to is None"):
         study.folders("best", None)  # type: ignore[arg-type]
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / f"trial-{best.number}").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=f"trial-{best.number} is a link: remove it"):
+        study.folders("front", tmp_path / "all")
     assert [item.format for item in study.export("best", "state", to=tmp_path / "out")] == ["state"]
 
     again = search(budget={"flops": 0.8, "time": "90s"}, storage=storage, name="a", **QUICK | {"trials": 3})
