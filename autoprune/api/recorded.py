@@ -77,7 +77,7 @@ def open_study(
         True
     """
     address = as_text("storage", storage, "a file or a storage URL")
-    check_type("name", name, (str, type(None)), "a text")
+    check_type("name", name, (str, type(None)), "a string")
     check_type("trust", trust, bool, "True or False")
     check_model_and_data(model, data)
     listener = listener_of(listener, ())

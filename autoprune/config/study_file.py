@@ -18,7 +18,7 @@ MOST_DOTS = 1000
 def read_study_file(path: Path) -> dict[str, Any]:
     """Setting -> its value, paths from the file's folder. Raises ConfigError for what is no such file."""
     if ":" in str(path) and not path.exists():
-        raise ConfigError(f"{path} is no study file: a model is named by --model {path}")
+        raise ConfigError(f"{path} is not a study file: name a model with --model {path}")
     text = read_text(path, "study file", ConfigError, MOST_BYTES)
     # Reading a dotted key takes time that grows with the square of its parts.
     if any(line.count(".") > MOST_DOTS for line in text.splitlines()):

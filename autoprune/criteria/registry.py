@@ -87,7 +87,7 @@ def register(name: str) -> Callable[[F], F]:
         >>> torch.equal(smaller[0].weight, network[0].weight[:4])
         True
     """
-    check_type("the name of a criterion", name, str, "a text: @autoprune.register_criterion('mine')")
+    check_type("the name of a criterion", name, str, "a string: @autoprune.register_criterion('mine')")
     if not _NAME.fullmatch(name):
         raise CriterionError(f"criterion {short(name)} cannot be registered: use letters, digits, _ and -")
 

@@ -40,7 +40,7 @@ def settings_of(
         UserError: for a setting that cannot be used.
     """
     check_model_and_data(model, data)
-    check_type("name", name, (str, type(None)), "a text")
+    check_type("name", name, (str, type(None)), "a string")
     check_type("config", config, (Config, type(None)), "an autoprune.Config")
     if name is not None and "study" in settings:
         raise ArgumentError("name and study are the same: give one of them")

@@ -57,7 +57,7 @@ def test_flags_that_the_short_help_leaves_out_still_work() -> None:
 
 def test_the_help_says_which_exit_codes_there_are() -> None:
     text = " ".join(shown("--help").split())
-    assert "0 done" in text
+    assert "0 success" in text
     assert "1 failure" in text
     assert "2 incorrect input" in text
     assert "130 stopped by Ctrl-C" in text

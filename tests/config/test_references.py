@@ -139,6 +139,7 @@ LOADERS = {
     "export/formats/factory.py": "slim modules, and a file that was written a moment ago",
     "export/checks/run_python.py": "a file that was written a moment ago",
     "engines/process.py": "workers",
+    "utils/start.py": "what a child process was started for",
     "export/parity.py": "checks of exported files",
     "cost/latency/device_fingerprint.py": "sysctl",
     "study/record.py": "a field that is called system",
@@ -146,7 +147,7 @@ LOADERS = {
 }
 CONFIGS = {
     *("workflows/search_arguments.py", "study/trust.py", "cli/search.py", "cli/model.py", "cli/init.py"),
-    "config/settings.py",
+    *("config/settings.py", "config/override.py"),
 }
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import autoprune
-from autoprune.structure import Structure, apply, discover
+from autoprune.structure import Plan, Structure, apply, discover
 from autoprune.structure.verification.verify import difference, half_plan
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -180,7 +180,7 @@ def test_a_mask_given_by_the_caller_for_every_head_freezes_them() -> None:
     assert "mask" in structure.frozen["attention"]
 
 
-def test_averaged_weights_that_are_returned_freeze_the_heads() -> None:
+def test_averaged_weights_that_are_returned_are_averaged_over_the_heads_that_stay() -> None:
     class Returning(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -189,7 +189,12 @@ def test_averaged_weights_that_are_returned_freeze_the_heads() -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return self.attention(x, x, x)
 
-    assert discover(Returning(), X).groups == ()
+    model = Returning().eval()
+    structure = discover(model, X)
+    assert [(group.kind, group.width) for group in structure.groups] == [("heads", 2)]
+    pruned = apply(model, Plan.of(structure, {structure.groups[0].name: (1,)}), structure)
+    separate = model.attention(X, X, X, average_attn_weights=False)[1]
+    assert torch.allclose(pruned(X)[1], separate[:, 1], atol=1e-6)
 
 
 def test_a_single_head_loses_width_as_a_plain_product_does() -> None:

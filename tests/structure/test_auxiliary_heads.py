@@ -5,7 +5,8 @@ import torch
 import torchvision
 
 from autoprune.structure import apply, discover
-from autoprune.structure.verification.verify import difference, half_plan, ready
+from autoprune.structure.graph.trace import ready
+from autoprune.structure.verification.verify import difference, half_plan
 
 
 @pytest.mark.parametrize(

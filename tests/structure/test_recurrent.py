@@ -381,8 +381,14 @@ def test_cells_are_cut_once_for_all_steps(cell: nn.RNNCellBase) -> None:
     assert (pruned.cell.input_size, pruned.cell.hidden_size) == (4, 2)
 
 
-def test_a_cells_initial_state_of_a_fixed_size_freezes_it() -> None:
-    structure = discover(Unrolled(nn.GRUCell(4, 6), start=6), SERIES)
+class Fixed(Unrolled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x[:, 0], x.new_zeros(x.shape[0], 6)))
+
+
+def test_a_cells_initial_state_follows_its_size_unless_that_is_written_into_the_code() -> None:
+    assert discover(Unrolled(nn.GRUCell(4, 6), start=6), SERIES).widths == {"cell": 6}
+    structure = discover(Fixed(nn.GRUCell(4, 6)), SERIES)
     assert structure.groups == ()
     assert structure.frozen["cell"].startswith("a shape is baked into forward: hidden0 has inconsistent")
 

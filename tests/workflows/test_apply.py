@@ -128,7 +128,7 @@ def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
         contexts.append(context)
         return measure_curves(*arguments, context=context)
 
-    monkeypatch.setattr("autoprune.workflows.apply.measured_curves", observed)
+    monkeypatch.setattr("autoprune.workflows.apply.measure_curves", observed)
     torch.manual_seed(1)
     other = tmp_path / "other.safetensors"
     safetensors.torch.save_file(digits_resnet().state_dict(), other)

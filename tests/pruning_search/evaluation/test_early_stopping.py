@@ -14,7 +14,7 @@ from torch import nn
 
 from autoprune.errors import StudyError
 from autoprune.pruning_search import Problem, create_study, run, trial_model
-from autoprune.pruning_search.evaluation import early_stopping as ladders
+from autoprune.pruning_search.evaluation import early_stopping as stages
 from autoprune.pruning_search.evaluation.early_stopping import (
     EarlyStopping,
     SeenCandidate,
@@ -152,8 +152,8 @@ def test_the_checkpoint_is_after_a_third_of_the_steps_and_not_in_a_short_recover
 def test_samples_of_a_proxy_grow_where_its_case_is_not_clear(
     make_problem: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ladders, "FIRST_SAMPLES", 64)
-    monkeypatch.setattr(ladders, "BATCH", 32)
+    monkeypatch.setattr(stages, "FIRST_SAMPLES", 64)
+    monkeypatch.setattr(stages, "BATCH", 32)
     problem = make_problem()
     samples = {}
     for share in (0.3, 0.895):
@@ -177,7 +177,7 @@ def searched(problem: Problem, folder: Path) -> optuna.Study:
 
 @pytest.fixture
 def few_first_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladders, "FIRST_TRIALS", 3)
+    monkeypatch.setattr(stages, "FIRST_TRIALS", 3)
 
 
 @pytest.mark.usefixtures("few_first_trials")
@@ -262,8 +262,8 @@ def test_a_stage_that_does_not_predict_is_switched_off(make_problem: Make) -> No
     assert taus["checkpoint"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("settings", [{"ladder": False}, {"finetune_steps": 0}])
-def test_without_a_ladder(make_problem: Make, settings: Mapping[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{"early_stopping": False}, {"finetune_steps": 0}])
+def test_without_early_stopping(make_problem: Make, settings: Mapping[str, Any]) -> None:
     problem = make_problem(**settings)
     assert early_stopping_for(problem, create_study(problem)) is None
 

@@ -28,23 +28,23 @@ def data_of(samples: int) -> Data:
 
 def test_large_validation_data_is_divided_into_disjoint_parts_with_all_classes() -> None:
     parts = divide(data_of(2000), load_config(None, {}))
-    assert parts.ranking is not None
-    ((guiding, classes),) = parts.guiding.batches(5000)
-    ((ranking, _),) = parts.ranking.batches(5000)
+    assert parts.holdout is not None
+    ((guiding, classes),) = parts.selection.batches(5000)
+    ((ranking, _),) = parts.holdout.batches(5000)
     assert (len(guiding), len(ranking)) == (1400, 600)
     assert len(set(guiding.flatten().tolist()) | set(ranking.flatten().tolist())) == 2000
     assert torch.bincount(classes).tolist() == [350] * 4
     again = divide(data_of(2000), load_config(None, {}))
-    ((same, _),) = again.guiding.batches(5000)
+    ((same, _),) = again.selection.batches(5000)
     assert torch.equal(guiding, same)
 
 
 def test_small_validation_data_guides_as_a_whole() -> None:
     parts = divide(data_of(600), load_config(None, {}))
-    assert parts.ranking is None
-    assert len(parts.guiding) == 600
+    assert parts.holdout is None
+    assert len(parts.selection) == 600
     assert parts.note == "600 validation samples are too few to divide: all of them guide the search"
-    assert divide(data_of(600), load_config(None, {"holdout_share": 0.25})).ranking is not None
+    assert divide(data_of(600), load_config(None, {"holdout_share": 0.25})).holdout is not None
     assert divide(data_of(5000), load_config(None, {"holdout_share": 0.0})).note == ""
 
 

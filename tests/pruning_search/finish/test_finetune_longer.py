@@ -10,6 +10,7 @@ from autoprune.api import Study
 from autoprune.config.settings import load_config
 from autoprune.errors import ConfigError
 from autoprune.pruning_search.finish.finetune_longer import recover_longer
+from autoprune.pruning_search.persistence.weight_store import WeightStore
 from autoprune.review import Listener
 from autoprune.tasks import Data, evaluate
 from autoprune.tasks.datasets.augment import augmented
@@ -48,7 +49,14 @@ def test_a_chosen_model_is_recovered_for_longer_and_its_card_says_so(
     assert "fine-tuned for 60 steps more" in card
     assert f"from {longer.before:.4f} to {longer.quality:.4f}" in card
     resumed = study.model()
-    again = recover_longer(problem, resumed, plan, "60steps", study._store.folder, Listener())
+    again = recover_longer(
+        problem,
+        resumed,
+        plan,
+        "60steps",
+        WeightStore.beside(problem.config.storage, study.optuna.study_name).folder,
+        Listener(),
+    )
     assert again == longer or (again.quality, again.test) == (longer.quality, longer.test)
     pairs = zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)

@@ -83,7 +83,7 @@ def test_curves_for_previews_are_in_the_time_of_the_search(make_problem: Make, t
     assert study.user_attrs[SENSITIVITY]["seconds"] > before
 
 
-def test_neither_the_sampler_nor_the_ladder_sees_previews(make_problem: Make, tmp_path: Path) -> None:
+def test_neither_the_sampler_nor_early_stopping_sees_previews(make_problem: Make, tmp_path: Path) -> None:
     problem = make_problem(preview="always", budget=("flops=50%", "trials=3"))
     study = searched(problem, tmp_path)
     seen = Snapshot(study).without_previews()
