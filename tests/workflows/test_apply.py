@@ -165,7 +165,7 @@ def test_a_learned_criterion_cuts_other_weights_to_other_budgets(
     assert contexts == [AT_BUDGET]
     for folder, most in (("a", 35.0), ("b", 25.0)):
         card = (tmp_path / folder / "README.md").read_text()
-        share = float(card.split("cut to ")[1].split("%")[0])
+        share = float(card.split("autoprune to ")[1].split("%")[0])
         assert most - 8 < share <= most
     plan = Plan.from_json((tmp_path / "a" / "plan.json").read_text())
     # What the search was not allowed to cut stays whole without being said again.

@@ -62,7 +62,7 @@ def test_a_model_that_is_cut_in_rounds_is_the_plans_and_goes_on_where_it_was_sto
     assert "round 1 of 3, 15 steps" in stopping.phases
     (exported,) = study.export(to=tmp_path / "a", formats=["state"], finetune="45steps", gradual=3)
     card = (tmp_path / "a" / "README.md").read_text()
-    assert "cut anew in 3 rounds of 45 steps" in card
+    assert "cut again in 3 rounds of 45 steps" in card
     assert weights_hash(study.problem.model) == before
     stored = safetensors.torch.load_file(exported.path)
     trial = study.model()
