@@ -69,9 +69,9 @@ def reread(
     """
     changed = dict(numbers)
     for number, possible in readings.items():
-        if not any(_follows(reading, groups) for reading in possible):
+        if not any(follows(reading, groups) for reading in possible):
             continue
-        reading = next((r for r in (*possible, None) if _follows(r, groups) == following), None)
+        reading = next((r for r in (*possible, None) if follows(r, groups) == following), None)
         if reading is not None:
             changed[number] = reading
         else:
@@ -194,5 +194,6 @@ def _unless_ambiguous(extents: Sequence[Reading]) -> Iterator[Reading]:
         yield from [None, *extents[:_MOST_READINGS]]
 
 
-def _follows(reading: Reading, groups: Sequence[str]) -> bool:
+def follows(reading: Reading, groups: Sequence[str]) -> bool:
+    """Whether an attribute read so follows one of the groups."""
     return reading is not None and any(name in groups for name, _ in reading.per_group)

@@ -12,7 +12,7 @@ from autoprune.structure.graph.trace import ready
 from autoprune.structure.graph.values import ExampleInputs
 from autoprune.structure.groups import ATTENTION_KINDS, Group, Structure
 from autoprune.structure.surgery.hidden_sizes import candidates, sizes_of_own_tensors, sizes_without_tensors
-from autoprune.structure.surgery.size_attributes import Number, Reading, likeliest, readings, reread
+from autoprune.structure.surgery.size_attributes import Number, Reading, follows, likeliest, readings, reread
 from autoprune.structure.verification.precision import precisions_for
 from autoprune.structure.verification.reference import Reference
 from autoprune.structure.verification.verify import Bench, find_fault, find_faults, own_precision
@@ -101,7 +101,9 @@ def _read_hidden(
     one that is equal by chance must not spoil the others.
     """
     before = structure.numbers
-    could = [n for n, possible in hidden.items() if _follow_any(possible, list(faults))]
+    could = [
+        n for n, possible in hidden.items() if any(follows(reading, list(faults)) for reading in possible)
+    ]
     layers = {part.layer for group in structure.groups if group.name in faults for part in group.slices}
     own = [number for number in could if number[0] in layers]
     several = [numbers for numbers in (own, could) if len(numbers) > 1]
@@ -109,7 +111,7 @@ def _read_hidden(
         ill = [group for group in structure.groups if group.name in faults]
         tried = {number: hidden[number] for number in numbers}
         names = [group.name for group in ill]
-        if not ill or not _follow_any([r for readings in tried.values() for r in readings], names):
+        if not ill or not any(follows(r, names) for possible in tried.values() for r in possible):
             continue
         reading = replace(structure, numbers=reread(tried, structure.numbers, names, following=True))
         left = find_faults(bench, reading, ill)
@@ -134,7 +136,3 @@ def _needed(bench: Bench, before: Structure, after: Structure, groups: Sequence[
         if find_fault(bench, without, groups) is None:
             after = without
     return after
-
-
-def _follow_any(possible: Sequence[Reading], names: Sequence[str]) -> bool:
-    return any(r is not None and any(name in names for name, _ in r.per_group) for r in possible)
